@@ -1,0 +1,1 @@
+"""The pipeline's own TFX components, one folder each: `component.py` is the contract, `executor.py` the work."""

@@ -1,0 +1,1 @@
+"""ImageExampleGen: images from any of the known sources to sharded TFRecords in three splits."""

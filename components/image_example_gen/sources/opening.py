@@ -1,0 +1,41 @@
+"""Tells which kind of source a path is."""
+
+from components.image_example_gen import stl10
+from components.image_example_gen.sources import files, tfds_stl10
+from components.image_example_gen.sources.base import Source
+from components.image_example_gen.sources.image_folder import ImageFolder
+from components.image_example_gen.sources.stl10_archive import Stl10Archive
+from components.image_example_gen.sources.stl10_directory import Stl10Directory
+from components.image_example_gen.sources.tfds_stl10 import TfdsStl10
+from trainer import examples
+from trainer.errors import DataError
+
+
+def open_source(path: str) -> Source:
+    """Opens the images at `path`, local or `gs://`, whatever kind of source it is.
+
+    Raises:
+        DataError: there is nothing, or nothing of a known kind; or the source is damaged.
+    """
+    path = path.rstrip("/")
+    if path.endswith((".tar.gz", ".tgz")):
+        if not files.listing(path):
+            raise DataError(f"{path} does not exist.")
+        return Stl10Archive(path)
+    beside = {name[len(path) + 1 :] for name in files.listing(files.join(path, "*"))}
+    if beside & set(stl10.FILES):
+        return Stl10Directory(path)
+    if tfds_stl10.prepared_version(path):
+        return TfdsStl10(path)
+    below = files.listing(files.join(path, "**"))
+    if not below:
+        raise DataError(f"{path} does not exist or is empty.")
+    folders = {name[len(path) + 1 :].partition("/")[0] for name in below}
+    if folders & set(examples.SPLITS):
+        return ImageFolder(path)
+    hint = "; rename its `unlabeled` to `unlabelled`" if "unlabeled" in folders else ""
+    raise DataError(
+        f"{path} is no known source of images{hint}. Known are: a directory in STL-10's binary layout, "
+        "stl10_binary.tar.gz, a TFDS data_dir with a prepared stl10, and a folder with unlabelled/ "
+        "(and, to evaluate, train/CLASS/ and test/CLASS/)."
+    )

@@ -1,0 +1,93 @@
+"""`stl10_binary.tar.gz` as it is downloaded: read as a stream, never unpacked to disk or held in memory.
+
+A gzip stream has no random access, so opening reads it through once for sizes and labels, and ingest once more for the
+pixels, on one worker.
+"""
+
+import tarfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from components.image_example_gen import stl10
+from components.image_example_gen.sources import files, stl10_files
+from components.image_example_gen.sources.base import Picture, Source, Work
+from trainer import examples
+from trainer.errors import DataError
+
+_IMAGES_A_READ = 256
+_LARGEST_SMALL_FILE = 64 * 2**20
+
+
+class Stl10Archive(Source):
+    """Opens the gzipped tar file at `path`.
+
+    Raises:
+        DataError: it is damaged, lacks a file, or one of its files contradicts another.
+    """
+
+    kind = "stl10 archive"
+
+    def __init__(self, path: str):
+        self.path = path
+        sizes: dict[str, int] = {}
+        contents: dict[str, bytes] = {}
+        for name, size, stream in self._members():
+            sizes[name] = size
+            if name in stl10_files.SMALL_FILES:
+                if size > _LARGEST_SMALL_FILE:
+                    raise DataError(f"{path}: {name} has {size} bytes, far more than it can have in STL-10's layout.")
+                contents[name] = stream.read()
+        stl10_files.require_all(path, sizes)
+        self.counts = stl10_files.image_counts(path, sizes)
+        self.class_names = stl10_files.class_names(path, contents[stl10.CLASS_NAMES])
+        self._labels = stl10_files.labels(path, contents, self.counts)
+
+    def files(self) -> list[str]:
+        """The archive."""
+        return [self.path]
+
+    def work(self, images: int) -> list[Work]:
+        """The whole stream: it cannot be entered in the middle."""
+        return [Work("", 0, sum(self.counts.values()))]
+
+    def read(self, work: Work) -> Iterator[Picture]:
+        """The images of every split, in the archive's order."""
+        split_of = {name: split for split, name in stl10_files.IMAGES_OF.items()}
+        for name, _, stream in self._members():
+            if name not in split_of:
+                continue
+            split = split_of[name]
+            labels = self._labels.get(split)
+            index = 0
+            while stored := stream.read(_IMAGES_A_READ * stl10.IMAGE_BYTES):
+                for image in stl10.decode_images(stored):
+                    label, folds = labels.of(index) if labels else (examples.NO_LABEL, ())
+                    yield Picture(split, index, f"{split}/{index:06d}", image, label, folds)
+                    index += 1
+
+    def _members(self):
+        """Base name, size and stream of each regular file that belongs to the layout, in the archive's order.
+
+        Only base names count: where a member wants to be unpacked to is never looked at.
+        """
+        seen = set()
+        with self._opened() as archive:
+            for member in archive:
+                name = member.name.rpartition("/")[2]
+                if member.isreg() and name in stl10.FILES:
+                    if name in seen:
+                        raise DataError(f"{self.path} holds {name} twice.")
+                    seen.add(name)
+                    yield name, member.size, archive.extractfile(member)
+
+    @contextmanager
+    def _opened(self):
+        with files.opened(self.path) as file:
+            try:
+                with tarfile.open(fileobj=file, mode="r|gz") as archive:
+                    yield archive
+            except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
+                raise DataError(
+                    f"{self.path} is damaged or no gzipped tar file: {error}. Download it again: nnclr data stl10 OUT."
+                ) from error

@@ -1,0 +1,164 @@
+"""Ingest as Beam transforms: read and decode -> examples -> shards.
+
+The element that travels is a block: a run of consecutive images of one split, which becomes one shard. So shards are the
+same however a runner bundles and retries the work, no images cross a shuffle, and a worker holds no more than a block at
+a time. Pictures are decoded and resized one by one while a block is read, so that large photographs never pile up.
+"""
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import apache_beam as beam
+import numpy as np
+import tensorflow as tf
+from apache_beam.metrics import Metrics
+
+from components.image_example_gen import encoding
+from components.image_example_gen.sources.base import Picture, Source, Work
+from trainer.progress import Reporter
+
+REJECTED = "rejected"
+
+_BLOCK_BYTES = 32 * 2**20
+_MOST_IMAGES = 1024
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Where a block goes: the number of a shard of a split, and how many shards that has."""
+
+    split: str
+    number: int
+    of: int
+
+    @property
+    def file_name(self) -> str:
+        """As TFX's own ExampleGens name their files, without compression."""
+        return f"data_tfrecord-{self.number:05d}-of-{self.of:05d}"
+
+
+Block = tuple[Shard, list[tuple[Picture, np.ndarray]]]
+
+
+def images_a_block(size: int) -> int:
+    """How many images of `size` x `size` pixels make a block of about 32 MiB."""
+    return max(1, min(_MOST_IMAGES, _BLOCK_BYTES // (3 * size * size)))
+
+
+class IngestImages(beam.PTransform):
+    """Writes a source's images as sharded TFRecords.
+
+    Input: the pipeline. Output: `(split, examples written)` a block.
+
+    Args:
+        source: opened.
+        image_size: height and width of the images to write.
+        directory: receives `Split-*/` and `rejected/`, local or `gs://`.
+    """
+
+    def __init__(self, source: Source, image_size: int, directory: str):
+        super().__init__()
+        self._source, self._size, self._directory = source, image_size, directory
+
+    def expand(self, pipeline):
+        images = images_a_block(self._size)
+        read = (
+            pipeline
+            | "ListWork" >> beam.Create(self._source.work(images))
+            | "Spread" >> beam.Reshuffle()
+            | "ReadImages" >> ReadImages(self._source, self._size, images)
+        )
+        (
+            read[REJECTED]
+            | "DescribeRejected" >> beam.Map(json.dumps)
+            | "WriteRejected" >> beam.io.WriteToText(f"{self._directory}/{REJECTED}/pictures", ".jsonl", num_shards=1)
+        )
+        return read.blocks | "ToExamples" >> beam.Map(to_examples) | "WriteShards" >> WriteShards(self._directory)
+
+
+class ReadImages(beam.PTransform):
+    """Reads, decodes and fits images.
+
+    Input: `Work`. Output: `blocks`, and `rejected`: a dictionary of `split`, `id` and `reason` for each bad picture.
+    """
+
+    def __init__(self, source: Source, size: int, images: int):
+        super().__init__()
+        self._reader = _ReadImagesFn(source, size, images)
+
+    def expand(self, work):
+        return work | beam.ParDo(self._reader).with_outputs(REJECTED, main="blocks")
+
+
+@beam.typehints.with_output_types(Block)
+class _ReadImagesFn(beam.DoFn):
+    def __init__(self, source: Source, size: int, images: int):
+        self._source, self._size, self._images = source, size, images
+        self._counted = Metrics.counter("ingest", "images")
+
+    def setup(self):
+        self._reporter = Reporter("Ingest", sum(self._source.counts.values()))
+
+    def process(self, work: Work):
+        shard, rows = None, []
+        for picture in self._source.read(work):
+            if self._shard_of(picture) != shard:
+                if shard:
+                    yield shard, rows
+                shard, rows = self._shard_of(picture), []
+            try:
+                rows.append((picture, encoding.fit(encoding.decode(picture), self._size)))
+            except encoding.Undecodable as error:
+                rejected = {"split": picture.split, "id": picture.id, "reason": str(error)}
+                yield beam.pvalue.TaggedOutput(REJECTED, rejected)
+            self._counted.inc()
+            self._reporter.advance(1)
+        if shard:
+            yield shard, rows
+
+    def _shard_of(self, picture: Picture) -> Shard:
+        shards = -(-self._source.counts[picture.split] // self._images)
+        return Shard(picture.split, picture.index // self._images, shards)
+
+
+def to_examples(block: Block) -> tuple[Shard, list[bytes]]:
+    """Serialises the images of a block."""
+    shard, rows = block
+    return shard, [encoding.to_example(picture, image) for picture, image in rows]
+
+
+class WriteShards(beam.PTransform):
+    """Writes each block as one TFRecord file, aside first, so that no half file ever has a shard's name.
+
+    Input: `(Shard, serialized examples)`. Output: `(split, examples written)`.
+    """
+
+    def __init__(self, directory: str):
+        super().__init__()
+        self._directory = directory
+
+    def expand(self, shards):
+        return shards | beam.Map(write_shard, self._directory)
+
+
+def write_shard(shard_and_records: tuple[Shard, Iterable[bytes]], directory: str) -> tuple[str, int]:
+    """Writes one shard; doing it again gives the same file."""
+    shard, records = shard_and_records
+    aside = f"{directory}/partial/{shard.split}-{shard.file_name}-{os.urandom(4).hex()}"
+    place = f"{split_directory(directory, shard.split)}/{shard.file_name}"
+    tf.io.gfile.makedirs(os.path.dirname(aside))
+    tf.io.gfile.makedirs(os.path.dirname(place))
+    written = 0
+    with tf.io.TFRecordWriter(aside) as writer:
+        for record in records:
+            writer.write(record)
+            written += 1
+    tf.io.gfile.rename(aside, place, overwrite=True)
+    return shard.split, written
+
+
+def split_directory(directory: str, split: str) -> str:
+    """TFX's folder of a split."""
+    return f"{directory}/Split-{split}"

@@ -1,0 +1,96 @@
+"""The embedded sample: an STL-10-shaped data set drawn from what scikit-learn ships, the same on every machine.
+
+Its handwritten digits, in random colour, size, tilt and place, stand on close-up textures cut from its two photographs.
+It is small enough for a demo and hard enough to tell a trained encoder from an untrained one; it also punishes
+shortcuts: an encoder that matches views by their background or colour learns nothing about digits.
+"""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from components.image_example_gen import stl10
+
+NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+COUNTS = {"unlabelled": 6_000, "train": 1_500, "test": 1_000}
+FOLDS, FOLD_SIZE = 10, 300
+
+_TEST_DIGITS = 500
+_CHUNK = 250
+
+
+def write_sample(directory: Path, on_progress: Callable[[int], None] = lambda images: None) -> None:
+    """Writes the sample in STL-10's binary layout; 230 MB. A directory appears only when it is whole.
+
+    Args:
+        directory: must not exist yet, or be empty.
+        on_progress: told how many images were just written.
+    """
+    from sklearn import datasets
+
+    digits = datasets.load_digits()
+    photographs = [datasets.load_sample_image(name) for name in ("china.jpg", "flower.jpg")]
+    rng = np.random.default_rng(0)
+    # Digits of the test split occur in no other, so that recognising one means more than remembering it.
+    order = rng.permutation(len(digits.images))
+    drawable = {"test": order[:_TEST_DIGITS], "train": order[_TEST_DIGITS:], "unlabelled": order[_TEST_DIGITS:]}
+
+    aside = directory.with_name(f".{directory.name}.{os.getpid()}.partial")
+    aside.mkdir(parents=True)
+    try:
+        for split, images_file, labels_file in (
+            ("unlabelled", stl10.UNLABELLED_IMAGES, None),
+            ("train", stl10.TRAIN_IMAGES, stl10.TRAIN_LABELS),
+            ("test", stl10.TEST_IMAGES, stl10.TEST_LABELS),
+        ):
+            which = rng.choice(drawable[split], COUNTS[split])
+            with open(aside / images_file, "wb") as file:
+                for start in range(0, len(which), _CHUNK):
+                    chunk = which[start : start + _CHUNK]
+                    drawn = [_draw(digits.images[i], photographs[rng.integers(2)], rng) for i in chunk]
+                    file.write(stl10.encode_images(np.stack(drawn)))
+                    on_progress(len(chunk))
+            if labels_file:
+                (digits.target[which] + 1).astype(np.uint8).tofile(aside / labels_file)
+        folds = [np.sort(rng.choice(COUNTS["train"], FOLD_SIZE, replace=False)) for _ in range(FOLDS)]
+        (aside / stl10.FOLD_INDICES).write_text("".join(" ".join(map(str, fold)) + "\n" for fold in folds))
+        (aside / stl10.CLASS_NAMES).write_text("".join(f"{name}\n" for name in NAMES))
+        aside.rename(directory)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _draw(digit: np.ndarray, photograph: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """One image: `digit` (float [8, 8], 0..16) on a texture from `photograph`; uint8 [96, 96, 3]."""
+    size = stl10.SIZE
+    texture = _texture(photograph, rng)
+    side = int(rng.integers(72, size + 1))
+    stencil = Image.fromarray((digit * (255 / 16)).astype(np.uint8)).resize((side, side), Image.Resampling.BICUBIC)
+    stencil = stencil.rotate(rng.uniform(-20, 20), Image.Resampling.BICUBIC)
+    left, top = rng.integers(0, size - side + 1, 2)
+    mask = Image.new("L", (size, size))
+    mask.paste(stencil, (int(left), int(top)))
+    opacity = np.asarray(mask, np.float32)[:, :, np.newaxis] / 255
+    colour = _colour_apart_from(texture.mean(axis=(0, 1)), rng)
+    return np.round(opacity * colour + (1 - opacity) * texture).astype(np.uint8)
+
+
+def _texture(photograph: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A close-up: a patch of 16 to 40 pixels, enlarged; float32 [96, 96, 3]."""
+    height, width, _ = photograph.shape
+    side = int(rng.integers(16, 41))
+    top, left = rng.integers(0, height - side), rng.integers(0, width - side)
+    patch = Image.fromarray(photograph[top : top + side, left : left + side])
+    return np.asarray(patch.resize((stl10.SIZE, stl10.SIZE), Image.Resampling.BICUBIC), np.float32)
+
+
+def _colour_apart_from(background: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A random colour that a person can tell from the background's mean."""
+    while True:
+        colour = rng.uniform(0, 255, 3)
+        if np.abs(colour - background).mean() > 64:
+            return colour

@@ -1,0 +1,104 @@
+"""What the training loop reads: endless, shuffled, and the same for the same seed on any number of replicas."""
+
+import numpy as np
+import tensorflow as tf
+
+from trainer import examples
+from trainer.errors import DataError
+
+_HASH_BUCKETS = 10_000
+
+
+def matching_files(patterns: list[str]) -> list[str]:
+    """The files behind glob patterns, sorted so that every machine sees the same order.
+
+    Raises:
+        DataError: nothing matches.
+    """
+    files = sorted(file for pattern in patterns for file in tf.io.gfile.glob(pattern))
+    if not files:
+        raise DataError(f"No TFRecord file matches {', '.join(patterns)}.")
+    return files
+
+
+def count(files: list[str]) -> int:
+    """Number of records in the files."""
+    return int(tf.data.TFRecordDataset(files).batch(1024).reduce(np.int64(0), lambda n, b: n + tf.size(b, tf.int64)))
+
+
+def labels(files: list[str]) -> np.ndarray:
+    """All labels in the files, int64 [N]; empty where the split is."""
+    batches = tf.data.TFRecordDataset(files).batch(1024).map(lambda r: examples.parse(r, examples.LABEL)[examples.LABEL])
+    return np.concatenate([np.zeros([0], np.int64), *batches.as_numpy_iterator()])
+
+
+def _shuffled_forever(files: list[str], buffer: int, seed: int, keep) -> tf.data.Dataset:
+    """Records over and over; each pass in an order of its own that only `seed` and the pass decide."""
+
+    def one_pass(number):
+        order = tf.data.Dataset.from_tensor_slices(files).shuffle(len(files), seed=seed + number)
+        records = order.interleave(
+            tf.data.TFRecordDataset, cycle_length=min(4, len(files)), block_length=16, deterministic=True
+        )
+        return keep(records).shuffle(buffer, seed=seed + number)
+
+    return tf.data.Dataset.counter().flat_map(one_pass)
+
+
+def _pixels_of(size):
+    def parse(records):
+        return {"image": examples.pixels(examples.parse(records, examples.IMAGE)[examples.IMAGE], size)}
+
+    return parse
+
+
+def _labelled_pixels_of(size):
+    def parse(records):
+        parsed = examples.parse(records, examples.IMAGE, examples.LABEL)
+        return {
+            "image": examples.pixels(parsed[examples.IMAGE], size),
+            "label": parsed[examples.LABEL],
+        }
+
+    return parse
+
+
+def unlabelled_batches(files: list[str], size: tuple[int, int], batch: int, buffer: int, seed: int) -> tf.data.Dataset:
+    """Endless global batches for pretraining: `image`, uint8 [batch, height, width, 3]."""
+    records = _shuffled_forever(files, buffer, seed, keep=lambda r: r)
+    return records.batch(batch, drop_remainder=True).map(_pixels_of(size), tf.data.AUTOTUNE)
+
+
+class LabelledSplit:
+    """The labelled images of the online probe, parted once and for all by a hash of each image's id.
+
+    Args:
+        files: TFRecords of the split `train`.
+        size: height and width of the images.
+        holdout: share that is never trained on, for validation.
+    """
+
+    def __init__(self, files: list[str], size: tuple[int, int], holdout: float):
+        self._files, self._size = files, size
+        self._threshold = round(holdout * _HASH_BUCKETS)
+
+    def _side(self, held_out: bool):
+        def keep(records: tf.data.Dataset) -> tf.data.Dataset:
+            def is_wanted(record):
+                identity = examples.parse(record[tf.newaxis], examples.ID)[examples.ID][0]
+                bucket = tf.strings.to_hash_bucket_fast(identity, _HASH_BUCKETS)
+                return (bucket < self._threshold) == held_out
+
+            return records.filter(is_wanted)
+
+        return keep
+
+    def training_batches(self, batch: int, buffer: int, seed: int) -> tf.data.Dataset:
+        """Endless global batches: `image`, uint8 [batch, height, width, 3], and `label`, int64 [batch]."""
+        records = _shuffled_forever(self._files, buffer, seed, self._side(held_out=False))
+        return records.batch(batch, drop_remainder=True).map(_labelled_pixels_of(self._size), tf.data.AUTOTUNE)
+
+    def validation_batches(self, batch: int) -> tf.data.Dataset:
+        """One pass over the held-out images, in file order, whole: the last batch may be smaller."""
+        records = self._side(held_out=True)(tf.data.TFRecordDataset(self._files))
+        return records.batch(batch).map(_labelled_pixels_of(self._size), tf.data.AUTOTUNE)

@@ -1,0 +1,54 @@
+"""Progress of long work as log records: a pod's log shows them as lines, a terminal draws a bar from them."""
+
+import logging
+import time
+from dataclasses import dataclass
+
+logger = logging.getLogger("nnclr.progress")
+
+_EVERY_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a piece of work is. It travels as the attribute `progress` of the log record."""
+
+    task: str
+    done: int
+    total: int
+    images_per_second: float
+    note: str = ""
+
+    @property
+    def seconds_left(self) -> float:
+        return (self.total - self.done) / self.images_per_second if self.images_per_second else float("inf")
+
+
+class Reporter:
+    """Counts images and reports at most twice a second, and once at the end.
+
+    Args:
+        task: what is being done, as a person would say it.
+        total: images in all.
+    """
+
+    def __init__(self, task: str, total: int):
+        self._task, self._total = task, total
+        self._done = 0
+        self._start = self._last = time.monotonic()
+
+    def advance(self, images: int, note: str = "") -> None:
+        """Adds `images` to those done; `note` is a few words on how it goes."""
+        self._done += images
+        now = time.monotonic()
+        if now - self._last < _EVERY_SECONDS and self._done < self._total:
+            return
+        self._last = now
+        rate = self._done / max(now - self._start, 1e-9)
+        state = Progress(self._task, self._done, self._total, rate, note)
+        logger.info(
+            "%s: %d of %d images, %.0f images/s, %.0f s left%s",
+            *(state.task, state.done, state.total, rate, state.seconds_left),
+            f", {note}" if note else "",
+            extra={"progress": state},
+        )
