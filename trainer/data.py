@@ -1,4 +1,4 @@
-"""What the training loop reads: endless, shuffled, and the same for the same seed on any number of replicas."""
+"""What the training loop reads: shuffled anew each epoch, in an order that the seed and the epoch alone decide."""
 
 import numpy as np
 import tensorflow as tf
@@ -32,17 +32,13 @@ def labels(files: list[str]) -> np.ndarray:
     return np.concatenate([np.zeros([0], np.int64), *batches.as_numpy_iterator()])
 
 
-def _shuffled_forever(files: list[str], buffer: int, seed: int, keep) -> tf.data.Dataset:
-    """Records over and over; each pass in an order of its own that only `seed` and the pass decide."""
-
-    def one_pass(number):
-        order = tf.data.Dataset.from_tensor_slices(files).shuffle(len(files), seed=seed + number)
-        records = order.interleave(
-            tf.data.TFRecordDataset, cycle_length=min(4, len(files)), block_length=16, deterministic=True
-        )
-        return keep(records).shuffle(buffer, seed=seed + number)
-
-    return tf.data.Dataset.counter().flat_map(one_pass)
+def _shuffled(files: list[str], buffer: int, seed: int, epoch: int, keep=lambda records: records) -> tf.data.Dataset:
+    """One pass over the records that `keep` lets through, in an order that only `seed` and `epoch` decide."""
+    order = np.random.default_rng([seed, epoch]).permutation(files).tolist()
+    records = tf.data.Dataset.from_tensor_slices(order).interleave(
+        tf.data.TFRecordDataset, cycle_length=min(4, len(files)), block_length=16, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+    )
+    return keep(records).shuffle(buffer, seed=seed + epoch)
 
 
 def _pixels_of(size):
@@ -63,9 +59,11 @@ def _labelled_pixels_of(size):
     return parse
 
 
-def unlabelled_batches(files: list[str], size: tuple[int, int], batch: int, buffer: int, seed: int) -> tf.data.Dataset:
-    """Endless global batches for pretraining: `image`, uint8 [batch, height, width, 3]."""
-    records = _shuffled_forever(files, buffer, seed, keep=lambda r: r)
+def unlabelled_batches(
+    files: list[str], size: tuple[int, int], batch: int, buffer: int, seed: int, epoch: int
+) -> tf.data.Dataset:
+    """Global batches of one epoch of pretraining: `image`, uint8 [batch, height, width, 3]."""
+    records = _shuffled(files, buffer, seed, epoch)
     return records.batch(batch, drop_remainder=True).map(_pixels_of(size), tf.data.AUTOTUNE)
 
 
@@ -93,9 +91,9 @@ class LabelledSplit:
 
         return keep
 
-    def training_batches(self, batch: int, buffer: int, seed: int) -> tf.data.Dataset:
+    def training_batches(self, batch: int, buffer: int, seed: int, epoch: int) -> tf.data.Dataset:
         """Endless global batches: `image`, uint8 [batch, height, width, 3], and `label`, int64 [batch]."""
-        records = _shuffled_forever(self._files, buffer, seed, self._side(held_out=False))
+        records = _shuffled(self._files, buffer, seed, epoch, self._side(held_out=False)).repeat()
         return records.batch(batch, drop_remainder=True).map(_labelled_pixels_of(self._size), tf.data.AUTOTUNE)
 
     def validation_batches(self, batch: int) -> tf.data.Dataset:

@@ -31,16 +31,14 @@ def convnet(size: tuple[int, int], width: int, dtype: str) -> keras.Model:
     )
 
 
-def build_encoder(settings: Encoder, size: tuple[int, int], dtype: str = "float32", seed: int = 0) -> keras.Model:
-    """Builds the configured encoder with weights that only `seed` decides.
+def build_encoder(settings: Encoder, size: tuple[int, int], dtype: str = "float32") -> keras.Model:
+    """Builds the configured encoder; `keras.utils.set_random_seed` decides its weights.
 
     Args:
         settings: which one, how wide.
         size: height and width of the images.
         dtype: Keras dtype policy; the weights are float32 whatever it is.
-        seed: of the initial weights.
     """
-    keras.utils.set_random_seed(seed)
     match settings.name:
         case "convnet":
             return convnet(size, settings.width, dtype)

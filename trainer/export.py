@@ -108,7 +108,8 @@ class Embeddings:
         """With the architecture of the SavedModel in `directory` and fresh weights."""
         description = describe(directory)
         settings = TrainerSettings.model_validate(description["settings"])
-        twin = _Embedder(build_encoder(settings.encoder, tuple(description["image_size"]), seed=seed))
+        keras.utils.set_random_seed(seed)
+        twin = _Embedder(build_encoder(settings.encoder, tuple(description["image_size"])))
         return cls(lambda pixels: twin.embed_pixels(pixels)["embeddings"])
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:

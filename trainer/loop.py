@@ -4,6 +4,7 @@ import csv
 import time
 from dataclasses import dataclass, field
 
+import keras
 import tensorflow as tf
 
 from trainer import data, devices, examples
@@ -62,11 +63,11 @@ def train(
     labels = data.labels(labelled_files)
     labelled = data.LabelledSplit(labelled_files, size, settings.online_probe.holdout) if labels.size else None
 
+    keras.utils.set_random_seed(settings.seed)
     with strategy.scope():
         model = NNCLR(
             settings, size, int(labels.max()) + 1 if labels.size else 0, devices.compute_dtype(settings.precision)
         )
-    batches = iter(strategy.experimental_distribute_dataset(_batches(settings, unlabelled_files, labelled, size)))
     step_names: list[str] = []
 
     @tf.function
@@ -85,8 +86,9 @@ def train(
     for epoch in range(1, settings.epochs + 1):
         start = time.monotonic()
         sums = 0.0
-        for _ in range(steps_per_epoch):
-            sums += distributed_step(next(batches), tf.constant(result.steps, tf.int64))
+        batches = _batches(settings, unlabelled_files, labelled, size, epoch)
+        for batch in strategy.experimental_distribute_dataset(batches):
+            sums += distributed_step(batch, tf.constant(result.steps, tf.int64))
             result.steps += 1
             reporter.advance(settings.batch_size, note)
         row = dict(zip(step_names, (sums / steps_per_epoch).numpy().tolist(), strict=True))
@@ -120,16 +122,11 @@ def _require_even_shares(settings: TrainerSettings, replicas: int) -> None:
             )
 
 
-def _batches(settings, unlabelled_files, labelled, size) -> tf.data.Dataset:
-    parts = {
-        "unlabelled": data.unlabelled_batches(
-            unlabelled_files, size, settings.batch_size, settings.shuffle_buffer, settings.seed
-        )
-    }
+def _batches(settings, unlabelled_files, labelled, size, epoch: int) -> tf.data.Dataset:
+    order = {"buffer": settings.shuffle_buffer, "seed": settings.seed, "epoch": epoch}
+    parts = {"unlabelled": data.unlabelled_batches(unlabelled_files, size, settings.batch_size, **order)}
     if labelled is not None:
-        parts["labelled"] = labelled.training_batches(
-            settings.online_probe.batch_size, settings.shuffle_buffer, settings.seed
-        )
+        parts["labelled"] = labelled.training_batches(settings.online_probe.batch_size, **order)
     return tf.data.Dataset.zip(parts).prefetch(tf.data.AUTOTUNE)
 
 

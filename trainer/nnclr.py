@@ -15,7 +15,7 @@ _FIRST_VIEW, _SECOND_VIEW, _PROBE_VIEW = range(3)
 class NNCLR(tf.Module):
     """Encoder, projection head, support set, online probe and their optimisers.
 
-    Build it in the scope of the distribution strategy that runs `train_step`.
+    Build it in the scope of the distribution strategy that runs `train_step`, after `keras.utils.set_random_seed`.
 
     Args:
         settings: the trainer's.
@@ -27,7 +27,7 @@ class NNCLR(tf.Module):
     def __init__(self, settings: TrainerSettings, size: tuple[int, int], classes: int, dtype: str):
         super().__init__(name="nnclr")
         self.settings = settings
-        self.encoder = build_encoder(settings.encoder, size, dtype, settings.seed)
+        self.encoder = build_encoder(settings.encoder, size, dtype)
         features = self.encoder.output_shape[-1]
         self.projection = projection_head(features, settings.projection, dtype)
         self.support_set = SupportSet(settings.support_set_size, settings.projection[-1], settings.seed)

@@ -43,7 +43,6 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         )
         artifact.split_names = artifact_utils.encode_split_names(list(examples.SPLITS))
         artifact.set_string_custom_property("payload_format", "FORMAT_TF_EXAMPLE")
-        artifact.set_string_custom_property("file_format", "tfrecords")
         artifact.set_string_custom_property(FINGERPRINT, exec_properties[FINGERPRINT])
 
 
@@ -91,6 +90,11 @@ def describe(directory: str) -> dict[str, Any]:
     """What `ingest` wrote beside the examples: source, kind, image_size, counts, rejected, class_names."""
     with tf.io.gfile.GFile(f"{directory}/{_DESCRIPTION}") as file:
         return json.load(file)
+
+
+def split_directory(directory: str, split: str) -> str:
+    """Where the TFRecords of a split are, below the artifact `examples`."""
+    return transforms.split_directory(directory, split)
 
 
 def _rows(pattern: str) -> list[Any]:

@@ -1,0 +1,1 @@
+"""ChampionResolver: what the registry's alias points to, as a Model artifact."""

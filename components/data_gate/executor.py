@@ -1,0 +1,54 @@
+"""Reads what ExampleValidator found and stops the run if there is anything."""
+
+import os
+from typing import Any
+
+from tensorflow_metadata.proto.v0 import anomalies_pb2
+from tfx import types
+from tfx.components.statistics_gen import stats_artifact_utils
+from tfx.dsl.components.base import base_executor
+from tfx.types import artifact_utils
+from tfx.utils import io_utils
+
+from trainer.errors import DataError
+
+STATISTICS = "statistics"
+ANOMALIES = "anomalies"
+
+_FILE = "SchemaDiff.pb"
+
+
+class Executor(base_executor.BaseExecutor):
+    """Raises `DataError` with all anomalies in plain words."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        statistics = artifact_utils.get_single_instance(input_dict[STATISTICS])
+        anomalies = artifact_utils.get_single_instance(input_dict[ANOMALIES])
+        findings = []
+        for split in artifact_utils.decode_split_names(anomalies.split_names):
+            # A folder without labels has empty splits, which ingest allowed: features cannot be missing in no images.
+            if not stats_artifact_utils.load_statistics(statistics, split).proto().datasets[0].num_examples:
+                continue
+            stored = io_utils.read_bytes_file(os.path.join(artifact_utils.get_split_uri([anomalies], split), _FILE))
+            findings += describe(split, anomalies_pb2.Anomalies.FromString(stored))
+        if findings:
+            raise DataError(
+                f"The data failed validation, so nothing was trained: {' '.join(findings)} "
+                "The rules are in pipeline/schema/schema.pbtxt."
+            )
+
+
+def describe(split: str, anomalies: anomalies_pb2.Anomalies) -> list[str]:
+    """A sentence an anomaly, naming split and feature."""
+    findings = []
+    for feature, anomaly in sorted(anomalies.anomaly_info.items()):
+        reasons = "; ".join(reason.description.rstrip(".") for reason in anomaly.reason)
+        findings.append(f"Split {split}, feature {feature}: {reasons}.")
+    for reason in anomalies.dataset_anomaly_info.reason:
+        findings.append(f"Split {split}: {reason.description.rstrip('.')}.")
+    return findings

@@ -1,0 +1,1 @@
+"""LinearProbeEvaluator: measures an encoder on frozen features and blesses it, or says why not."""

@@ -1,0 +1,67 @@
+"""The contract of RegistryPusher."""
+
+from tfx.dsl.components.base import base_component, executor_spec
+from tfx.types import channel, channel_utils, component_spec, standard_artifacts
+
+from components.registry_pusher import executor
+
+
+class RegistryPusherSpec(component_spec.ComponentSpec):
+    """Parameters, inputs and output of RegistryPusher."""
+
+    PARAMETERS = {
+        executor.MODEL_NAME: component_spec.ExecutionParameter(type=str),
+        executor.ALIAS: component_spec.ExecutionParameter(type=str),
+        executor.REGISTRY_DIRECTORY: component_spec.ExecutionParameter(type=str),
+        executor.FINGERPRINT: component_spec.ExecutionParameter(type=str),
+        executor.RUN_ID: component_spec.ExecutionParameter(type=str),
+    }
+    INPUTS = {
+        executor.MODEL: component_spec.ChannelParameter(type=standard_artifacts.Model),
+        executor.EVALUATION: component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
+        executor.BLESSING: component_spec.ChannelParameter(type=standard_artifacts.ModelBlessing),
+    }
+    OUTPUTS = {executor.PUSHED: component_spec.ChannelParameter(type=standard_artifacts.PushedModel)}
+
+
+class RegistryPusher(base_component.BaseComponent):
+    """Registers a blessed model and makes it the champion; does nothing for one that is not blessed.
+
+    Args:
+        model: from Trainer.
+        evaluation: from LinearProbeEvaluator.
+        blessing: from LinearProbeEvaluator.
+        model_name: of the registered model.
+        alias: that marks the champion.
+        registry_directory: of the embedded registry, used when `MLFLOW_TRACKING_URI` is not set.
+        fingerprint: of the data, recorded with the version.
+        run_id: of the pipeline run, recorded with the version. It is new in every run, so that a push, whose effect
+            lies outside of the pipeline, is never taken from the cache.
+    """
+
+    SPEC_CLASS = RegistryPusherSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
+
+    def __init__(
+        self,
+        model: channel.BaseChannel,
+        evaluation: channel.BaseChannel,
+        blessing: channel.BaseChannel,
+        model_name: str,
+        alias: str,
+        registry_directory: str,
+        fingerprint: str,
+        run_id: str,
+    ):
+        spec = RegistryPusherSpec(
+            model=model,
+            evaluation=evaluation,
+            blessing=blessing,
+            model_name=model_name,
+            alias=alias,
+            registry_directory=registry_directory,
+            fingerprint=fingerprint,
+            run_id=run_id,
+            pushed_model=channel_utils.as_channel([standard_artifacts.PushedModel()]),
+        )
+        super().__init__(spec=spec)

@@ -1,0 +1,228 @@
+"""The command `nnclr`. Nothing heavy is imported before it is needed."""
+
+import json
+import secrets
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+from pipeline import workdir as workdirs
+from trainer.errors import SettingsError, UserError
+
+EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+
+app = typer.Typer(
+    name="nnclr",
+    help="Pretrains image encoders without labels by NNCLR, measures them, and ships the good ones to a model registry."
+    "\n\nStart with: nnclr run --preset sample",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+data_app = typer.Typer(help="Puts data sets on disk.", no_args_is_help=True)
+models_app = typer.Typer(help="Looks into the model registry.", no_args_is_help=True)
+presets_app = typer.Typer(help="Shows the shipped settings.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+app.add_typer(models_app, name="models")
+app.add_typer(presets_app, name="presets")
+
+_errors = Console(stderr=True)
+
+WorkdirOption = Annotated[
+    Path, typer.Option("--workdir", help="Folder for everything that runs write: data, artifacts, logs, registry.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON, on the last line of stdout.")]
+
+
+@app.command()
+def run(
+    preset: Annotated[str | None, typer.Option(help="A shipped preset; see nnclr presets list.")] = None,
+    config_file: Annotated[
+        Path | None, typer.Option("--config", help="YAML file with settings, on top of the preset.")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="One setting, on top of both. May be repeated."),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SOURCE",
+            help="STL-10 directory or stl10_binary.tar.gz, TFDS data_dir, or folder of pictures; local or gs://.",
+        ),
+    ] = None,
+    beam: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="One Beam pipeline option, e.g. runner=DataflowRunner. Repeatable."),
+    ] = None,
+    workdir: WorkdirOption = workdirs.DEFAULT,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Run every component, even if nothing changed.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Run the whole pipeline here: ingest, validate, train, evaluate, push.
+
+    Components whose inputs and settings did not change are taken from the cache, so a run that broke off goes on
+    where it was when it is started again.
+
+    **Examples**
+
+    `nnclr run --preset sample` (the demo)
+
+    `nnclr run --preset keras-example --data stl10_binary.tar.gz`
+
+    `nnclr run --data ~/pictures --set data.image_size=64 --set trainer.epochs=50`
+
+    **Exit codes**: 0 pushed, or blessed and unchanged; 1 failed; 2 wrong usage or settings; 3 bad data;
+    4 not blessed; 130 interrupted.
+    """
+    from pipeline import config, local, output, summary
+    from pipeline.screen import Screen
+
+    extra = [f"data.source={json.dumps(data)}"] if data is not None else []
+    for option in beam or []:
+        if "=" not in option:
+            raise SettingsError(f"--beam takes NAME=VALUE, for instance runner=FlinkRunner, not {option!r}.")
+        extra.append(f"beam.{option}")
+    settings = config.load(preset, config_file, [*(overrides or []), *extra])
+    place = workdirs.Workdir(workdir)
+    run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    log = place.run(run_id) / "run.log"
+    failure: BaseException | None = None
+    result = None
+    with place.locked():
+        start = time.monotonic()
+        with output.captured(log) as (_, stderr), Screen(Console(file=stderr)) as screen:
+            screen.say(f"Run [bold]{run_id}[/] of pipeline {settings.name}, log {log}")
+            try:
+                result = local.run(settings, place, run_id, screen, enable_cache=not no_cache)
+            except (Exception, KeyboardInterrupt) as error:
+                if not isinstance(error, UserError):
+                    import traceback
+
+                    traceback.print_exc()
+                failure = error
+        if failure:
+            _fail_run(failure, log)
+    assert result is not None
+    if as_json:
+        print(json.dumps(result))
+    else:
+        summary.show(result, str(workdir), Console())
+        print(f"Took {time.monotonic() - start:.0f} s.")
+    raise typer.Exit(summary.exit_code(result))
+
+
+def _fail_run(error: BaseException, log: Path) -> NoReturn:
+    if isinstance(error, KeyboardInterrupt):
+        _errors.print("Interrupted. Start the same command again: finished components are not repeated.")
+        raise typer.Exit(EXIT_INTERRUPTED)
+    if isinstance(error, UserError):
+        raise error
+    message = " ".join(str(error).split())[:500]
+    _errors.print(f"[red]Failed:[/] {type(error).__name__}: {message}", highlight=False, soft_wrap=True)
+    _errors.print(f"The whole story is in {log}.", highlight=False, soft_wrap=True)
+    raise typer.Exit(EXIT_FAILED)
+
+
+@data_app.command("sample")
+def data_sample(out: Annotated[Path, typer.Argument(help="Folder to create.")]) -> None:
+    """Draw the embedded sample: 8,500 coloured digits on photographic textures, in STL-10's layout.
+
+    **Example**: `nnclr data sample sample && nnclr run --preset sample --data sample`
+    """
+    from pipeline.data import sample
+    from pipeline.screen import Screen
+    from trainer.progress import Reporter
+
+    if out.exists() and any(out.iterdir()) if out.is_dir() else out.exists():
+        raise SettingsError(f"{out} exists already: name a new folder.")
+    with Screen(Console(stderr=True)):
+        reporter = Reporter("Drawing", sum(sample.COUNTS.values()))
+        sample.write_sample(out, reporter.advance)
+    print(f"Wrote {', '.join(f'{n:,} {split}' for split, n in sample.COUNTS.items())} images to {out}.")
+    print(f"Next: nnclr run --preset sample --data {out}")
+
+
+@models_app.command("list")
+def models_list(workdir: WorkdirOption = workdirs.DEFAULT, as_json: JsonOption = False) -> None:
+    """List the registered versions: accuracy, date, alias.
+
+    Looks into the server of MLFLOW_TRACKING_URI, or else into the working directory's own registry.
+
+    **Example**: `nnclr models list --workdir nnclr-runs`
+    """
+    import os
+
+    from rich.table import Table
+
+    from pipeline import output
+
+    place = workdirs.Workdir(workdir)
+    if not os.environ.get("MLFLOW_TRACKING_URI") and not place.registry.exists():
+        raise SettingsError(f"There is no model registry in {workdir}: run the pipeline first, or name its --workdir.")
+    with output.captured(place.root / "models.log"):
+        from components.model_registry import ModelRegistry
+
+        registry = ModelRegistry(str(place.registry))
+        versions = [version for name in registry.names() for version in registry.versions(name)]
+    if as_json:
+        print(
+            json.dumps(
+                [
+                    {
+                        "name": v.name,
+                        "version": v.version,
+                        "uri": v.uri,
+                        "aliases": v.aliases,
+                        "probe_accuracy": v.probe_accuracy,
+                        "created": v.created.isoformat(),
+                        "sha256": v.sha256,
+                    }
+                    for v in versions
+                ]
+            )
+        )
+        return
+    table = Table("Model", "Version", "Alias", "Probe accuracy", "Created", "SHA-256")
+    for v in versions:
+        accuracy = "" if v.probe_accuracy is None else f"{v.probe_accuracy:.1%}"
+        created = f"{v.created.astimezone():%Y-%m-%d %H:%M}"
+        table.add_row(v.name, str(v.version), ", ".join(v.aliases), accuracy, created, v.sha256[:12])
+    Console().print(table)
+
+
+@presets_app.command("list")
+def presets_list() -> None:
+    """List the presets and what each is for."""
+    from pipeline import config
+
+    for name, text in config.presets().items():
+        print(f"{name}: {text.splitlines()[0].lstrip('# ')}")
+
+
+@presets_app.command("show")
+def presets_show(name: Annotated[str, typer.Argument(help="Of the preset.")]) -> None:
+    """Print a preset, to copy and change: `nnclr presets show sample > mine.yaml`."""
+    from pipeline import config
+
+    config.load(name)
+    print(config.presets()[name], end="")
+
+
+def main() -> None:
+    """Runs the command; a user's mistake ends in one sentence and its exit code."""
+    try:
+        app()
+    except UserError as error:
+        _errors.print(f"[red]Error:[/] {error}", highlight=False, soft_wrap=True)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

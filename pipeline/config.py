@@ -1,0 +1,162 @@
+"""One typed tree of settings, and where its values come from: a preset, a file, `--set`, in rising precedence."""
+
+import difflib
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError
+
+from components.linear_probe_evaluator.config import EvaluatorSettings
+from trainer.config import Strict, TrainerSettings
+from trainer.errors import SettingsError
+
+# The value of data.source that stands for the embedded sample.
+SAMPLE = "sample"
+
+
+class DataSettings(Strict):
+    """What is ingested."""
+
+    source: str | None = Field(
+        None,
+        description="an STL-10 directory or stl10_binary.tar.gz, a TFDS data_dir with stl10, or a folder of pictures; "
+        f"local or gs://; `{SAMPLE}` is the embedded sample",
+    )
+    image_size: Annotated[int, Field(ge=31, le=1024)] = Field(96, description="height and width to train at, pixels")
+    max_rejected: Annotated[int, Field(ge=0)] = Field(0, description="undecodable pictures that are tolerated")
+
+
+class RegistrySettings(Strict):
+    """Where a blessed encoder goes. The server is named by MLFLOW_TRACKING_URI, never here."""
+
+    model_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$")] = "nnclr-encoder"
+    alias: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")] = "champion"
+
+
+class Settings(Strict):
+    """All settings of a pipeline."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")] = Field(
+        "nnclr", description="of the pipeline; caching works within one name"
+    )
+    data: DataSettings = DataSettings()
+    trainer: TrainerSettings = TrainerSettings()
+    evaluator: EvaluatorSettings = EvaluatorSettings()
+    registry: RegistrySettings = RegistrySettings()
+    beam: dict[str, str | int | float | bool] = Field(
+        # What Beam's DirectRunner falls back to where it cannot download its Prism binary: in process, no download.
+        {"runner": "FnApiRunner"},
+        description="Beam pipeline options, for ingest and statistics",
+    )
+
+    def beam_pipeline_args(self) -> list[str]:
+        """The Beam options as arguments."""
+        flags = []
+        for name, value in self.beam.items():
+            if value is True:
+                flags.append(f"--{name}")
+            elif value is not False:
+                flags.append(f"--{name}={value}")
+        return flags
+
+
+def presets() -> dict[str, str]:
+    """The shipped presets: name to YAML text."""
+    folder = resources.files("pipeline").joinpath("presets")
+    return {
+        file.name.removesuffix(".yaml"): file.read_text(encoding="utf-8")
+        for file in sorted(folder.iterdir(), key=lambda file: file.name)
+        if file.name.endswith(".yaml")
+    }
+
+
+def load(preset: str | None = None, file: Path | None = None, overrides: list[str] | None = None) -> Settings:
+    """Reads the settings.
+
+    Args:
+        preset: name of a shipped preset.
+        file: YAML file in the form of a preset, on top of it.
+        overrides: `trainer.epochs=2` and the like, on top of both; the values are YAML.
+
+    Raises:
+        SettingsError: a setting is unknown or has a value that is not allowed; it names field, value and what is.
+    """
+    tree: dict[str, Any] = {}
+    if preset is not None:
+        known = presets()
+        if preset not in known:
+            raise SettingsError(f"There is no preset {preset!r}; there are: {', '.join(known)}.")
+        tree = _parsed(known[preset], f"preset {preset}")
+    if file is not None:
+        try:
+            text = file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"The settings file {file} cannot be read: {error}.") from error
+        tree = _merged(tree, _parsed(text, str(file)))
+    for override in overrides or []:
+        path, equals, value = override.partition("=")
+        if not equals or not path:
+            raise SettingsError(f"--set takes NAME=VALUE, for instance trainer.epochs=2, not {override!r}.")
+        tree = _merged(tree, _nested(path.split("."), _parsed_value(override, value)))
+    try:
+        return Settings.model_validate(tree)
+    except ValidationError as error:
+        raise SettingsError("\n".join(_explained(problem) for problem in error.errors())) from error
+
+
+def _parsed(text: str, where: str) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{where} is no YAML: {' '.join(str(error).split())}.") from error
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise SettingsError(f"{where} holds no settings: expected `name: value` lines.")
+    return tree
+
+
+def _parsed_value(override: str, value: str) -> Any:
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise SettingsError(f"The value in --set {override} is no YAML: {' '.join(str(error).split())}.") from error
+
+
+def _nested(path: list[str], value: Any) -> dict[str, Any]:
+    for name in reversed(path):
+        value = {name: value}
+    return value
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    result = dict(below)
+    for name, value in above.items():
+        both = isinstance(value, dict) and isinstance(result.get(name), dict)
+        result[name] = _merged(result[name], value) if both else value
+    return result
+
+
+def _explained(problem: Any) -> str:
+    """One sentence that names the field, the value and what is allowed."""
+    path = [str(part) for part in problem["loc"]]
+    field = ".".join(path)
+    if problem["type"] == "extra_forbidden":
+        allowed = sorted(_fields_at(path[:-1]))
+        close = difflib.get_close_matches(path[-1], allowed, n=1)
+        hint = f" Did you mean {'.'.join([*path[:-1], close[0]])}?" if close else ""
+        where = f"{'.'.join(path[:-1])} has" if path[:-1] else "there are"
+        return f"{field}: no such setting.{hint} Allowed: {where} {', '.join(allowed)}."
+    return f"{field}: {problem['input']!r} is not allowed. {problem['msg'].removeprefix('Value error, ')}."
+
+
+def _fields_at(path: list[str]) -> set[str]:
+    model: type[BaseModel] = Settings
+    for name in path:
+        annotation = model.model_fields[name].annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return set()
+        model = annotation
+    return set(model.model_fields)

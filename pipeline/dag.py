@@ -1,0 +1,99 @@
+"""The whole DAG on one screen."""
+
+from importlib import resources
+
+import tensorflow_data_validation as tfdv
+from ml_metadata.proto import metadata_store_pb2
+from tfx import v1 as tfx
+
+from components.champion_resolver.component import ChampionResolver
+from components.data_gate.component import DataGate
+from components.image_example_gen.component import ImageExampleGen
+from components.linear_probe_evaluator.component import LinearProbeEvaluator
+from components.registry_pusher.component import RegistryPusher
+from pipeline.config import Settings
+from trainer import examples, run_fn
+
+# Statistics over whole images are waste: 27 KB strings, each different.
+_DESCRIBED_FEATURES = [
+    *(examples.LABEL, examples.HEIGHT, examples.WIDTH),
+    *(examples.FOLD, examples.PIXEL_MEAN, examples.PIXEL_STD),
+]
+
+
+def create_pipeline(
+    settings: Settings,
+    fingerprint: str,
+    run_id: str,
+    pipeline_root: str,
+    registry_directory: str,
+    champion: str | None = None,
+    enable_cache: bool = True,
+    metadata: metadata_store_pb2.ConnectionConfig | None = None,
+) -> tfx.dsl.Pipeline:
+    """The pipeline, for any orchestrator.
+
+    Args:
+        settings: with a data source.
+        fingerprint: of the source's contents; ingest is repeated when it changes.
+        run_id: new in every run.
+        pipeline_root: where artifacts go.
+        registry_directory: of the embedded registry, used when `MLFLOW_TRACKING_URI` is not set.
+        champion: identity of the registry's champion, where it is known beforehand.
+        enable_cache: take a component's earlier result where its inputs and parameters are the same.
+        metadata: connection to ML Metadata, where the orchestrator does not bring its own.
+    """
+    ingest = ImageExampleGen(
+        source=settings.data.source or "",
+        fingerprint=fingerprint,
+        image_size=settings.data.image_size,
+        max_rejected=settings.data.max_rejected,
+    )
+    statistics = tfx.components.StatisticsGen(
+        examples=ingest.outputs["examples"],
+        stats_options=tfdv.StatsOptions(feature_allowlist=_DESCRIBED_FEATURES),
+    )
+    schema = tfx.components.ImportSchemaGen(schema_file=str(resources.files("pipeline") / "schema" / "schema.pbtxt"))
+    validator = tfx.components.ExampleValidator(
+        statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"]
+    )
+    gate = DataGate(statistics=statistics.outputs["statistics"], anomalies=validator.outputs["anomalies"])
+    resolver = ChampionResolver(
+        model_name=settings.registry.model_name,
+        alias=settings.registry.alias,
+        registry_directory=registry_directory,
+        expected=champion,
+    )
+    # The Trainer is never given the split `test`.
+    trainer = tfx.components.Trainer(
+        run_fn=f"{run_fn.__name__}.run_fn",
+        examples=ingest.outputs["examples"],
+        train_args=tfx.proto.TrainArgs(splits=[examples.UNLABELLED]),
+        eval_args=tfx.proto.EvalArgs(splits=[examples.TRAIN]),
+        custom_config={run_fn.SETTINGS: settings.trainer.model_dump_json()},
+    )
+    trainer.add_upstream_node(gate)
+    evaluator = LinearProbeEvaluator(
+        examples=ingest.outputs["examples"],
+        model=trainer.outputs["model"],
+        champion=resolver.outputs["model"],
+        settings=settings.evaluator,
+    )
+    pusher = RegistryPusher(
+        model=trainer.outputs["model"],
+        evaluation=evaluator.outputs["evaluation"],
+        blessing=evaluator.outputs["blessing"],
+        model_name=settings.registry.model_name,
+        alias=settings.registry.alias,
+        registry_directory=registry_directory,
+        fingerprint=fingerprint,
+        run_id=run_id,
+    )
+    return tfx.dsl.Pipeline(
+        pipeline_name=settings.name,
+        pipeline_root=pipeline_root,
+        components=[ingest, statistics, schema, validator, gate, resolver, trainer, evaluator, pusher],
+        enable_cache=enable_cache,
+        metadata_connection_config=metadata,
+        beam_pipeline_args=settings.beam_pipeline_args(),
+    )

@@ -1,0 +1,154 @@
+"""Runs the pipeline on this machine with TFX's LocalDagRunner."""
+
+import json
+import logging
+import os
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline import config, summary
+from pipeline.config import Settings
+from pipeline.screen import Screen
+from pipeline.workdir import Workdir
+from trainer.errors import SettingsError
+from trainer.progress import Reporter
+
+# What LocalDagRunner logs around each component; it has no other hook.
+_RUNNING, _FINISHED = "Component %s is running.", "Component %s is finished."
+
+
+def run(settings: Settings, workdir: Workdir, run_id: str, screen: Screen, enable_cache: bool = True) -> dict[str, Any]:
+    """Runs all components and returns the run's summary, which is also written to the run's folder.
+
+    Args:
+        settings: with a data source.
+        workdir: locked.
+        run_id: of this run.
+        screen: told what happens.
+        enable_cache: take earlier results where inputs and parameters are the same.
+
+    Raises:
+        UserError: something that was given cannot be used; its message says what and why.
+    """
+    source_path = _source_path(settings, workdir, screen)
+    screen.waiting("Loading TensorFlow and TFX")
+    with _own_arguments():
+        # Only now: these imports take many seconds.
+        from absl import logging as absl_logging
+        from tfx import v1 as tfx
+        from tfx.dsl.compiler import compiler
+        from tfx.orchestration.portable import runtime_parameter_utils
+
+        from components.champion_resolver import executor as champion_resolver
+        from components.image_example_gen.fingerprint import fingerprint
+        from components.image_example_gen.sources.opening import open_source
+        from components.model_registry import ModelRegistry
+        from pipeline.dag import create_pipeline
+        from pipeline.lineage import Lineage
+
+        screen.waiting("Reading the data's fingerprint")
+        source = open_source(source_path)
+        data_fingerprint = fingerprint(source, workdir.fingerprints)
+        registry = ModelRegistry(str(workdir.registry))
+        champion = registry.aliased(settings.registry.model_name, settings.registry.alias)
+        metadata = tfx.orchestration.metadata.sqlite_metadata_connection_config(str(workdir.metadata.resolve()))
+        pipeline = create_pipeline(
+            settings.model_copy(update={"data": settings.data.model_copy(update={"source": source_path})}),
+            fingerprint=data_fingerprint,
+            run_id=run_id,
+            pipeline_root=str(workdir.artifacts.resolve()),
+            registry_directory=str(workdir.registry.resolve()),
+            champion=champion_resolver.identity(champion),
+            enable_cache=enable_cache,
+            metadata=metadata,
+        )
+        compiled = compiler.Compiler().compile(pipeline)
+        # LocalDagRunner would call the run by the time of day.
+        runtime_parameter_utils.substitute_runtime_parameter(compiled, {"pipeline-run-id": run_id})
+        lineage = Lineage(metadata, run_id)
+        absl_logging.set_verbosity(absl_logging.INFO)
+        watch = _ComponentWatch(screen, lineage)
+        logging.getLogger("absl").addHandler(watch)
+        try:
+            tfx.orchestration.LocalDagRunner().run_with_ir(compiled)
+        except BaseException:
+            watch.failed()
+            raise
+        finally:
+            logging.getLogger("absl").removeHandler(watch)
+        result = summary.collect(settings, run_id, source_path, data_fingerprint, lineage, watch.components)
+    _write(workdir.run(run_id) / "summary.json", result)
+    return result
+
+
+@dataclass
+class _ComponentWatch(logging.Handler):
+    """Turns the runner's log into lines on the screen, and remembers them for the summary."""
+
+    screen: Screen
+    lineage: Any
+    components: list[dict[str, Any]] = field(default_factory=list)
+    running: str | None = None
+    since: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.msg == _RUNNING:
+            self.running, self.since = record.args[0], time.monotonic()
+            self.screen.started(self.running)
+        elif record.msg == _FINISHED:
+            self._ended(self.lineage.execution(record.args[0]).state)
+
+    def failed(self) -> None:
+        """The run stopped in the middle of a component."""
+        if self.running:
+            self._ended("failed")
+
+    def _ended(self, state: str) -> None:
+        seconds = time.monotonic() - self.since
+        self.components.append({"id": self.running, "state": state, "seconds": round(seconds, 3)})
+        self.screen.ended(self.running, state, seconds)
+        self.running = None
+
+
+def _source_path(settings: Settings, workdir: Workdir, screen: Screen) -> str:
+    source = settings.data.source
+    if source is None:
+        raise SettingsError(
+            "Which images? Name them with --data SOURCE (or data.source), or try the embedded sample: "
+            "nnclr run --preset sample."
+        )
+    if source == config.SAMPLE:
+        if not workdir.sample.exists():
+            from pipeline.data import sample
+
+            reporter = Reporter("Drawing the sample", sum(sample.COUNTS.values()))
+            sample.write_sample(workdir.sample, reporter.advance)
+        return str(workdir.sample.resolve())
+    return source if "://" in source else str(Path(source).resolve())
+
+
+class _own_arguments:
+    """TFX's Beam components hand sys.argv to absl, which would take our options for its own."""
+
+    def __enter__(self) -> None:
+        self._argv = sys.argv
+        sys.argv = sys.argv[:1]
+
+    def __exit__(self, *_: object) -> None:
+        sys.argv = self._argv
+
+
+def _write(path: Path, result: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    aside.write_text(json.dumps(result, indent=2))
+    aside.replace(path)

@@ -1,0 +1,102 @@
+"""What a run came to: one JSON object, and the same as a table."""
+
+import json
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.config import Settings
+
+EXIT_DONE, EXIT_NOT_BLESSED = 0, 4
+
+_EVALUATION = (
+    *("probe_accuracy", "probe_interval", "knn_accuracy", "random_encoder_accuracy", "baseline_accuracy"),
+    *("blessed", "reasons"),
+)
+_REGISTRY = ("name", "version", "uri", "alias", "changed")
+
+
+def collect(
+    settings: Settings, run_id: str, source: str, fingerprint: str, lineage: Any, components: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Gathers the summary of a finished run from its components' outputs.
+
+    Args:
+        settings: of the run.
+        run_id: of the run.
+        source: path of the data.
+        fingerprint: of the data.
+        lineage: a `pipeline.lineage.Lineage` of the run.
+        components: `id`, `state` and `seconds` of each component, in order.
+    """
+    from components.image_example_gen import executor as image_example_gen
+    from components.linear_probe_evaluator import executor as evaluator
+    from components.registry_pusher import executor as pusher
+
+    def output(component: str, key: str) -> str:
+        return lineage.execution(component).outputs[key]
+
+    described = image_example_gen.describe(output("ImageExampleGen", image_example_gen.EXAMPLES))
+    with open(f"{output('Trainer', 'model_run')}/training.json", encoding="utf-8") as file:
+        training = json.load(file)
+    metrics = evaluator.read_metrics(output("LinearProbeEvaluator", evaluator.EVALUATION))
+    pushed = pusher.read_push(output("RegistryPusher", pusher.PUSHED))
+    return {
+        "run_id": run_id,
+        "data": {
+            "source": source,
+            "fingerprint": fingerprint,
+            "counts": described["counts"],
+            "rejected": described["rejected"],
+        },
+        "trainer": training,
+        "evaluation": {name: metrics[name] for name in _EVALUATION},
+        "registry": {name: pushed.get(name) for name in _REGISTRY},
+        "components": components,
+    }
+
+
+def exit_code(result: dict[str, Any]) -> int:
+    """0 where the encoder was pushed or was there already, 4 where it was not blessed."""
+    return EXIT_DONE if result["evaluation"]["blessed"] else EXIT_NOT_BLESSED
+
+
+def show(result: dict[str, Any], workdir: str, console: Console) -> None:
+    """Prints the summary and what to do next."""
+    data, training = result["data"], result["trainer"]
+    evaluation, registry = result["evaluation"], result["registry"]
+    table = Table(show_header=False, title=f"Run {result['run_id']}", title_justify="left", title_style="bold")
+    table.add_column(style="dim")
+    table.add_column(overflow="fold")
+    counts = ", ".join(f"{count:,} {split}" for split, count in data["counts"].items())
+    table.add_row("Images", f"{counts} ({data['rejected']} rejected)")
+    table.add_row(
+        "Training",
+        f"{training['steps']:,} steps in {training['seconds']:.0f} s, {training['images_per_second']:,.0f} images/s, "
+        f"final loss {training['final_loss']:.3f}",
+    )
+    if evaluation["probe_accuracy"] is not None:
+        low, high = evaluation["probe_interval"]
+        table.add_row("Linear probe", f"{evaluation['probe_accuracy']:.1%} (95 % interval {low:.1%} to {high:.1%})")
+        table.add_row("kNN", f"{evaluation['knn_accuracy']:.1%}")
+        table.add_row("Untrained encoder", f"{evaluation['random_encoder_accuracy']:.1%}")
+    baseline = evaluation["baseline_accuracy"]
+    table.add_row("Champion before", "none" if baseline is None else f"{baseline:.1%}")
+    table.add_row("Verdict", "[green]blessed[/]" if evaluation["blessed"] else "[red]not blessed[/]")
+    if registry["name"]:
+        news = "registered" if registry["changed"] else "unchanged: the registry has it already"
+        table.add_row("Registry", f"{registry['uri']} as {registry['alias']} ({news})")
+    console.print(table)
+    for reason in evaluation["reasons"]:
+        console.print(f"Not blessed: {reason}", soft_wrap=True, highlight=False)
+    console.print(_next_step(result, workdir), soft_wrap=True, highlight=False)
+
+
+def _next_step(result: dict[str, Any], workdir: str) -> str:
+    if result["evaluation"]["blessed"]:
+        return f"Next: nnclr models list --workdir {workdir}"
+    return (
+        "Nothing was pushed. Next: train longer (--set trainer.epochs=N), or look at the curves: "
+        f"tensorboard --logdir {workdir}/artifacts/Trainer/model_run"
+    )

@@ -1,0 +1,64 @@
+"""The layout of the folder in which everything that a run writes lies."""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainer.errors import SettingsError, UserError
+
+DEFAULT = Path("nnclr-runs")
+
+
+@dataclass(frozen=True)
+class Workdir:
+    """Paths below a working directory."""
+
+    root: Path
+
+    @property
+    def sample(self) -> Path:
+        return self.root / "data" / "sample"
+
+    @property
+    def fingerprints(self) -> Path:
+        return self.root / "data" / "fingerprints.json"
+
+    @property
+    def artifacts(self) -> Path:
+        return self.root / "artifacts"
+
+    @property
+    def metadata(self) -> Path:
+        return self.root / "metadata.sqlite"
+
+    @property
+    def registry(self) -> Path:
+        return self.root / "registry"
+
+    def run(self, run_id: str) -> Path:
+        """The folder of one run: its log and its summary."""
+        return self.root / "runs" / run_id
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps a second run out of this folder.
+
+        Raises:
+            SettingsError: the folder cannot be written to.
+            UserError: another run holds it.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            file = open(self.root / ".lock", "w")
+        except OSError as error:
+            raise SettingsError(f"The working directory {self.root} cannot be used: {error}.") from error
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise UserError(
+                    f"Another run is using {self.root}: wait for it, or give this one its own with --workdir DIR."
+                ) from error
+            yield
