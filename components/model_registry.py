@@ -210,5 +210,7 @@ def _understandable(uri: str) -> Iterator[None]:
     try:
         yield
     except MlflowException as error:
-        place = "the embedded model registry" if uri.startswith("sqlite:") else f"the MLflow server of {SERVER_VARIABLE}"
+        place = (
+            "the embedded model registry" if uri.startswith("sqlite:") else f"the MLflow server of {SERVER_VARIABLE}"
+        )
         raise UserError(f"{place} refused: {error.message}") from error

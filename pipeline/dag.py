@@ -1,10 +1,16 @@
-"""The whole DAG on one screen."""
+"""The whole DAG on one screen.
+
+Imports come from where things are defined: `tfx.v1` would load the client of Google's AI Platform as well, for seconds.
+"""
 
 from importlib import resources
 
 import tensorflow_data_validation as tfdv
 from ml_metadata.proto import metadata_store_pb2
-from tfx import v1 as tfx
+from tfx.components import ExampleValidator, StatisticsGen, Trainer
+from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
+from tfx.orchestration.pipeline import Pipeline
+from tfx.proto import trainer_pb2
 
 from components.champion_resolver.component import ChampionResolver
 from components.data_gate.component import DataGate
@@ -30,7 +36,7 @@ def create_pipeline(
     champion: str | None = None,
     enable_cache: bool = True,
     metadata: metadata_store_pb2.ConnectionConfig | None = None,
-) -> tfx.dsl.Pipeline:
+) -> Pipeline:
     """The pipeline, for any orchestrator.
 
     Args:
@@ -49,14 +55,12 @@ def create_pipeline(
         image_size=settings.data.image_size,
         max_rejected=settings.data.max_rejected,
     )
-    statistics = tfx.components.StatisticsGen(
+    statistics = StatisticsGen(
         examples=ingest.outputs["examples"],
         stats_options=tfdv.StatsOptions(feature_allowlist=_DESCRIBED_FEATURES),
     )
-    schema = tfx.components.ImportSchemaGen(schema_file=str(resources.files("pipeline") / "schema" / "schema.pbtxt"))
-    validator = tfx.components.ExampleValidator(
-        statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"]
-    )
+    schema = ImportSchemaGen(schema_file=str(resources.files("pipeline") / "schema" / "schema.pbtxt"))
+    validator = ExampleValidator(statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"])
     gate = DataGate(statistics=statistics.outputs["statistics"], anomalies=validator.outputs["anomalies"])
     resolver = ChampionResolver(
         model_name=settings.registry.model_name,
@@ -65,11 +69,11 @@ def create_pipeline(
         expected=champion,
     )
     # The Trainer is never given the split `test`.
-    trainer = tfx.components.Trainer(
+    trainer = Trainer(
         run_fn=f"{run_fn.__name__}.run_fn",
         examples=ingest.outputs["examples"],
-        train_args=tfx.proto.TrainArgs(splits=[examples.UNLABELLED]),
-        eval_args=tfx.proto.EvalArgs(splits=[examples.TRAIN]),
+        train_args=trainer_pb2.TrainArgs(splits=[examples.UNLABELLED]),
+        eval_args=trainer_pb2.EvalArgs(splits=[examples.TRAIN]),
         custom_config={run_fn.SETTINGS: settings.trainer.model_dump_json()},
     )
     trainer.add_upstream_node(gate)
@@ -89,7 +93,7 @@ def create_pipeline(
         fingerprint=fingerprint,
         run_id=run_id,
     )
-    return tfx.dsl.Pipeline(
+    return Pipeline(
         pipeline_name=settings.name,
         pipeline_root=pipeline_root,
         components=[ingest, statistics, schema, validator, gate, resolver, trainer, evaluator, pusher],

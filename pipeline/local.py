@@ -5,9 +5,8 @@ import logging
 import os
 import sys
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pipeline import config, summary
 from pipeline.config import Settings
@@ -33,13 +32,14 @@ def run(settings: Settings, workdir: Workdir, run_id: str, screen: Screen, enabl
     Raises:
         UserError: something that was given cannot be used; its message says what and why.
     """
-    source_path = _source_path(settings, workdir, screen)
+    source_path = _source_path(settings, workdir)
     screen.waiting("Loading TensorFlow and TFX")
     with _own_arguments():
         # Only now: these imports take many seconds.
         from absl import logging as absl_logging
-        from tfx import v1 as tfx
         from tfx.dsl.compiler import compiler
+        from tfx.orchestration.local.local_dag_runner import LocalDagRunner
+        from tfx.orchestration.metadata import sqlite_metadata_connection_config
         from tfx.orchestration.portable import runtime_parameter_utils
 
         from components.champion_resolver import executor as champion_resolver
@@ -54,7 +54,7 @@ def run(settings: Settings, workdir: Workdir, run_id: str, screen: Screen, enabl
         data_fingerprint = fingerprint(source, workdir.fingerprints)
         registry = ModelRegistry(str(workdir.registry))
         champion = registry.aliased(settings.registry.model_name, settings.registry.alias)
-        metadata = tfx.orchestration.metadata.sqlite_metadata_connection_config(str(workdir.metadata.resolve()))
+        metadata = sqlite_metadata_connection_config(str(workdir.metadata.resolve()))
         pipeline = create_pipeline(
             settings.model_copy(update={"data": settings.data.model_copy(update={"source": source_path})}),
             fingerprint=data_fingerprint,
@@ -73,53 +73,47 @@ def run(settings: Settings, workdir: Workdir, run_id: str, screen: Screen, enabl
         watch = _ComponentWatch(screen, lineage)
         logging.getLogger("absl").addHandler(watch)
         try:
-            tfx.orchestration.LocalDagRunner().run_with_ir(compiled)
+            LocalDagRunner().run_with_ir(compiled)
         except BaseException:
             watch.failed()
             raise
         finally:
             logging.getLogger("absl").removeHandler(watch)
-        result = summary.collect(settings, run_id, source_path, data_fingerprint, lineage, watch.components)
+        result = summary.collect(run_id, source_path, data_fingerprint, lineage, watch.components)
     _write(workdir.run(run_id) / "summary.json", result)
     return result
 
 
-@dataclass
 class _ComponentWatch(logging.Handler):
     """Turns the runner's log into lines on the screen, and remembers them for the summary."""
 
-    screen: Screen
-    lineage: Any
-    components: list[dict[str, Any]] = field(default_factory=list)
-    running: str | None = None
-    since: float = 0.0
-
-    def __post_init__(self) -> None:
+    def __init__(self, screen: Screen, lineage: Any):
         super().__init__()
-
-    def __hash__(self) -> int:
-        return id(self)
+        self.components: list[dict[str, Any]] = []
+        self._screen, self._lineage = screen, lineage
+        self._running, self._since = "", 0.0
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.msg == _RUNNING:
-            self.running, self.since = record.args[0], time.monotonic()
-            self.screen.started(self.running)
+            (self._running,) = cast(tuple[str], record.args)
+            self._since = time.monotonic()
+            self._screen.started(self._running)
         elif record.msg == _FINISHED:
-            self._ended(self.lineage.execution(record.args[0]).state)
+            self._ended(self._lineage.execution(self._running).state)
 
     def failed(self) -> None:
         """The run stopped in the middle of a component."""
-        if self.running:
+        if self._running:
             self._ended("failed")
 
     def _ended(self, state: str) -> None:
-        seconds = time.monotonic() - self.since
-        self.components.append({"id": self.running, "state": state, "seconds": round(seconds, 3)})
-        self.screen.ended(self.running, state, seconds)
-        self.running = None
+        seconds = time.monotonic() - self._since
+        self.components.append({"id": self._running, "state": state, "seconds": round(seconds, 3)})
+        self._screen.ended(self._running, state, seconds)
+        self._running = ""
 
 
-def _source_path(settings: Settings, workdir: Workdir, screen: Screen) -> str:
+def _source_path(settings: Settings, workdir: Workdir) -> str:
     source = settings.data.source
     if source is None:
         raise SettingsError(

@@ -96,7 +96,11 @@ class Screen(logging.Handler):
             self._clear()
             self._tasks[state.task] = self._bars.add_task(state.task, total=state.total, note="")
         self._bars.update(
-            self._tasks[state.task], completed=state.done, total=state.total, rate=state.images_per_second, note=state.note
+            self._tasks[state.task],
+            completed=state.done,
+            total=state.total,
+            rate=state.images_per_second,
+            note=state.note,
         )
 
     def _clear(self) -> None:

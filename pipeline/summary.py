@@ -6,8 +6,6 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.config import Settings
-
 EXIT_DONE, EXIT_NOT_BLESSED = 0, 4
 
 _EVALUATION = (
@@ -18,12 +16,11 @@ _REGISTRY = ("name", "version", "uri", "alias", "changed")
 
 
 def collect(
-    settings: Settings, run_id: str, source: str, fingerprint: str, lineage: Any, components: list[dict[str, Any]]
+    run_id: str, source: str, fingerprint: str, lineage: Any, components: list[dict[str, Any]]
 ) -> dict[str, Any]:
     """Gathers the summary of a finished run from its components' outputs.
 
     Args:
-        settings: of the run.
         run_id: of the run.
         source: path of the data.
         fingerprint: of the data.

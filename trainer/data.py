@@ -28,7 +28,9 @@ def count(files: list[str]) -> int:
 
 def labels(files: list[str]) -> np.ndarray:
     """All labels in the files, int64 [N]; empty where the split is."""
-    batches = tf.data.TFRecordDataset(files).batch(1024).map(lambda r: examples.parse(r, examples.LABEL)[examples.LABEL])
+    batches = (
+        tf.data.TFRecordDataset(files).batch(1024).map(lambda r: examples.parse(r, examples.LABEL)[examples.LABEL])
+    )
     return np.concatenate([np.zeros([0], np.int64), *batches.as_numpy_iterator()])
 
 
@@ -36,7 +38,11 @@ def _shuffled(files: list[str], buffer: int, seed: int, epoch: int, keep=lambda 
     """One pass over the records that `keep` lets through, in an order that only `seed` and `epoch` decide."""
     order = np.random.default_rng([seed, epoch]).permutation(files).tolist()
     records = tf.data.Dataset.from_tensor_slices(order).interleave(
-        tf.data.TFRecordDataset, cycle_length=min(4, len(files)), block_length=16, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+        tf.data.TFRecordDataset,
+        cycle_length=min(4, len(files)),
+        block_length=16,
+        num_parallel_calls=tf.data.AUTOTUNE,
+        deterministic=True,
     )
     return keep(records).shuffle(buffer, seed=seed + epoch)
 

@@ -85,7 +85,7 @@ def train(
     note = f"epoch 1/{settings.epochs}"
     for epoch in range(1, settings.epochs + 1):
         start = time.monotonic()
-        sums = 0.0
+        sums = tf.zeros([])
         batches = _batches(settings, unlabelled_files, labelled, size, epoch)
         for batch in strategy.experimental_distribute_dataset(batches):
             sums += distributed_step(batch, tf.constant(result.steps, tf.int64))

@@ -33,7 +33,7 @@ class NNCLR(tf.Module):
         self.support_set = SupportSet(settings.support_set_size, settings.projection[-1], settings.seed)
         self.optimizer = keras.optimizers.Adam(settings.learning_rate)
         self.optimizer.build(self._pretrained)
-        self.probe = None
+        self.probe: keras.Model | None = None
         if classes:
             head = keras.layers.Dense(classes, dtype="float32", name="online_probe")
             self.probe = keras.Sequential([keras.Input((features,)), head], name="online_probe")
@@ -93,6 +93,7 @@ class NNCLR(tf.Module):
         }
 
     def _train_probe(self, images: tf.Tensor, labels: tf.Tensor, step: tf.Tensor) -> dict[str, tf.Tensor]:
+        assert self.probe is not None
         views = self._views(images, _PROBE_VIEW, step, self.settings.online_probe.augmentation)
         # Outside the tape and at inference: labelled images leave no trace in the encoder, not even in statistics.
         features = tf.cast(self.encoder(views, training=False), tf.float32)
@@ -113,6 +114,7 @@ class NNCLR(tf.Module):
     @tf.function(reduce_retracing=True)
     def validate_probe(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The online probe on images as they are: summed cross-entropy and number of hits, scalars."""
+        assert self.probe is not None
         features = tf.cast(self.encoder(tf.cast(images, tf.float32) / 255.0, training=False), tf.float32)
         logits = self.probe(features)
         loss = tf.reduce_sum(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))

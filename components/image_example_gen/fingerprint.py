@@ -15,7 +15,9 @@ from apache_beam.io.filesystems import FileSystems
 from components.image_example_gen.sources.base import Source
 
 
-def fingerprint(source: Source, memory: Path, on_progress: Callable[[int, int], None] = lambda done, total: None) -> str:
+def fingerprint(
+    source: Source, memory: Path, on_progress: Callable[[int, int], None] = lambda done, total: None
+) -> str:
     """Hashes names, sizes and content digests of a source's files.
 
     Local contents are hashed once (sha256) and remembered by path, size, modification time and inode; of Cloud Storage

@@ -1,8 +1,8 @@
 """STL-10's binary layout: names, shapes and byte order of the files in its archive.
 
 `*_X.bin` holds uint8 images one after another, each as three planes (red, green, blue) of 96x96 values in column-major
-order; `*_y.bin` uint8 labels 1..10 in the order of `class_names.txt`; `fold_indices.txt` ten lines of zero-based indices
-into the training images (https://cs.stanford.edu/~acoates/stl10/).
+order; `*_y.bin` uint8 labels 1..10 in the order of `class_names.txt`; `fold_indices.txt` ten lines of zero-based
+indices into the training images (https://cs.stanford.edu/~acoates/stl10/).
 """
 
 import numpy as np

@@ -1,8 +1,9 @@
 """Ingest as Beam transforms: read and decode -> examples -> shards.
 
-The element that travels is a block: a run of consecutive images of one split, which becomes one shard. So shards are the
-same however a runner bundles and retries the work, no images cross a shuffle, and a worker holds no more than a block at
-a time. Pictures are decoded and resized one by one while a block is read, so that large photographs never pile up.
+The element that travels is a block: a run of consecutive images of one split, which becomes one shard. So shards are
+the same however a runner bundles and retries the work, no images cross a shuffle, and a worker holds no more than a
+block at a time. Pictures are decoded and resized one by one while a block is read, so that large photographs
+never pile up.
 """
 
 import json
@@ -102,7 +103,7 @@ class _ReadImagesFn(beam.DoFn):
         self._reporter = Reporter("Ingest", sum(self._source.counts.values()))
 
     def process(self, work: Work):
-        shard, rows = None, []
+        shard, rows = None, list[tuple[Picture, np.ndarray]]()
         for picture in self._source.read(work):
             if self._shard_of(picture) != shard:
                 if shard:

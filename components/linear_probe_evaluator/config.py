@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from trainer.config import Strict, Strength
+from trainer.config import Strength, Strict
 
 
 class EvaluatorSettings(Strict):

@@ -96,7 +96,7 @@ def evaluate(settings: EvaluatorSettings, examples_dir: str, model_dir: str, cha
         settings,
         results["candidate"].accuracy,
         results["untrained"].accuracy,
-        (f"{champion[0]} version {champion[1]}", baseline) if champion else None,
+        (f"{champion[0]} version {champion[1]}", baseline) if champion and baseline is not None else None,
     )
     return _report(described, results["candidate"], knn, results["untrained"].accuracy, champion, baseline, reasons)
 

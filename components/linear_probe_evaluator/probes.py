@@ -76,7 +76,12 @@ def _interval(hits: np.ndarray, seed: int) -> tuple[float, float]:
     if hits.min() == hits.max():
         return float(hits[0]), float(hits[0])
     drawn = bootstrap(
-        [hits], np.mean, n_resamples=_RESAMPLES, method="percentile", batch=100, random_state=np.random.default_rng(seed)
+        [hits],
+        np.mean,
+        n_resamples=_RESAMPLES,
+        method="percentile",
+        batch=100,
+        random_state=np.random.default_rng(seed),
     )
     return float(drawn.confidence_interval.low), float(drawn.confidence_interval.high)
 
