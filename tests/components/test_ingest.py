@@ -1,0 +1,186 @@
+"""Ingest with real Beam, from a source to TFRecords."""
+
+import json
+from pathlib import Path
+
+import apache_beam as beam
+import numpy as np
+import pytest
+import tensorflow as tf
+from apache_beam.testing.util import assert_that, equal_to
+from PIL import Image
+
+from components.image_example_gen import executor, transforms
+from components.image_example_gen.sources.opening import open_source
+from trainer.errors import DataError
+
+
+def runner() -> beam.Pipeline:
+    return beam.Pipeline("FnApiRunner")
+
+
+def records(directory: Path, split: str) -> dict[str, tf.train.Example]:
+    """Examples of a split by id, in the order of the files."""
+    found = {}
+    for path in sorted((directory / f"Split-{split}").iterdir()):
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            example = tf.train.Example.FromString(record)
+            found[example.features.feature["id"].bytes_list.value[0].decode()] = example
+    return found
+
+
+def pixels(example: tf.train.Example) -> np.ndarray:
+    feature = example.features.feature
+    shape = [feature[name].int64_list.value[0] for name in ("height", "width")]
+    return np.frombuffer(feature["image"].bytes_list.value[0], np.uint8).reshape(*shape, 3)
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    """Seven images a shard, so that a few images make many."""
+    monkeypatch.setattr(transforms, "_MOST_IMAGES", 7)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for i in range(5):
+        path = tmp_path / "folder" / "unlabelled" / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 40), (i, i, i)).save(path)
+    return tmp_path / "folder"
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_every_image_arrives_unchanged_with_its_features(stl10_directory, stl10_images, tmp_path):
+    out = tmp_path / "examples"
+    executor.ingest(open_source(str(stl10_directory)), 96, 0, str(out), runner)
+    for split, images in stl10_images.items():
+        found = records(out, split)
+        assert list(found) == [f"{split}/{i:06d}" for i in range(len(images))]
+        for i, example in enumerate(found.values()):
+            feature = example.features.feature
+            np.testing.assert_array_equal(pixels(example), images[i])
+            assert feature["label"].int64_list.value == [-1 if split == "unlabelled" else i % 10]
+            assert list(feature["fold"].int64_list.value) == ([i % 10] if split == "train" else [])
+            assert feature["pixel_mean"].float_list.value[0] == pytest.approx(images[i].mean() / 255, abs=1e-5)
+            assert feature["pixel_std"].float_list.value[0] == pytest.approx(images[i].std() / 255, abs=1e-5)
+    names = sorted(path.name for path in (out / "Split-unlabelled").iterdir())
+    assert names == [f"data_tfrecord-{i:05d}-of-00005" for i in range(5)]
+    assert executor.describe(str(out))["counts"] == {"unlabelled": 30, "train": 20, "test": 10}
+    assert not (out / "partial").exists()
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_archive_and_directory_give_the_same_files(stl10_directory, tmp_path):
+    import tarfile
+
+    archive = tmp_path / "stl10_binary.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(stl10_directory, "stl10_binary")
+    contents = []
+    for source in (stl10_directory, archive):
+        out = tmp_path / f"from-{source.name}"
+        executor.ingest(open_source(str(source)), 48, 0, str(out), runner)
+        contents.append({p.relative_to(out): p.read_bytes() for p in out.rglob("data_tfrecord*")})
+    assert contents[0] == contents[1]
+    assert len(contents[0]) == 5 + 3 + 2
+
+
+def test_images_are_fitted_to_the_configured_size(stl10_directory, tmp_path):
+    executor.ingest(open_source(str(stl10_directory)), 32, 0, str(tmp_path / "out"), runner)
+    assert {pixels(e).shape for e in records(tmp_path / "out", "test").values()} == {(32, 32, 3)}
+
+
+def test_undecodable_picture_fails_with_its_name_the_reason_and_the_way_on(folder, tmp_path):
+    whole = (folder / "unlabelled" / "2.png").read_bytes()
+    (folder / "unlabelled" / "2.png").write_bytes(whole[:50])
+    (folder / "unlabelled" / "4.png").write_bytes(b"<html>")
+    with pytest.raises(DataError) as error:
+        executor.ingest(open_source(str(folder)), 32, 0, str(tmp_path / "out"), runner)
+    message = str(error.value)
+    assert message.startswith("2 pictures cannot be decoded, 0 are allowed: unlabelled/2.png (")
+    assert "unlabelled/4.png (cannot identify image file" in message
+    assert "--set data.max_rejected=2" in message
+
+
+def test_tolerated_pictures_are_listed_with_reasons_and_the_others_ingested(folder, tmp_path):
+    (folder / "unlabelled" / "4.png").write_bytes(b"<html>")
+    out = tmp_path / "out"
+    executor.ingest(open_source(str(folder)), 32, 1, str(out), runner)
+    assert list(records(out, "unlabelled")) == [f"unlabelled/{i}.png" for i in range(4)]
+    (listing,) = (out / "rejected").iterdir()
+    (row,) = [json.loads(line) for line in listing.read_text().splitlines()]
+    assert (row["split"], row["id"]) == ("unlabelled", "unlabelled/4.png")
+    assert "cannot identify" in row["reason"]
+    assert executor.describe(str(out))["rejected"] == 1
+
+
+def test_split_of_nothing_but_undecodable_pictures_is_refused(folder, tmp_path):
+    for path in (folder / "unlabelled").iterdir():
+        path.write_bytes(b"no")
+    with pytest.raises(DataError, match="none of the 5 pictures of the split unlabelled can be decoded"):
+        executor.ingest(open_source(str(folder)), 32, 5, str(tmp_path / "out"), runner)
+
+
+def test_decompression_bomb_is_rejected(folder, tmp_path, monkeypatch):
+    from components.image_example_gen import encoding
+
+    monkeypatch.setattr(encoding, "_LARGEST_PIXELS", 1_000)
+    with pytest.raises(DataError, match="40x40 is more than 1,000 pixels"):
+        executor.ingest(open_source(str(folder)), 32, 0, str(tmp_path / "out"), runner)
+
+
+def test_folder_without_labels_has_empty_labelled_splits(folder, tmp_path):
+    executor.ingest(open_source(str(folder)), 32, 0, str(tmp_path / "out"), runner)
+    assert executor.describe(str(tmp_path / "out"))["counts"] == {"unlabelled": 5, "train": 0, "test": 0}
+    assert records(tmp_path / "out", "train") == {}
+    assert len(list((tmp_path / "out" / "Split-train").iterdir())) == 1
+
+
+def test_read_images_gives_blocks_and_rejects_as_transforms(folder):
+    (folder / "unlabelled" / "0.png").write_bytes(b"no")
+    source = open_source(str(folder))
+    with runner() as pipeline:
+        read = pipeline | beam.Create(source.work(3)) | transforms.ReadImages(source, 32, 3)
+        blocks = read.blocks | beam.Map(lambda block: (block[0].file_name, [p.id for p, _ in block[1]]))
+        assert_that(
+            blocks,
+            equal_to(
+                [
+                    ("data_tfrecord-00000-of-00002", ["unlabelled/1.png", "unlabelled/2.png"]),
+                    ("data_tfrecord-00001-of-00002", ["unlabelled/3.png", "unlabelled/4.png"]),
+                ]
+            ),
+            label="Blocks",
+        )
+        rejected = read[transforms.REJECTED] | beam.Map(lambda row: (row["split"], row["id"]))
+        assert_that(rejected, equal_to([("unlabelled", "unlabelled/0.png")]), label="Rejected")
+
+
+def test_writing_a_shard_again_leaves_one_whole_file(tmp_path):
+    shard = transforms.Shard("train", 0, 1)
+    for _ in range(2):
+        assert transforms.write_shard((shard, [b"one", b"two"]), str(tmp_path)) == ("train", 2)
+    (path,) = (tmp_path / "Split-train").iterdir()
+    assert list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator()) == [b"one", b"two"]
+
+
+def test_tfds_stl10_as_tfds_prepares_it(stl10_directory, stl10_images, tmp_path, monkeypatch):
+    import tensorflow_datasets as tfds
+
+    # The real builder; only the download is replaced by what it would have unpacked.
+    unpacked = tmp_path / "unpacked"
+    unpacked.mkdir()
+    stl10_directory.rename(unpacked / "stl10_binary")
+    monkeypatch.setattr(tfds.download.DownloadManager, "download_and_extract", lambda self, url: str(unpacked))
+    tfds.builder("stl10", data_dir=str(tmp_path / "tfds")).download_and_prepare()
+    source = open_source(str(tmp_path / "tfds"))
+    assert source.kind == "tfds stl10"
+    executor.ingest(source, 96, 0, str(tmp_path / "out"), runner)
+    for split, images in stl10_images.items():
+        found = records(tmp_path / "out", split)
+        # TFDS shuffles when it prepares: compare as sets.
+        assert sorted(pixels(e).tobytes() for e in found.values()) == sorted(image.tobytes() for image in images)
+        labels = {pixels(e).tobytes(): e.features.feature["label"].int64_list.value[0] for e in found.values()}
+        for i, image in enumerate(images):
+            assert labels[image.tobytes()] == (-1 if split == "unlabelled" else i % 10)

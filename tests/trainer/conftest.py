@@ -1,0 +1,44 @@
+"""Small training data as TFRecords."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+
+@pytest.fixture(scope="session")
+def tfrecords(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
+    """Blobs whose colour tells their class: 96 unlabelled and 40 labelled images of 32 x 32, in two shards each."""
+    from components.image_example_gen.encoding import to_example
+    from components.image_example_gen.sources.base import Picture
+
+    directory = tmp_path_factory.mktemp("tfrecords")
+    rng = np.random.default_rng(0)
+    files: dict[str, list[str]] = {}
+    for split, count in (("unlabelled", 96), ("train", 40)):
+        files[split] = [str(directory / f"{split}-{shard}") for shard in range(2)]
+        for shard, path in enumerate(files[split]):
+            with tf.io.TFRecordWriter(path) as writer:
+                for i in range(shard * count // 2, (shard + 1) * count // 2):
+                    kind = i % 4
+                    image = rng.integers(0, 60, (32, 32, 3))
+                    image[8:24, 8:24] += np.array([[150, 0, 0], [0, 150, 0], [0, 0, 150], [150, 150, 0]][kind])
+                    label = kind if split == "train" else -1
+                    picture = Picture(split, i, f"{split}/{i:06d}", image.astype(np.uint8), label)
+                    writer.write(to_example(picture, picture.content))
+    return files
+
+
+def write_relabelled(files: list[str], directory: Path, relabel) -> list[str]:
+    """Copies TFRecords with other labels."""
+    copies = []
+    for path in files:
+        copies.append(str(directory / Path(path).name))
+        with tf.io.TFRecordWriter(copies[-1]) as writer:
+            for record in tf.data.TFRecordDataset(path).as_numpy_iterator():
+                example = tf.train.Example.FromString(record)
+                label = example.features.feature["label"].int64_list
+                label.value[0] = relabel(label.value[0])
+                writer.write(example.SerializeToString())
+    return copies

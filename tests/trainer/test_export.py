@@ -1,0 +1,91 @@
+"""The exported encoder takes images as they come and gives the encoder's embeddings."""
+
+import io
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from components.image_example_gen import encoding
+from trainer import export
+from trainer.config import TrainerSettings
+from trainer.encoders import build_encoder
+
+SETTINGS = TrainerSettings.model_validate({"encoder": {"width": 8}})
+
+
+@pytest.fixture(scope="module")
+def encoder() -> keras.Model:
+    keras.utils.set_random_seed(5)
+    return build_encoder(SETTINGS.encoder, (32, 32), "mixed_bfloat16")
+
+
+@pytest.fixture(scope="module")
+def exported(encoder, tmp_path_factory) -> str:
+    directory = str(tmp_path_factory.mktemp("export") / "model")
+    export.export_encoder(encoder, SETTINGS, directory, {"steps": 3})
+    return directory
+
+
+def photograph(height: int, width: int) -> np.ndarray:
+    """Smooth, so that decoders and resizers agree closely."""
+    y, x = np.mgrid[:height, :width] / max(height, width)
+    return (np.stack([y, x, (x + y) / 2], axis=-1) * 255).astype(np.uint8)
+
+
+def encoded(image: np.ndarray, kind: str) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, kind)
+    return stream.getvalue()
+
+
+def test_pixels_of_the_training_size_give_the_encoders_own_embeddings(encoder, exported):
+    pixels = np.stack([photograph(32, 32), photograph(32, 32)[::-1]])
+    plain = build_encoder(SETTINGS.encoder, (32, 32))
+    plain.set_weights(encoder.get_weights())
+    expected = plain(pixels.astype(np.float32) / 255).numpy()
+    found = export.Embeddings.of_export(exported)(pixels)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (64, 64), (45, 80), (20, 31)])
+def test_encoded_images_of_any_size_are_fitted_as_ingest_fits_them(exported, height, width):
+    image = photograph(height, width)
+    serve = tf.saved_model.load(exported).signatures["serving_default"]
+    found = serve(image_bytes=tf.constant([encoded(image, "PNG")] * 2))["embeddings"].numpy()
+    expected = export.Embeddings.of_export(exported)(encoding.fit(image, 32)[np.newaxis])
+    assert found.shape == (2, 8)
+    # Pillow rounds to whole numbers between its two passes, TensorFlow does not.
+    np.testing.assert_allclose(found[0], expected[0], atol=0.01 * np.abs(expected).max())
+
+
+def test_jpeg_and_grey_png_are_decoded(exported):
+    serve = tf.saved_model.load(exported).signatures["serving_default"]
+    grey = photograph(40, 40)[:, :, 0]
+    found = serve(image_bytes=tf.constant([encoded(grey, "PNG"), encoded(photograph(40, 40), "JPEG")]))["embeddings"]
+    expected = export.Embeddings.of_export(exported)(encoding.fit(np.stack([grey] * 3, axis=-1), 32)[np.newaxis])
+    np.testing.assert_allclose(found.numpy()[:1], expected, atol=0.01 * np.abs(expected).max())
+    assert np.isfinite(found.numpy()).all()
+
+
+def test_batch_size_does_not_change_embeddings(exported):
+    pixels = np.random.default_rng(0).integers(0, 256, (10, 32, 32, 3), np.uint8)
+    embeddings = export.Embeddings.of_export(exported)
+    small = export.Embeddings.of_export(exported)
+    small._batch = 3
+    np.testing.assert_allclose(small(pixels), embeddings(pixels), rtol=1e-5, atol=1e-6)
+
+
+def test_description_and_untrained_twin(encoder, exported):
+    described = export.describe(exported)
+    assert described["image_size"] == [32, 32]
+    assert TrainerSettings.model_validate(described["settings"]) == SETTINGS
+    assert described["training"] == {"steps": 3}
+    pixels = photograph(32, 32)[np.newaxis]
+    twin = export.Embeddings.of_untrained_twin(exported, seed=0)
+    assert twin(pixels).shape == (1, 8)
+    np.testing.assert_array_equal(twin(pixels), export.Embeddings.of_untrained_twin(exported, seed=0)(pixels))
+    assert not np.allclose(twin(pixels), export.Embeddings.of_export(exported)(pixels))
