@@ -13,7 +13,6 @@ from trainer.errors import DataError, UserError
 
 _ATTEMPTS = 5
 _FIRST_PAUSE_SECONDS = 1.0
-_CHUNK = 2**20
 _TIMEOUT_SECONDS = 60
 
 
@@ -107,7 +106,7 @@ def _fetch_rest(archive: Archive, partial: Path, on_progress: Callable[[int], No
         mode = "ab" if start == have and have else "wb"
         done = have if mode == "ab" else 0
         with open(partial, mode) as file:
-            for chunk in response.iter_bytes(_CHUNK):
+            for chunk in response.iter_raw():
                 file.write(chunk)
                 done += len(chunk)
                 on_progress(done)

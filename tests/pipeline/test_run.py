@@ -1,0 +1,263 @@
+"""Whole runs of the pipeline through the command, with every component real."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from pipeline.data import sample
+
+TINY = [
+    *("--preset", "sample", "--set", "data.image_size=32"),
+    *("--set", "trainer.encoder.width=16", "--set", "trainer.precision=float32", "--set", "trainer.epochs=6"),
+    *("--set", "trainer.batch_size=64", "--set", "trainer.support_set_size=300", "--set", "evaluator.floor=0"),
+]
+COMPONENTS = [
+    *("ChampionResolver", "ImageExampleGen", "ImportSchemaGen", "StatisticsGen", "ExampleValidator"),
+    *("DataGate", "Trainer", "LinearProbeEvaluator", "RegistryPusher"),
+]
+
+# Several commands in one process: TensorFlow and TFX are loaded once. Each still ends with its own exit code.
+_SESSION = """
+import json, sys
+from pipeline import cli
+for command in json.loads(sys.argv[1]):
+    sys.argv = ["nnclr", *command]
+    try:
+        cli.main()
+        code = 0
+    except SystemExit as exit:
+        code = exit.code or 0
+    sys.stdout.flush(); sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        print(f"===exit {code}===", file=stream, flush=True)
+"""
+
+
+@dataclass
+class Finished:
+    """One command of a session."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self):
+        return json.loads(self.out.strip().splitlines()[-1])
+
+    @property
+    def states(self) -> dict[str, str]:
+        return {component["id"]: component["state"] for component in self.json["components"]}
+
+
+def session(cwd: Path, *commands: list[str]) -> list[Finished]:
+    environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+    process = subprocess.run(
+        [sys.executable, "-c", _SESSION, json.dumps(commands)],
+        cwd=cwd,
+        env=environment | {"COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+    outs, errs = (stream.split("===exit ")[:-1] for stream in (process.stdout, process.stderr))
+    codes = [int(part.split("===")[0]) for part in process.stdout.split("===exit ")[1:]]
+    assert len(codes) == len(commands), process.stderr
+    clean = [[part.split("===\n", 1)[-1] if i else part for i, part in enumerate(parts)] for parts in (outs, errs)]
+    return [Finished(*parts) for parts in zip(codes, *clean, strict=True)]
+
+
+def files(root: Path) -> set[Path]:
+    return {path for path in root.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    directory = tmp_path_factory.mktemp("data") / "tiny"
+    sample.write_sample(directory, counts={"unlabelled": 640, "train": 300, "test": 200})
+    return directory
+
+
+def test_the_main_job_from_archive_to_champion_and_what_follows(data, tmp_path):
+    run = ["run", *TINY, "--data", str(data), "--json"]
+    first, second, third, worse, listed, shown = session(
+        tmp_path,
+        run,
+        run,
+        run,
+        [*run, "--set", "evaluator.floor=0.99"],
+        ["models", "list", "--json"],
+        ["models", "list"],
+    )
+
+    assert first.code == 0, first.err
+    result = first.json
+    assert list(first.states) == COMPONENTS
+    assert set(first.states.values()) == {"done"}
+    assert result["data"]["source"] == str(data)
+    assert len(result["data"]["fingerprint"]) == 32
+    assert result["data"]["counts"] == {"unlabelled": 640, "train": 300, "test": 200}
+    assert result["trainer"]["steps"] == 60
+    assert result["trainer"]["images_per_second"] > 0
+    assert 0 < result["trainer"]["final_loss"] < 6
+    evaluation = result["evaluation"]
+    assert evaluation["probe_accuracy"] > evaluation["random_encoder_accuracy"] > 0.05
+    assert evaluation["probe_interval"][0] < evaluation["probe_accuracy"] < evaluation["probe_interval"][1]
+    assert evaluation["baseline_accuracy"] is None
+    assert (evaluation["blessed"], evaluation["reasons"]) == (True, [])
+    expected = {"name": "nnclr-sample", "version": 1, "uri": "models:/nnclr-sample/1", "alias": "champion"}
+    assert result["registry"] == expected | {"changed": True}
+    # The screen: a line as each component starts and ends, and none of TensorFlow's or TFX's chatter.
+    for component in COMPONENTS:
+        assert f"{component} started" in first.err
+        assert f"{component} done in " in first.err
+    assert "Ingest: " in first.err
+    assert "Training: " in first.err
+    for chatter in ("oneDNN", "absl", "INFO", "WARNING", "Warning"):
+        assert chatter not in first.err + first.out
+    # Everything lies in the default working directory.
+    assert [path.name for path in tmp_path.iterdir()] == ["nnclr-runs"]
+    runs = tmp_path / "nnclr-runs" / "runs" / result["run_id"]
+    assert json.loads((runs / "summary.json").read_text()) == result
+    assert "Execution" in (runs / "run.log").read_text()
+
+    # The second run measures the same model against the champion that it now is; the third has nothing left to do.
+    assert second.code == third.code == 0, second.err
+    assert {name for name, state in second.states.items() if state == "done"} == {
+        "ChampionResolver",
+        "LinearProbeEvaluator",
+        "RegistryPusher",
+    }
+    assert {name for name, state in third.states.items() if state == "done"} == {"RegistryPusher"}
+    assert "Trainer cached" in third.err
+    for again in (second, third):
+        assert again.json["evaluation"]["baseline_accuracy"] == evaluation["probe_accuracy"]
+        assert again.json["registry"] == expected | {"changed": False}
+
+    assert worse.code == 4
+    assert worse.json["evaluation"]["blessed"] is False
+    assert "below the floor 99.0%" in worse.json["evaluation"]["reasons"][0]
+    assert worse.json["registry"]["name"] is None
+
+    assert (listed.code, shown.code) == (0, 0)
+    (version,) = listed.json
+    assert (version["name"], version["version"], version["aliases"]) == ("nnclr-sample", 1, ["champion"])
+    assert version["probe_accuracy"] == evaluation["probe_accuracy"]
+    assert f"{evaluation['probe_accuracy']:.1%}" in shown.out
+
+
+def test_bad_data_stops_before_anything_is_trained(data, tmp_path):
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for path in data.iterdir():
+        (broken / path.name).write_bytes(path.read_bytes())
+    (broken / "train_y.bin").write_bytes(b"\x0b" + (data / "train_y.bin").read_bytes()[1:])
+    pictures = tmp_path / "pictures"
+    (pictures / "unlabelled").mkdir(parents=True)
+    for i in range(40):
+        Image.effect_noise((40, 40), 80).convert("RGB").save(pictures / "unlabelled" / f"{i:02d}.png")
+    (pictures / "unlabelled" / "13.png").write_bytes(b"<html>")
+    own = [*TINY, "--set", "trainer.batch_size=8", "--set", "trainer.epochs=1", "--json", "--workdir", "w"]
+    label, missing, undecodable, tolerated, too_few = session(
+        tmp_path,
+        ["run", *TINY, "--data", "broken", "--workdir", "w"],
+        ["run", *TINY, "--data", "nowhere", "--workdir", "w"],
+        ["run", *own, "--data", "pictures"],
+        ["run", *own, "--data", "pictures", "--set", "data.max_rejected=1"],
+        ["run", *own, "--data", "pictures", "--set", "data.max_rejected=1", "--set", "trainer.batch_size=64"],
+    )
+    assert label.code == missing.code == undecodable.code == too_few.code == 3
+    assert "train_y.bin has the label 11 at index 0, outside 1..10" in label.err
+    assert "nowhere does not exist or is empty" in missing.err
+    assert "1 pictures cannot be decoded, 0 are allowed: unlabelled/13.png" in undecodable.err
+    assert "ImageExampleGen failed" in undecodable.err
+    assert "Trainer started" not in undecodable.err
+    assert "`unlabelled` has 39 images, fewer than one batch of 64" in too_few.err
+    for finished in (label, missing, undecodable, too_few):
+        assert "Traceback" not in finished.err + finished.out
+        assert finished.err.rstrip().splitlines()[-1].startswith("Error: ")
+
+    # Without labels an encoder is trained, but nobody can bless it.
+    assert tolerated.code == 4, tolerated.err
+    assert tolerated.json["data"]["counts"] == {"unlabelled": 39, "train": 0, "test": 0}
+    assert tolerated.json["data"]["rejected"] == 1
+    assert tolerated.json["evaluation"]["probe_accuracy"] is None
+    assert "no labelled images" in tolerated.json["evaluation"]["reasons"][0]
+
+
+def test_steps_before_the_trainer_never_start_tensorflows_runtime_so_they_hold_no_gpu(data, tmp_path):
+    code = """
+import sys
+import trainer.loop
+from tensorflow.python.eager import context
+def probe(*_, **__):
+    raise RuntimeError(f"runtime started: {context.context()._context_handle is not None}")
+trainer.loop.train = probe
+from pipeline import cli
+cli.main()
+"""
+    command = [sys.executable, "-c", code, "run", *TINY, "--data", str(data), "--workdir", "w"]
+    process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False)
+    # The same run shows how a component's failure ends: one line, the log's place, exit code 1.
+    assert process.returncode == 1, process.stderr
+    assert "DataGate done" in process.stderr
+    assert "Trainer failed" in process.stderr
+    assert "Failed: RuntimeError: runtime started: False" in process.stderr
+    assert "The whole story is in w/runs/" in process.stderr
+    assert "Traceback" not in process.stderr
+    (log,) = tmp_path.glob("w/runs/*/run.log")
+    assert "Traceback" in log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run"], "Which images? Name them with --data SOURCE"),
+        (["run", "--set", "trainer.epoch=1"], "Did you mean trainer.epochs?"),
+        (["run", "--preset", "nope"], "no preset 'nope'"),
+        (["run", "--beam", "runner"], "--beam takes NAME=VALUE"),
+        (["models", "list"], "no model registry in nnclr-runs"),
+        (["data", "sample", "."], ". exists already"),
+        (["fly"], "No such command 'fly'"),
+    ],
+)
+def test_wrong_usage_ends_with_2_and_one_sentence(arguments, message, tmp_path):
+    (tmp_path / "something").touch()
+    command = [sys.executable, "-m", "pipeline.cli", *arguments]
+    process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert process.returncode == 2, process.stderr
+    assert message in " ".join(process.stderr.split())
+    assert "Traceback" not in process.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["data", "--help"], ["models", "list", "--help"]])
+def test_help_loads_nothing_heavy(arguments):
+    code = (
+        "import sys; from pipeline import cli\n"
+        f"sys.argv = ['nnclr', *{arguments!r}]\n"
+        "try: cli.main()\n"
+        "except SystemExit as exit: code = exit.code\n"
+        "heavy = {'tensorflow', 'tfx', 'apache_beam', 'mlflow', 'sklearn', 'numpy', 'keras'} & set(sys.modules)\n"
+        "sys.exit(f'loaded {heavy}' if heavy or code else 0)"
+    )
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert process.returncode == 0, process.stderr
+    assert "Usage: nnclr" in process.stdout
+
+
+def test_a_working_directory_takes_one_run_at_a_time(tmp_path):
+    from pipeline.workdir import Workdir
+    from trainer.errors import UserError
+
+    place = Workdir(tmp_path / "w")
+    with place.locked(), pytest.raises(UserError, match="Another run is using"), place.locked():
+        pass
+    with place.locked():
+        pass
