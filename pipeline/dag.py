@@ -5,12 +5,15 @@ Imports come from where things are defined: `tfx.v1` would load the client of Go
 
 from importlib import resources
 
-import tensorflow_data_validation as tfdv
-from ml_metadata.proto import metadata_store_pb2
+# TFX first: it brings a module that this TFDV misses.
 from tfx.components import ExampleValidator, StatisticsGen, Trainer
 from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import trainer_pb2
+
+# isort: split
+import tensorflow_data_validation as tfdv
+from ml_metadata.proto import metadata_store_pb2
 
 from components.champion_resolver.component import ChampionResolver
 from components.data_gate.component import DataGate

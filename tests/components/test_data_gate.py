@@ -4,14 +4,15 @@ from importlib import resources
 from pathlib import Path
 
 # TFX first: it brings a module that this TFDV misses.
-import tfx.components  # isort: skip
+from tfx.types import artifact_utils, standard_artifacts
+from tfx.utils import io_utils
+
+# isort: split
 import numpy as np
 import pytest
 import tensorflow_data_validation as tfdv
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
-from tfx.types import artifact_utils, standard_artifacts
-from tfx.utils import io_utils
 
 from components.data_gate import executor
 from trainer.errors import DataError

@@ -36,7 +36,7 @@ def test_set_beats_file_beats_preset(tmp_path):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("trainer.epoch=2", r"trainer\.epoch: no such setting\. Did you mean trainer\.epochs\? Allowed: trainer has aug"),
+        ("trainer.epoch=2", r"trainer\.epoch: no such setting\. Did you mean trainer\.epochs\? Allowed: trainer has"),
         ("trainr.epochs=2", r"trainr: no such setting\. Did you mean trainer\? Allowed: there are beam, data"),
         ("trainer.epochs=two", r"trainer\.epochs: 'two' is not allowed\. Input should be a valid integer"),
         ("trainer.epochs=0", r"trainer\.epochs: 0 is not allowed\. Input should be greater than 0"),
@@ -70,5 +70,5 @@ def test_unknown_preset_and_unreadable_files_are_named(tmp_path):
 
 
 def test_beam_options_become_flags():
-    settings = config.load(overrides=["beam.runner=FlinkRunner", "beam.flink_master=localhost:1", "beam.streaming=true"])
-    assert settings.beam_pipeline_args() == ["--runner=FlinkRunner", "--flink_master=localhost:1", "--streaming"]
+    settings = config.load(overrides=["beam.runner=FlinkRunner", "beam.flink_master=localhost:1", "beam.save=true"])
+    assert settings.beam_pipeline_args() == ["--runner=FlinkRunner", "--flink_master=localhost:1", "--save"]
