@@ -56,8 +56,9 @@ def fit(image: np.ndarray, size: int) -> np.ndarray:
 def to_example(picture: Picture, image: np.ndarray) -> bytes:
     """Serialises a fitted image with what is known of it.
 
-    The pixels are stored raw. Compared for the training read (`tests/benchmarks/encodings.py`): raw bytes need a copy,
-    PNG and JPEG a decoder on the cores that train.
+    The pixels are stored raw, which reads fastest for training: compared on 96x96 images with
+    `python -m tests.benchmarks.encodings`, PNG gives 0.18 to 0.26 and JPEG 0.41 to 0.50 of its images/s, at 0.4 and 0.1
+    of its bytes.
     """
     values = image.astype(np.float32) / 255
     features = {
