@@ -10,8 +10,10 @@ from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from pipeline import workdir as workdirs
+from pipeline.screen import Screen, write_line
 from trainer.errors import SettingsError, UserError
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
@@ -82,7 +84,6 @@ def run(
     4 not blessed; 130 interrupted.
     """
     from pipeline import config, local, output, summary
-    from pipeline.screen import Screen
 
     extra = [f"data.source={json.dumps(data)}"] if data is not None else []
     for option in beam or []:
@@ -125,8 +126,8 @@ def _fail_run(error: BaseException, log: Path) -> NoReturn:
     if isinstance(error, UserError):
         raise error
     message = " ".join(str(error).split())[:500]
-    _errors.print(f"[red]Failed:[/] {type(error).__name__}: {message}", highlight=False, soft_wrap=True)
-    _errors.print(f"The whole story is in {log}.", highlight=False, soft_wrap=True)
+    write_line(_errors, f"[red]Failed:[/] {type(error).__name__}: {escape(message)}")
+    write_line(_errors, f"The whole story is in {log}.")
     raise typer.Exit(EXIT_FAILED)
 
 
@@ -137,7 +138,6 @@ def data_sample(out: Annotated[Path, typer.Argument(help="Folder to create.")]) 
     **Example**: `nnclr data sample sample && nnclr run --preset sample --data sample`
     """
     from pipeline.data import sample
-    from pipeline.screen import Screen
     from trainer.progress import Reporter
 
     if out.exists() and any(out.iterdir()) if out.is_dir() else out.exists():
@@ -215,11 +215,11 @@ def models_list(workdir: WorkdirOption = workdirs.DEFAULT, as_json: JsonOption =
             )
         )
         return
-    table = Table("Model", "Version", "Alias", "Probe accuracy", "Created", "SHA-256")
+    table = Table("Model", "Version", "Alias", "Probe", "Created")
     for v in versions:
         accuracy = "" if v.probe_accuracy is None else f"{v.probe_accuracy:.1%}"
         created = f"{v.created.astimezone():%Y-%m-%d %H:%M}"
-        table.add_row(v.name, str(v.version), ", ".join(v.aliases), accuracy, created, v.sha256[:12])
+        table.add_row(v.name, str(v.version), ", ".join(v.aliases), accuracy, created)
     Console().print(table)
 
 
@@ -246,7 +246,7 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        _errors.print(f"[red]Error:[/] {error}", highlight=False, soft_wrap=True)
+        write_line(_errors, f"[red]Error:[/] {escape(str(error))}")
         sys.exit(error.exit_code)
 
 

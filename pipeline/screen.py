@@ -13,6 +13,16 @@ from trainer import progress
 _PLAIN_EVERY_SECONDS = 10.0
 
 
+def write_line(console: Console, text: str) -> None:
+    """Writes marked-up text: broken between words on a terminal, and not at all elsewhere, where programs read it."""
+    console.print(text, highlight=False, soft_wrap=not console.is_terminal)
+
+
+class _Share(ProgressColumn):
+    def render(self, task) -> Text:
+        return Text("" if task.total is None else f"{task.percentage:3.0f} %")
+
+
 class _Rate(ProgressColumn):
     def render(self, task) -> Text:
         rate = task.fields.get("rate")
@@ -32,12 +42,15 @@ class Screen(logging.Handler):
         self._bars = Progress(
             TextColumn("    {task.description}"),
             BarColumn(bar_width=30),
-            TextColumn("{task.percentage:>3.0f} %"),
+            _Share(),
             _Rate(),
             TimeRemainingColumn(compact=True),
             TextColumn("{task.fields[note]}"),
             console=console,
             transient=True,
+            # What others print belongs in the log, see pipeline.output.
+            redirect_stdout=False,
+            redirect_stderr=False,
             disable=not console.is_terminal,
         )
         self._tasks: dict[str, TaskID] = {}
@@ -59,7 +72,7 @@ class Screen(logging.Handler):
 
     def say(self, text: str) -> None:
         """Writes a line that stays."""
-        self._console.print(text, highlight=False, soft_wrap=True)
+        write_line(self._console, text)
 
     def waiting(self, what: str) -> None:
         """Shows that something without a known end goes on, until the next line or bar."""

@@ -6,6 +6,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.screen import write_line
+
 EXIT_DONE, EXIT_NOT_BLESSED = 0, 4
 
 _EVALUATION = (
@@ -85,9 +87,8 @@ def show(result: dict[str, Any], workdir: str, console: Console) -> None:
         news = "registered" if registry["changed"] else "unchanged: the registry has it already"
         table.add_row("Registry", f"{registry['uri']} as {registry['alias']} ({news})")
     console.print(table)
-    for reason in evaluation["reasons"]:
-        console.print(f"Not blessed: {reason}", soft_wrap=True, highlight=False)
-    console.print(_next_step(result, workdir), soft_wrap=True, highlight=False)
+    for line in [*(f"Not blessed: {reason}" for reason in evaluation["reasons"]), _next_step(result, workdir)]:
+        write_line(console, line)
 
 
 def _next_step(result: dict[str, Any], workdir: str) -> str:
