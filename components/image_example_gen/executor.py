@@ -62,7 +62,7 @@ def ingest(source: Source, image_size: int, max_rejected: int, directory: str, m
         )
     rejected = _rows(f"{directory}/{transforms.REJECTED}/*.jsonl")
     if len(rejected) > max_rejected:
-        raise DataError(_too_many(rejected, max_rejected))
+        raise DataError(_too_many(rejected, max_rejected, f"{directory}/{transforms.REJECTED}"))
     counts = dict.fromkeys(examples.SPLITS, 0) | dict(_rows(f"{directory}/counts/*.jsonl"))
     lost = collections.Counter(row["split"] for row in rejected)
     for split, count in counts.items():
@@ -105,10 +105,10 @@ def _rows(pattern: str) -> list[Any]:
     return rows
 
 
-def _too_many(rejected: list[dict[str, str]], allowed: int) -> str:
+def _too_many(rejected: list[dict[str, str]], allowed: int, listing: str) -> str:
     rows = sorted(rejected, key=lambda row: (row["split"], row["id"]))
     shown = "; ".join(f"{row['id']} ({row['reason']})" for row in rows[:_SHOWN_REJECTS])
-    more = f"; and {len(rows) - _SHOWN_REJECTS} more" if len(rows) > _SHOWN_REJECTS else ""
+    more = f"; and {len(rows) - _SHOWN_REJECTS} more, listed in {listing}" if len(rows) > _SHOWN_REJECTS else ""
     return (
         f"{len(rows)} pictures cannot be decoded, {allowed} are allowed: {shown}{more}. "
         f"Repair or remove them, or go on without them: --set data.max_rejected={len(rows)}."

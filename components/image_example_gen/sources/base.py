@@ -54,7 +54,7 @@ class Labels:
 
 
 class Source(ABC):
-    """Images in up to three splits. Opening one checks all that can be checked without reading the pixels.
+    """Images in up to three splits. All that can be checked without reading the pixels is, before any are given.
 
     Instances travel to Beam workers by pickle: they hold paths and labels, never pixels or open files.
     """

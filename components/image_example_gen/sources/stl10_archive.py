@@ -1,17 +1,19 @@
 """`stl10_binary.tar.gz` as it is downloaded: read as a stream, never unpacked to disk or held in memory.
 
-A gzip stream has no random access, so opening reads it through once for sizes and labels, and ingest once more for the
-pixels, on one worker.
+A gzip stream has no random access: whoever first asks for sizes or labels reads it through, and ingest reads it once
+more for the pixels, on one worker. Opening alone reads nothing, so that a run without news stays quick.
 """
 
 import tarfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 
 from components.image_example_gen import stl10
 from components.image_example_gen.sources import files, stl10_files
-from components.image_example_gen.sources.base import Picture, Source, Work
+from components.image_example_gen.sources.base import Labels, Picture, Source, Work
 from trainer import examples
 from trainer.errors import DataError
 
@@ -19,8 +21,17 @@ _IMAGES_A_READ = 256
 _LARGEST_SMALL_FILE = 64 * 2**20
 
 
+@dataclass(frozen=True)
+class _Index:
+    """What the small members and the sizes of the large ones say."""
+
+    counts: dict[str, int]
+    class_names: tuple[str, ...]
+    labels: dict[str, Labels]
+
+
 class Stl10Archive(Source):
-    """Opens the gzipped tar file at `path`.
+    """The gzipped tar file at `path`; all but `files` raise what is listed here.
 
     Raises:
         DataError: it is damaged, lacks a file, or one of its files contradicts another.
@@ -30,18 +41,34 @@ class Stl10Archive(Source):
 
     def __init__(self, path: str):
         self.path = path
+
+    @cached_property
+    def _index(self) -> _Index:
         sizes: dict[str, int] = {}
         contents: dict[str, bytes] = {}
         for name, size, stream in self._members():
             sizes[name] = size
             if name in stl10_files.SMALL_FILES:
                 if size > _LARGEST_SMALL_FILE:
-                    raise DataError(f"{path}: {name} has {size} bytes, far more than it can have in STL-10's layout.")
+                    raise DataError(f"{self.path}: {name} has {size} bytes, far too many for STL-10's layout.")
                 contents[name] = stream.read()
-        stl10_files.require_all(path, sizes)
-        self.counts = stl10_files.image_counts(path, sizes)
-        self.class_names = stl10_files.class_names(path, contents[stl10.CLASS_NAMES])
-        self._labels = stl10_files.labels(path, contents, self.counts)
+        stl10_files.require_all(self.path, sizes)
+        counts = stl10_files.image_counts(self.path, sizes)
+        return _Index(
+            counts,
+            stl10_files.class_names(self.path, contents[stl10.CLASS_NAMES]),
+            stl10_files.labels(self.path, contents, counts),
+        )
+
+    @property
+    def counts(self) -> dict[str, int]:  # type: ignore[override]
+        """Images of each split."""
+        return self._index.counts
+
+    @property
+    def class_names(self) -> tuple[str, ...]:  # type: ignore[override]
+        """In the order of the labels."""
+        return self._index.class_names
 
     def files(self) -> list[str]:
         """The archive."""
@@ -58,7 +85,7 @@ class Stl10Archive(Source):
             if name not in split_of:
                 continue
             split = split_of[name]
-            labels = self._labels.get(split)
+            labels = self._index.labels.get(split)
             index = 0
             while stored := stream.read(_IMAGES_A_READ * stl10.IMAGE_BYTES):
                 for image in stl10.decode_images(stored):
