@@ -53,7 +53,8 @@ class Settings(Strict):
 
     def beam_pipeline_args(self) -> list[str]:
         """The Beam options as arguments."""
-        flags = []
+        # Workers in processes of their own must meet TFX before TFDV: it brings a module that this TFDV misses.
+        flags = ["--beam_plugin=tfx"]
         for name, value in self.beam.items():
             if value is True:
                 flags.append(f"--{name}")

@@ -71,4 +71,7 @@ def test_unknown_preset_and_unreadable_files_are_named(tmp_path):
 
 def test_beam_options_become_flags():
     settings = config.load(overrides=["beam.runner=FlinkRunner", "beam.flink_master=localhost:1", "beam.save=true"])
-    assert settings.beam_pipeline_args() == ["--runner=FlinkRunner", "--flink_master=localhost:1", "--save"]
+    assert settings.beam_pipeline_args() == [
+        *("--beam_plugin=tfx", "--runner=FlinkRunner"),
+        *("--flink_master=localhost:1", "--save"),
+    ]
