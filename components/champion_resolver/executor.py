@@ -1,16 +1,14 @@
 """Fetches the champion. TFX's own Resolver knows neither MLflow nor open-source Kubeflow Pipelines."""
 
-import json
-import os
 import tempfile
 from typing import Any
 
 from tfx import types
 from tfx.dsl.components.base import base_executor
-from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
+from components import json_file
 from components.model_registry import ModelRegistry, Version
 from trainer.errors import UserError
 
@@ -42,9 +40,8 @@ class Executor(base_executor.BaseExecutor):
         if version:
             with tempfile.TemporaryDirectory() as aside:
                 io_utils.copy_dir(registry.download(version, aside), path_utils.serving_model_dir(directory))
-        fileio.makedirs(directory)
-        with fileio.open(os.path.join(directory, _DESCRIPTION), "w") as file:
-            file.write(json.dumps({"name": version.name, "version": version.version} if version else {}))
+        found = {"name": version.name, "version": version.version} if version else {}
+        json_file.write(directory, _DESCRIPTION, found)
 
 
 def identity(version: Version | None) -> str:
@@ -54,6 +51,5 @@ def identity(version: Version | None) -> str:
 
 def resolved(directory: str) -> tuple[str, int] | None:
     """Name and version in the artifact at `directory`; None if there was no champion."""
-    with fileio.open(os.path.join(directory, _DESCRIPTION)) as file:
-        found = json.loads(file.read())
+    found = json_file.read(directory, _DESCRIPTION)
     return (found["name"], found["version"]) if found else None

@@ -10,6 +10,7 @@ from tfx import types
 from tfx.dsl.components.base import base_beam_executor
 from tfx.types import artifact_utils
 
+from components import json_file
 from components.image_example_gen import transforms
 from components.image_example_gen.sources.base import Source
 from components.image_example_gen.sources.opening import open_source
@@ -82,14 +83,12 @@ def ingest(source: Source, image_size: int, max_rejected: int, directory: str, m
         "rejected": len(rejected),
         "class_names": source.class_names,
     }
-    with tf.io.gfile.GFile(f"{directory}/{_DESCRIPTION}", "w") as file:
-        file.write(json.dumps(description, indent=2))
+    json_file.write(directory, _DESCRIPTION, description)
 
 
 def describe(directory: str) -> dict[str, Any]:
     """What `ingest` wrote beside the examples: source, kind, image_size, counts, rejected, class_names."""
-    with tf.io.gfile.GFile(f"{directory}/{_DESCRIPTION}") as file:
-        return json.load(file)
+    return json_file.read(directory, _DESCRIPTION)
 
 
 def split_directory(directory: str, split: str) -> str:

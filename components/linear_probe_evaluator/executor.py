@@ -1,6 +1,5 @@
 """Measures the candidate, an untrained twin and the champion in the same way on the same images."""
 
-import json
 import os
 from typing import Any
 
@@ -11,6 +10,7 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
+from components import json_file
 from components.champion_resolver import executor as champion_resolver
 from components.image_example_gen import executor as image_example_gen
 from components.linear_probe_evaluator import gate, probes
@@ -43,11 +43,11 @@ class Executor(base_executor.BaseExecutor):
             path_utils.serving_model_path(artifact_utils.get_single_uri(input_dict[MODEL])),
             artifact_utils.get_single_uri(input_dict[CHAMPION]),
         )
-        _write(artifact_utils.get_single_uri(output_dict[EVALUATION]), _METRICS, json.dumps(metrics, indent=2))
+        json_file.write(artifact_utils.get_single_uri(output_dict[EVALUATION]), _METRICS, metrics)
         blessing = artifact_utils.get_single_instance(output_dict[BLESSING])
         blessed = metrics["blessed"]
         name = constants.BLESSED_FILE_NAME if blessed else constants.NOT_BLESSED_FILE_NAME
-        _write(blessing.uri, name, "\n".join(metrics["reasons"]))
+        io_utils.write_string_file(os.path.join(blessing.uri, name), "\n".join(metrics["reasons"]))
         blessing.set_int_custom_property(
             constants.ARTIFACT_PROPERTY_BLESSED_KEY,
             constants.BLESSED_VALUE if blessed else constants.NOT_BLESSED_VALUE,
@@ -120,15 +120,9 @@ def _report(described, probe, knn, untrained, champion, baseline, reasons) -> di
 
 def read_metrics(directory: str) -> dict[str, Any]:
     """What `metrics.json` in the artifact `evaluation` holds."""
-    with fileio.open(os.path.join(directory, _METRICS)) as file:
-        return json.loads(file.read())
+    return json_file.read(directory, _METRICS)
 
 
 def is_blessed(directory: str) -> bool:
     """Whether the artifact `blessing` blesses: the file counts, as custom properties get lost on Kubeflow."""
     return fileio.exists(os.path.join(directory, constants.BLESSED_FILE_NAME))
-
-
-def _write(directory: str, name: str, text: str) -> None:
-    fileio.makedirs(directory)
-    io_utils.write_string_file(os.path.join(directory, name), text)

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from tfx import types
 from tfx.dsl.components.base import base_executor
-from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
+from components import json_file
 from components.linear_probe_evaluator import executor as evaluator
 from components.model_registry import ModelRegistry, Release
 from trainer import export
@@ -57,9 +57,7 @@ class Executor(base_executor.BaseExecutor):
                 "uri": version.uri,
                 "alias": exec_properties[ALIAS],
             }
-        directory = artifact_utils.get_single_uri(output_dict[PUSHED])
-        fileio.makedirs(directory)
-        io_utils.write_string_file(os.path.join(directory, _DESCRIPTION), json.dumps(result, indent=2))
+        json_file.write(artifact_utils.get_single_uri(output_dict[PUSHED]), _DESCRIPTION, result)
 
 
 def describe_release(model: str, metrics: dict[str, Any], fingerprint: str, run_id: str) -> Release:
@@ -93,8 +91,7 @@ def require_same_embeddings(pushed: str, downloaded: str) -> None:
 
 def read_push(directory: str) -> dict[str, Any]:
     """What `push.json` in the artifact `pushed_model` holds."""
-    with fileio.open(os.path.join(directory, _DESCRIPTION)) as file:
-        return json.loads(file.read())
+    return json_file.read(directory, _DESCRIPTION)
 
 
 def _flattened(tree: dict[str, Any], prefix: str = ""):
