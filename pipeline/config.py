@@ -1,12 +1,13 @@
 """One typed tree of settings, and where its values come from: a preset, a file, `--set`, in rising precedence."""
 
 import difflib
+import re
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from components.linear_probe_evaluator.config import EvaluatorSettings
 from trainer.config import Strict, TrainerSettings
@@ -33,6 +34,13 @@ class RegistrySettings(Strict):
 
     model_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$")] = "nnclr-encoder"
     alias: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")] = "champion"
+
+    @field_validator("alias")
+    @classmethod
+    def _not_reserved(cls, alias: str) -> str:
+        if alias == "latest" or re.fullmatch(r"[vV]\d+", alias):
+            raise ValueError("MLflow keeps `latest` and `v1`, `v2`, ... for itself: choose another alias")
+        return alias
 
 
 class Settings(Strict):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import tempfile
 from typing import Any
 
@@ -23,6 +24,7 @@ FINGERPRINT, RUN_ID = "fingerprint", "run_id"
 
 _DESCRIPTION = "push.json"
 _LARGEST_DIFFERENCE = 1e-4
+_NOT_IN_METRIC_NAMES = re.compile(r"[^\w. -]")
 
 
 class Executor(base_executor.BaseExecutor):
@@ -64,7 +66,11 @@ def describe_release(model: str, metrics: dict[str, Any], fingerprint: str, run_
     """What goes into the registry with a model: measured figures, the trainer's settings, and where it comes from."""
     described = export.describe(model)
     numbers = {name: value for name, value in metrics.items() if isinstance(value, float)}
-    numbers |= {f"class_accuracy/{name}": value for name, value in metrics["class_accuracy"].items()}
+    # Classes are named by people, metrics by MLflow's rules; metrics.json keeps the true names.
+    numbers |= {
+        f"class_accuracy/{_NOT_IN_METRIC_NAMES.sub('_', name)}": value
+        for name, value in metrics["class_accuracy"].items()
+    }
     numbers |= {f"training/{name}": float(value) for name, value in described["training"].items()}
     return Release(
         probe_accuracy=metrics["probe_accuracy"],

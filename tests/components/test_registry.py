@@ -22,7 +22,7 @@ METRICS = {
     "knn_accuracy": 0.4,
     "baseline_accuracy": None,
     "reasons": [],
-    "class_accuracy": {"cat": 0.25},
+    "class_accuracy": {"cat": 0.25, "chat d'été (été)": 0.75},
 }
 
 
@@ -91,6 +91,7 @@ def test_push_registers_once_records_what_was_measured_and_moves_the_alias(tmp_p
     assert stored.tags["data_fingerprint"] == run.data.tags["data_fingerprint"] == "f00d"
     assert run.data.metrics["probe_accuracy"] == 0.5
     assert run.data.metrics["class_accuracy/cat"] == 0.25
+    assert run.data.metrics["class_accuracy/chat d_été _été_"] == 0.75
     assert run.data.params["encoder.width"] == "8"
     assert {file.path for file in client.list_artifacts(stored.run_id)} == {"model", "manifest.json", "metrics.json"}
 

@@ -177,6 +177,12 @@ def test_folder_gives_pictures_of_all_kinds_with_classes_by_name(image_folder):
     }
 
 
+def test_folder_may_be_called_what_looks_like_a_pattern(image_folder):
+    odd = image_folder.rename(image_folder.with_name("my [1] pictures*"))
+    assert open_source(str(odd)).counts == {"unlabelled": 3, "train": 2, "test": 2}
+    assert len(pictures(open_source(str(odd)))) == 7
+
+
 def test_folder_with_half_of_the_labels_is_refused(image_folder):
     for path in (image_folder / "test").rglob("*.png"):
         path.unlink()

@@ -1,5 +1,6 @@
 """Reading from local disks and Cloud Storage alike, through Beam's file systems."""
 
+import glob
 import posixpath
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,17 +27,26 @@ def opened(path: str) -> Iterator[IO[bytes]]:
         yield file
 
 
-def listing(pattern: str) -> dict[str, int]:
-    """Path and size in bytes of the files that match a pattern (`**` crosses folders), in the order of their names.
+def listing(directory: str, pattern: str) -> dict[str, int]:
+    """Path and size in bytes of the files below a directory that match, in the order of their names.
+
+    Args:
+        directory: taken literally, whatever its name looks like.
+        pattern: of the rest of the path; `*` stays within a folder, `**` crosses folders.
 
     Raises:
         DataError: the place cannot be listed.
     """
     try:
-        matched = FileSystems.match([pattern])[0].metadata_list
+        matched = FileSystems.match([join(glob.escape(directory), pattern)])[0].metadata_list
     except (BeamIOError, OSError, ValueError) as error:
-        raise DataError(f"{pattern} cannot be listed: {error}") from error
+        raise DataError(f"{directory} cannot be listed: {error}") from error
     return {entry.path: entry.size_in_bytes for entry in sorted(matched, key=lambda entry: entry.path)}
+
+
+def exists(path: str) -> bool:
+    """Whether there is such a file."""
+    return FileSystems.exists(path)
 
 
 def join(directory: str, *names: str) -> str:

@@ -22,7 +22,7 @@ class ImageFolder(Source):
 
     def __init__(self, path: str):
         self.path = path.rstrip("/")
-        everything = files.listing(files.join(self.path, "**"))
+        everything = files.listing(self.path, "**")
         pictures: dict[str, list[str]] = {split: [] for split in examples.SPLITS}
         for file in everything:
             relative = PurePosixPath(file[len(self.path) + 1 :])

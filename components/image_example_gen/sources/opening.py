@@ -19,15 +19,15 @@ def open_source(path: str) -> Source:
     """
     path = path.rstrip("/")
     if path.endswith((".tar.gz", ".tgz")):
-        if not files.listing(path):
+        if not files.exists(path):
             raise DataError(f"{path} does not exist.")
         return Stl10Archive(path)
-    beside = {name[len(path) + 1 :] for name in files.listing(files.join(path, "*"))}
+    beside = {name[len(path) + 1 :] for name in files.listing(path, "*")}
     if beside & set(stl10.FILES):
         return Stl10Directory(path)
     if tfds_stl10.prepared_version(path):
         return TfdsStl10(path)
-    below = files.listing(files.join(path, "**"))
+    below = files.listing(path, "**")
     if not below:
         raise DataError(f"{path} does not exist or is empty.")
     folders = {name[len(path) + 1 :].partition("/")[0] for name in below}

@@ -19,7 +19,7 @@ class Stl10Directory(Source):
 
     def __init__(self, path: str):
         self.path = path
-        sizes = {name.rpartition("/")[2]: size for name, size in files.listing(files.join(path, "*")).items()}
+        sizes = {name.rpartition("/")[2]: size for name, size in files.listing(path, "*").items()}
         stl10_files.require_all(path, sizes)
         self.counts = stl10_files.image_counts(path, sizes)
         contents = {}

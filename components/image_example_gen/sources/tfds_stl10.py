@@ -12,8 +12,8 @@ _SPLIT_OF = {examples.UNLABELLED: "unlabelled", examples.TRAIN: "train", example
 
 def prepared_version(path: str) -> str | None:
     """The folder of the prepared version: `path` itself or the newest of `path/stl10/*`; None if there is none."""
-    found = list(files.listing(files.join(path, "dataset_info.json")))
-    found += files.listing(files.join(path, "stl10", "*", "dataset_info.json"))
+    found = list(files.listing(path, "dataset_info.json"))
+    found += files.listing(path, "stl10/*/dataset_info.json")
     return found[-1].rpartition("/")[0] if found else None
 
 
@@ -47,7 +47,7 @@ class TfdsStl10(Source):
 
     def files(self) -> list[str]:
         """All files of the prepared version."""
-        return list(files.listing(files.join(self._prepared, "*")))
+        return list(files.listing(self._prepared, "*"))
 
     def work(self, images: int) -> list[Work]:
         """Index ranges of the splits, which TFDS reads by themselves."""
