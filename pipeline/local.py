@@ -1,8 +1,6 @@
 """Runs the pipeline on this machine with TFX's LocalDagRunner."""
 
-import json
 import logging
-import os
 import sys
 import time
 from pathlib import Path
@@ -42,6 +40,7 @@ def run(settings: Settings, workdir: Workdir, run_id: str, screen: Screen, enabl
         from tfx.orchestration.metadata import sqlite_metadata_connection_config
         from tfx.orchestration.portable import runtime_parameter_utils
 
+        from components import json_file
         from components.champion_resolver import executor as champion_resolver
         from components.image_example_gen.fingerprint import fingerprint
         from components.image_example_gen.sources.opening import open_source
@@ -80,7 +79,7 @@ def run(settings: Settings, workdir: Workdir, run_id: str, screen: Screen, enabl
         finally:
             logging.getLogger("absl").removeHandler(watch)
         result = summary.collect(run_id, source_path, data_fingerprint, lineage, watch.components)
-    _write(workdir.run(run_id) / "summary.json", result)
+        json_file.write(str(workdir.run(run_id)), "summary.json", result)
     return result
 
 
@@ -139,10 +138,3 @@ class _own_arguments:
 
     def __exit__(self, *_: object) -> None:
         sys.argv = self._argv
-
-
-def _write(path: Path, result: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    aside.write_text(json.dumps(result, indent=2))
-    aside.replace(path)

@@ -80,11 +80,21 @@ class LabelledSplit:
         files: TFRecords of the split `train`.
         size: height and width of the images.
         holdout: share that is never trained on, for validation.
+
+    Raises:
+        DataError: so few images that one side has none.
     """
 
     def __init__(self, files: list[str], size: tuple[int, int], holdout: float):
         self._files, self._size = files, size
         self._threshold = round(holdout * _HASH_BUCKETS)
+        for held_out, purpose in ((False, "train on"), (True, "hold out")):
+            # An empty side would be repeated for ever, or be divided by.
+            if not any(True for _ in self._side(held_out)(tf.data.TFRecordDataset(files)).take(1)):
+                raise DataError(
+                    f"The split `{examples.TRAIN}` has too few images for the online probe: none is left to {purpose}. "
+                    "Add labelled images, or change trainer.online_probe.holdout."
+                )
 
     def _side(self, held_out: bool):
         def keep(records: tf.data.Dataset) -> tf.data.Dataset:

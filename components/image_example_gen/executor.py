@@ -91,11 +91,6 @@ def describe(directory: str) -> dict[str, Any]:
     return json_file.read(directory, _DESCRIPTION)
 
 
-def split_directory(directory: str, split: str) -> str:
-    """Where the TFRecords of a split are, below the artifact `examples`."""
-    return transforms.split_directory(directory, split)
-
-
 def _rows(pattern: str) -> list[Any]:
     rows = []
     for path in sorted(tf.io.gfile.glob(pattern)):

@@ -6,7 +6,6 @@ It is an explicit parameter of ingest, so that the cache follows content instead
 import hashlib
 import json
 import os
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,9 +14,7 @@ from apache_beam.io.filesystems import FileSystems
 from components.image_example_gen.sources.base import Source
 
 
-def fingerprint(
-    source: Source, memory: Path, on_progress: Callable[[int, int], None] = lambda done, total: None
-) -> str:
+def fingerprint(source: Source, memory: Path) -> str:
     """Hashes names, sizes and content digests of a source's files.
 
     Local contents are hashed once (sha256) and remembered by path, size, modification time and inode; of Cloud Storage
@@ -26,18 +23,14 @@ def fingerprint(
     Args:
         source: opened.
         memory: file that remembers digests between runs; it may not exist yet.
-        on_progress: told how many of how many files are done.
 
     Returns:
         32 hexadecimal digits.
     """
     known = _remembered(memory)
     paths = source.files()
-    current: dict[str, list] = {}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for done, (path, entry) in enumerate(zip(paths, pool.map(lambda p: _digest(p, known), paths), strict=True), 1):
-            current[path] = entry
-            on_progress(done, len(paths))
+        current = dict(zip(paths, pool.map(lambda path: _digest(path, known), paths), strict=True))
     aside = memory.with_name(f"{memory.name}.{os.getpid()}.partial")
     aside.parent.mkdir(parents=True, exist_ok=True)
     aside.write_text(json.dumps(known | {path: entry for path, entry in current.items() if entry[0]}))

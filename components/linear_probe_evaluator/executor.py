@@ -13,6 +13,7 @@ from tfx.utils import io_utils, path_utils
 from components import json_file
 from components.champion_resolver import executor as champion_resolver
 from components.image_example_gen import executor as image_example_gen
+from components.image_example_gen.transforms import split_directory
 from components.linear_probe_evaluator import gate, probes
 from components.linear_probe_evaluator.config import EvaluatorSettings
 from components.linear_probe_evaluator.features import embed
@@ -72,7 +73,8 @@ def evaluate(settings: EvaluatorSettings, examples_dir: str, model_dir: str, cha
         reason = "There are no labelled images (train/ and test/), so nothing can be said about the encoder."
         return _report(described, None, None, None, None, None, [reason])
     size = (described["image_size"], described["image_size"])
-    champion = champion_resolver.resolved(champion_dir)
+    resolved = champion_resolver.resolved(champion_dir)
+    champion = f"{resolved[0]} version {resolved[1]}" if resolved else None
     models = {
         "candidate": Embeddings.of_export(model_dir),
         "untrained": Embeddings.of_untrained_twin(model_dir, settings.seed),
@@ -81,7 +83,7 @@ def evaluate(settings: EvaluatorSettings, examples_dir: str, model_dir: str, cha
         models["champion"] = Embeddings.of_export(path_utils.serving_model_path(champion_dir))
     reporter = Reporter("Embedding", len(models) * (counts[examples.TRAIN] + counts[examples.TEST]))
     files = {
-        split: data.matching_files([f"{image_example_gen.split_directory(examples_dir, split)}/*"])
+        split: data.matching_files([f"{split_directory(examples_dir, split)}/*"])
         for split in (examples.TRAIN, examples.TEST)
     }
     classes = len(described["class_names"])
@@ -96,7 +98,7 @@ def evaluate(settings: EvaluatorSettings, examples_dir: str, model_dir: str, cha
         settings,
         results["candidate"].accuracy,
         results["untrained"].accuracy,
-        (f"{champion[0]} version {champion[1]}", baseline) if champion and baseline is not None else None,
+        (champion, baseline) if champion and baseline is not None else None,
     )
     return _report(described, results["candidate"], knn, results["untrained"].accuracy, champion, baseline, reasons)
 
@@ -113,7 +115,7 @@ def _report(described, probe, knn, untrained, champion, baseline, reasons) -> di
         "knn_accuracy": knn,
         "random_encoder_accuracy": untrained,
         "baseline_accuracy": baseline,
-        "baseline": f"{champion[0]} version {champion[1]}" if champion else None,
+        "baseline": champion,
         "counts": described["counts"],
     }
 

@@ -190,6 +190,13 @@ def test_folder_with_half_of_the_labels_is_refused(image_folder):
         open_source(str(image_folder))
 
 
+def test_folder_with_a_single_class_is_refused(image_folder):
+    for split in ("train", "test"):
+        (image_folder / split / "dog" / "x.png").unlink()
+    with pytest.raises(DataError, match="train has the class cat alone"):
+        open_source(str(image_folder))
+
+
 def test_folder_with_a_class_only_in_test_is_refused(image_folder):
     save(image_folder / "test" / "emu" / "x.png", Image.new("RGB", (8, 8)))
     with pytest.raises(DataError, match=r"classes that .*train has not: emu"):

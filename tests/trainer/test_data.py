@@ -1,8 +1,10 @@
 """The order of the training data, and the parting of the labelled images."""
 
 import numpy as np
+import pytest
 
 from trainer import data
+from trainer.errors import DataError
 
 
 def ids(dataset) -> list[bytes]:
@@ -37,3 +39,9 @@ def test_held_out_images_are_never_trained_on(tfrecords):
 def test_count_and_labels(tfrecords):
     assert data.count(tfrecords["unlabelled"]) == 96
     np.testing.assert_array_equal(np.bincount(data.labels(tfrecords["train"])), [10, 10, 10, 10])
+
+
+@pytest.mark.parametrize(("holdout", "side"), [(0.0001, "hold out"), (0.9999, "train on")])
+def test_labelled_images_that_are_all_on_one_side_are_refused(tfrecords, holdout, side):
+    with pytest.raises(DataError, match=f"none is left to {side}.*online_probe.holdout"):
+        data.LabelledSplit(tfrecords["train"], (32, 32), holdout)

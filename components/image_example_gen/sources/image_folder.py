@@ -15,7 +15,8 @@ class ImageFolder(Source):
     """Opens the folder at `path`. Files with other endings than `ENDINGS` are not looked at.
 
     Raises:
-        DataError: it has no pictures, only one of the labelled splits, or classes that occur in `test` alone.
+        DataError: it has no pictures, only one of the labelled splits, a single class, or classes that
+            occur in `test` alone.
     """
 
     kind = "image folder"
@@ -36,6 +37,8 @@ class ImageFolder(Source):
         self.counts = {split: len(paths) for split, paths in pictures.items()}
         self._require_pictures()
         self.class_names = tuple(sorted({_class_of(path) for path in pictures[examples.TRAIN]}))
+        if len(self.class_names) == 1:
+            raise DataError(f"{self.path}/train has the class {self.class_names[0]} alone: a probe needs two or more.")
         unknown = sorted({_class_of(path) for path in pictures[examples.TEST]} - set(self.class_names))
         if unknown:
             raise DataError(f"{self.path}/test has classes that {self.path}/train has not: {', '.join(unknown)}.")
