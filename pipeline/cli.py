@@ -2,6 +2,7 @@
 
 import json
 import secrets
+import signal
 import sys
 import time
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ from rich.markup import escape
 
 from pipeline import workdir as workdirs
 from pipeline.screen import Screen, write_line
-from trainer.errors import SettingsError, UserError
+from trainer.errors import SettingsError, Stopped, UserError
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
@@ -81,7 +82,8 @@ def run(
     `nnclr run --data ~/pictures --set data.image_size=64 --set trainer.epochs=50`
 
     **Exit codes**: 0 pushed, or blessed and unchanged; 1 failed; 2 wrong usage or settings; 3 bad data;
-    4 not blessed; 130 interrupted.
+    4 not blessed; 6 training diverged or collapsed; 75 stopped by SIGTERM, and 130 by Ctrl-C: training's state is
+    saved, and the same command goes on.
     """
     from pipeline import config, local, output, summary
 
@@ -96,6 +98,7 @@ def run(
     log = place.run(run_id) / "run.log"
     failure: BaseException | None = None
     result = None
+    signal.signal(signal.SIGTERM, _stop)
     with place.locked():
         start = time.monotonic()
         with output.captured(log) as (_, stderr), Screen(Console(file=stderr)) as screen:
@@ -119,9 +122,16 @@ def run(
     raise typer.Exit(summary.exit_code(result))
 
 
+def _stop(*_: object) -> NoReturn:
+    raise Stopped("Asked to stop. Start the same command again: finished components are not repeated.")
+
+
 def _fail_run(error: BaseException, log: Path) -> NoReturn:
     if isinstance(error, KeyboardInterrupt):
-        _errors.print("Interrupted. Start the same command again: finished components are not repeated.")
+        _errors.print(
+            "Interrupted. Start the same command again: finished components are not repeated, and training goes on "
+            "where it was."
+        )
         raise typer.Exit(EXIT_INTERRUPTED)
     if isinstance(error, UserError):
         raise error

@@ -1,15 +1,14 @@
 """One typed tree of settings, and where its values come from: a preset, a file, `--set`, in rising precedence."""
 
-import difflib
 import re
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
 from components.linear_probe_evaluator.config import EvaluatorSettings
+from trainer import settings_tree
 from trainer.config import Strict, TrainerSettings
 from trainer.errors import SettingsError
 
@@ -97,75 +96,7 @@ def load(preset: str | None = None, file: Path | None = None, overrides: list[st
         known = presets()
         if preset not in known:
             raise SettingsError(f"There is no preset {preset!r}; there are: {', '.join(known)}.")
-        tree = _parsed(known[preset], f"preset {preset}")
+        tree = settings_tree.parsed(known[preset], f"preset {preset}")
     if file is not None:
-        try:
-            text = file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(f"The settings file {file} cannot be read: {error}.") from error
-        tree = _merged(tree, _parsed(text, str(file)))
-    for override in overrides or []:
-        path, equals, value = override.partition("=")
-        if not equals or not path:
-            raise SettingsError(f"--set takes NAME=VALUE, for instance trainer.epochs=2, not {override!r}.")
-        tree = _merged(tree, _nested(path.split("."), _parsed_value(override, value)))
-    try:
-        return Settings.model_validate(tree)
-    except ValidationError as error:
-        raise SettingsError("\n".join(_explained(problem) for problem in error.errors())) from error
-
-
-def _parsed(text: str, where: str) -> dict[str, Any]:
-    try:
-        tree = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise SettingsError(f"{where} is no YAML: {' '.join(str(error).split())}.") from error
-    if tree is None:
-        return {}
-    if not isinstance(tree, dict):
-        raise SettingsError(f"{where} holds no settings: expected `name: value` lines.")
-    return tree
-
-
-def _parsed_value(override: str, value: str) -> Any:
-    try:
-        return yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise SettingsError(f"The value in --set {override} is no YAML: {' '.join(str(error).split())}.") from error
-
-
-def _nested(path: list[str], value: Any) -> dict[str, Any]:
-    for name in reversed(path):
-        value = {name: value}
-    return value
-
-
-def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    result = dict(below)
-    for name, value in above.items():
-        both = isinstance(value, dict) and isinstance(result.get(name), dict)
-        result[name] = _merged(result[name], value) if both else value
-    return result
-
-
-def _explained(problem: Any) -> str:
-    """One sentence that names the field, the value and what is allowed."""
-    path = [str(part) for part in problem["loc"]]
-    field = ".".join(path)
-    if problem["type"] == "extra_forbidden":
-        allowed = sorted(_fields_at(path[:-1]))
-        close = difflib.get_close_matches(path[-1], allowed, n=1)
-        hint = f" Did you mean {'.'.join([*path[:-1], close[0]])}?" if close else ""
-        where = f"{'.'.join(path[:-1])} has" if path[:-1] else "there are"
-        return f"{field}: no such setting.{hint} Allowed: {where} {', '.join(allowed)}."
-    return f"{field}: {problem['input']!r} is not allowed. {problem['msg'].removeprefix('Value error, ')}."
-
-
-def _fields_at(path: list[str]) -> set[str]:
-    model: type[BaseModel] = Settings
-    for name in path:
-        annotation = model.model_fields[name].annotation
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            return set()
-        model = annotation
-    return set(model.model_fields)
+        tree = settings_tree.merged(tree, settings_tree.read(file))
+    return settings_tree.validated(Settings, settings_tree.overridden(tree, overrides or []))

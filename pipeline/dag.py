@@ -22,6 +22,7 @@ from components.linear_probe_evaluator.component import LinearProbeEvaluator
 from components.registry_pusher.component import RegistryPusher
 from pipeline.config import Settings
 from trainer import examples, run_fn
+from trainer.config import CHAMPION
 
 # Statistics over whole images are waste: 27 KB strings, each different.
 _DESCRIBED_FEATURES = [
@@ -36,6 +37,7 @@ def create_pipeline(
     run_id: str,
     pipeline_root: str,
     registry_directory: str,
+    checkpoint_root: str,
     champion: str | None = None,
     enable_cache: bool = True,
     metadata: metadata_store_pb2.ConnectionConfig | None = None,
@@ -48,6 +50,7 @@ def create_pipeline(
         run_id: new in every run.
         pipeline_root: where artifacts go.
         registry_directory: of the embedded registry, used when `MLFLOW_TRACKING_URI` is not set.
+        checkpoint_root: where unfinished trainings keep their state.
         champion: identity of the registry's champion, where it is known beforehand.
         enable_cache: take a component's earlier result where its inputs and parameters are the same.
         metadata: connection to ML Metadata, where the orchestrator does not bring its own.
@@ -77,7 +80,11 @@ def create_pipeline(
         examples=ingest.outputs["examples"],
         train_args=trainer_pb2.TrainArgs(splits=[examples.UNLABELLED]),
         eval_args=trainer_pb2.EvalArgs(splits=[examples.TRAIN]),
-        custom_config={run_fn.SETTINGS: settings.trainer.model_dump_json()},
+        base_model=resolver.outputs["model"] if settings.trainer.warm_start == CHAMPION else None,
+        custom_config={
+            run_fn.SETTINGS: settings.trainer.model_dump_json(),
+            run_fn.CHECKPOINTS: checkpoint_root,
+        },
     )
     trainer.add_upstream_node(gate)
     evaluator = LinearProbeEvaluator(

@@ -60,6 +60,7 @@ def run(settings: Settings, workdir: Workdir, run_id: str, screen: Screen, enabl
             run_id=run_id,
             pipeline_root=str(workdir.artifacts.resolve()),
             registry_directory=str(workdir.registry.resolve()),
+            checkpoint_root=str(workdir.checkpoints.resolve()),
             champion=champion_resolver.identity(champion),
             enable_cache=enable_cache,
             metadata=metadata,

@@ -30,6 +30,11 @@ class Workdir:
         return self.root / "artifacts"
 
     @property
+    def checkpoints(self) -> Path:
+        """The state of unfinished trainings; outside of the artifacts, which TFX deletes when a component fails."""
+        return self.root / "checkpoints"
+
+    @property
     def metadata(self) -> Path:
         return self.root / "metadata.sqlite"
 

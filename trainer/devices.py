@@ -1,17 +1,50 @@
 """Which devices train, and in which precision."""
 
+import json
+import os
 from pathlib import Path
 
 import tensorflow as tf
 
+from trainer.errors import SettingsError
+
 _CPU_FLAGS = Path("/proc/cpuinfo")
 
 
-def local_strategy() -> tf.distribute.MirroredStrategy:
-    """Mirrors over every GPU of this machine; without one, over its logical CPU devices (one unless configured)."""
+def default_strategy() -> tf.distribute.Strategy:
+    """Over every GPU of this machine, or its CPU; over several machines where `TF_CONFIG` names them.
+
+    `TF_CONFIG` is TensorFlow's own convention, which Kubeflow's TFJob and Vertex AI set. TensorFlow must not have
+    computed anything before.
+
+    Raises:
+        SettingsError: `TF_CONFIG` cannot be read.
+    """
+    if _machines() > 1:
+        return tf.distribute.MultiWorkerMirroredStrategy()
     gpus = tf.config.list_logical_devices("GPU")
     devices = gpus or tf.config.list_logical_devices("CPU")
     return tf.distribute.MirroredStrategy([device.name for device in devices])
+
+
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
+    """Whether this process writes: the only one, or the first of several."""
+    resolver = strategy.cluster_resolver
+    if resolver is None or not resolver.cluster_spec().as_dict():
+        return True
+    has_chief = "chief" in resolver.cluster_spec().as_dict()
+    return resolver.task_type == "chief" or (not has_chief and resolver.task_id == 0)
+
+
+def _machines() -> int:
+    text = os.environ.get("TF_CONFIG", "")
+    if not text:
+        return 1
+    try:
+        cluster = json.loads(text).get("cluster", {})
+        return sum(len(cluster.get(kind, [])) for kind in ("chief", "master", "worker"))
+    except (AttributeError, TypeError, ValueError) as error:
+        raise SettingsError(f"The environment variable TF_CONFIG is no cluster description: {error}.") from error
 
 
 def compute_dtype(precision: str) -> str:

@@ -17,3 +17,15 @@ class DataError(UserError):
     """The images or their labels cannot be used as they are."""
 
     exit_code = 3
+
+
+class TrainingError(UserError):
+    """Training went wrong in a way that more of it will not mend: it diverged or collapsed."""
+
+    exit_code = 6
+
+
+class Stopped(UserError):
+    """Training was asked to stop, and saved where it was: the same command goes on from there."""
+
+    exit_code = 75

@@ -1,5 +1,6 @@
 """The encoder as a SavedModel that takes images as they come: any size, encoded or decoded."""
 
+import hashlib
 import json
 from typing import Any
 
@@ -7,8 +8,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.config import TrainerSettings
+from trainer.config import Encoder, TrainerSettings
 from trainer.encoders import build_encoder
+from trainer.errors import SettingsError
 
 # TensorFlow Serving's place for a model's own files.
 _DESCRIPTION = "assets.extra/nnclr.json"
@@ -17,10 +19,9 @@ _DESCRIPTION = "assets.extra/nnclr.json"
 class _Embedder(tf.Module):
     """Encoder with its preprocessing: shorter side resized to the training size, centre cropped, scaled to [0, 1]."""
 
-    def __init__(self, encoder: keras.Model):
+    def __init__(self, encoder: keras.Model, size: tuple[int, int]):
         super().__init__(name="embedder")
-        self._encoder = encoder
-        self._size = tuple(encoder.input_shape[1:3])
+        self._encoder, self._size = encoder, tuple(size)
 
     def _fit(self, images: tf.Tensor) -> tf.Tensor:
         """uint8 [N, h, w, 3] of one size to float32 [N, height, width, 3] in [0, 255]."""
@@ -54,17 +55,9 @@ class _Embedder(tf.Module):
         return {"embeddings": self._encoder(images / 255.0, training=False)}
 
 
-def _save(encoder: keras.Model, directory: str, description: dict[str, Any]) -> None:
-    embedder = _Embedder(encoder)
-    signatures = {"serving_default": embedder.serve, "embed_pixels": embedder.embed_pixels}
-    tf.saved_model.save(embedder, directory, signatures=signatures)
-    path = f"{directory}/{_DESCRIPTION}"
-    tf.io.gfile.makedirs(path.rpartition("/")[0])
-    with tf.io.gfile.GFile(path, "w") as file:
-        file.write(json.dumps(description, indent=2))
-
-
-def export_encoder(encoder: keras.Model, settings: TrainerSettings, directory: str, training: dict[str, Any]) -> None:
+def export_encoder(
+    encoder: keras.Model, settings: TrainerSettings, size: tuple[int, int], directory: str, training: dict[str, Any]
+) -> None:
     """Writes `encoder` as a SavedModel.
 
     Signatures: `serving_default` (`image_bytes`, strings [N]) and `embed_pixels` (`pixels`, uint8 [N, h, w, 3]); both
@@ -73,14 +66,76 @@ def export_encoder(encoder: keras.Model, settings: TrainerSettings, directory: s
     Args:
         encoder: trained, under any strategy and precision; the export computes in float32 on one device.
         settings: that it was trained with, written beside it.
+        size: height and width that it was trained at.
         directory: to write to, local or `gs://`.
         training: figures of the training, written beside it.
     """
-    size = tuple(encoder.input_shape[1:3])
     plain = build_encoder(settings.encoder, size)
     plain.set_weights(encoder.get_weights())
+    embedder = _Embedder(plain, size)
+    signatures = {"serving_default": embedder.serve, "embed_pixels": embedder.embed_pixels}
+    tf.saved_model.save(embedder, directory, signatures=signatures)
+    path = f"{directory}/{_DESCRIPTION}"
+    tf.io.gfile.makedirs(path.rpartition("/")[0])
     description = {"image_size": size, "settings": settings.model_dump(mode="json"), "training": training}
-    _save(plain, directory, description)
+    with tf.io.gfile.GFile(path, "w") as file:
+        file.write(json.dumps(description, indent=2))
+
+
+def load_weights(encoder: keras.Model, settings: TrainerSettings, size: tuple[int, int], directory: str) -> None:
+    """Gives `encoder` the weights of an exported one, for a warm start.
+
+    Args:
+        encoder: built with `settings.encoder`, under any strategy.
+        settings: of the training that begins.
+        size: height and width of its images.
+        directory: what `export_encoder` wrote.
+
+    Raises:
+        SettingsError: there is no exported encoder, or it has another architecture.
+    """
+    description = _description_to_start_from(directory)
+    theirs = Encoder.model_validate(description["settings"]["encoder"])
+    # Averaging encoders take images of any size, but a dense layer on all positions does not.
+    fixed = settings.encoder.pooling == "flatten" and encoder.input_shape[1] is not None
+    if theirs != settings.encoder or (fixed and tuple(description["image_size"]) != tuple(size)):
+        raise SettingsError(
+            f"trainer.warm_start: the encoder in {directory} is {_summary(theirs, description['image_size'])}, and this "
+            f"training wants {_summary(settings.encoder, size)}: set trainer.encoder and data.image_size to the same, "
+            "or trainer.warm_start to null."
+        )
+    # A SavedModel's variables are a checkpoint of the saved object.
+    checkpoint = tf.train.Checkpoint(_encoder=encoder)
+    checkpoint.read(f"{directory}/variables/variables").assert_existing_objects_matched().expect_partial()
+
+
+def fingerprint(directory: str) -> str:
+    """Of the weights in an exported encoder.
+
+    Raises:
+        SettingsError: there is no exported encoder.
+    """
+    _description_to_start_from(directory)
+    # The index of a checkpoint has the checksum of each variable.
+    with tf.io.gfile.GFile(f"{directory}/variables/variables.index", "rb") as file:
+        return hashlib.sha256(file.read()).hexdigest()
+
+
+def _description_to_start_from(directory: str) -> dict[str, Any]:
+    try:
+        description = describe(directory)
+        Encoder.model_validate(description["settings"]["encoder"])
+    except (tf.errors.OpError, KeyError, TypeError, ValueError) as error:
+        raise SettingsError(
+            f"trainer.warm_start: {directory} holds no encoder of nnclr ({' '.join(str(error).split())[:200]}). "
+            "Name the folder of an exported SavedModel, or set trainer.warm_start to null."
+        ) from error
+    return description
+
+
+def _summary(settings: Encoder, size) -> str:
+    fields = ", ".join(f"{name} {value}" for name, value in settings.model_dump(exclude_none=True).items())
+    return f"({fields}, {size[0]}x{size[1]} pixels)"
 
 
 def describe(directory: str) -> dict[str, Any]:
@@ -109,7 +164,8 @@ class Embeddings:
         description = describe(directory)
         settings = TrainerSettings.model_validate(description["settings"])
         keras.utils.set_random_seed(seed)
-        twin = _Embedder(build_encoder(settings.encoder, tuple(description["image_size"])))
+        size = tuple(description["image_size"])
+        twin = _Embedder(build_encoder(settings.encoder, size), size)
         return cls(lambda pixels: twin.embed_pixels(pixels)["embeddings"])
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:

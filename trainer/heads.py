@@ -2,23 +2,45 @@
 
 import keras
 
+from trainer.batch_norm import BatchNormalization
+from trainer.config import Head
 
-def projection_head(features: int, units: list[int], dtype: str) -> keras.Model:
-    """Dense layers with ReLU between them and none after the last.
 
-    "f and g: two augmented views go through an encoder and a projection head" (arXiv 2104.14548, section 3); the sizes
-    default to the Keras example's two layers of 128.
+def _head(name: str, features: int, settings: Head, norm_last: bool, dtype: str) -> keras.Model:
+    stack: list[keras.layers.Layer] = []
+    for i, units in enumerate(settings.units, 1):
+        last = i == len(settings.units)
+        norm = settings.batch_norm and (norm_last or not last)
+        stack.append(keras.layers.Dense(units, use_bias=not norm, dtype=dtype, name=f"dense_{i}"))
+        if norm:
+            stack.append(BatchNormalization(dtype=dtype, name=f"norm_{i}"))
+        if not last:
+            stack.append(keras.layers.ReLU(dtype=dtype, name=f"relu_{i}"))
+    return keras.Sequential([keras.Input((features,)), *stack], name=name)
+
+
+def projection_head(features: int, settings: Head, dtype: str) -> keras.Model:
+    """g: [N, features] to [N, d], not normalised (arXiv 2104.14548, section 4.1).
+
+    The paper's has 2048, 2048 and d = 256 units with batch norm on all layers, the last included, and ReLU on all but
+    the last. The Keras example's has 128 and 128 without batch norm.
 
     Args:
         features: length of the embedding.
-        units: of each layer; the last is the length of a projection.
+        settings: of the head; its last number of units is d.
         dtype: Keras dtype policy of the layers.
-
-    Returns:
-        A model from [N, features] to [N, units[-1]], not normalised.
     """
-    hidden = [
-        keras.layers.Dense(n, activation="relu", dtype=dtype, name=f"hidden_{i}") for i, n in enumerate(units[:-1], 1)
-    ]
-    last = keras.layers.Dense(units[-1], dtype=dtype, name="projection")
-    return keras.Sequential([keras.Input((features,)), *hidden, last], name="projection_head")
+    return _head("projection", features, settings, norm_last=True, dtype=dtype)
+
+
+def prediction_head(settings: Head, width: int, dtype: str) -> keras.Model:
+    """h: [N, d] to [N, d], not normalised (arXiv 2104.14548, section 4.1).
+
+    The paper's has 4096 and d units, with batch norm and ReLU on the hidden layer alone.
+
+    Args:
+        settings: of the head.
+        width: d, the length of a projection.
+        dtype: Keras dtype policy of the layers.
+    """
+    return _head("prediction", width, settings, norm_last=False, dtype=dtype)

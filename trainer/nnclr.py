@@ -1,4 +1,13 @@
-"""NNCLR (arXiv 2104.14548) as the Keras example has it: the model, its state, and one step of training."""
+"""NNCLR (arXiv 2104.14548): the model, its state, and one step of training.
+
+For two views x1, x2 of each image: z = normalised projection(encoder(x)), NN(z) = its nearest neighbour in the support
+set, p = normalised prediction(z). The mode `neighbour` says what is compared:
+
+- `paper`: NN(z1) with p2 and NN(z2) with p1, no gradient through the neighbour (section 3.2).
+- `straight_through`: the neighbour passes its gradient on to z, and is compared with the other view's z in both
+  directions (keras.io/examples/vision/nnclr).
+- `none`: z1 with z2 and z2 with z1: SimCLR's InfoNCE (the paper's equation 1), for an honest comparison.
+"""
 
 import keras
 import tensorflow as tf
@@ -6,43 +15,72 @@ import tensorflow as tf
 from trainer import augmentation, losses
 from trainer.config import TrainerSettings
 from trainer.encoders import build_encoder
-from trainer.heads import projection_head
+from trainer.heads import prediction_head, projection_head
+from trainer.losses import View
+from trainer.optimizers import build_optimizer, learning_rate
+from trainer.plan import Plan
 from trainer.support_set import SupportSet
 
-_FIRST_VIEW, _SECOND_VIEW, _PROBE_VIEW = range(3)
+# What random numbers are for; streams from _LOCAL_VIEWS on are those of the small views.
+_FIRST_VIEW, _SECOND_VIEW, _PROBE_VIEW, _NEIGHBOUR, _LOCAL_VIEWS = range(5)
 
 
 class NNCLR(tf.Module):
-    """Encoder, projection head, support set, online probe and their optimisers.
+    """Encoder, heads, support set, online probe and their optimisers.
 
     Build it in the scope of the distribution strategy that runs `train_step`, after `keras.utils.set_random_seed`.
 
     Args:
         settings: the trainer's.
+        plan: how long the training is.
         size: height and width of the images.
         classes: of the online probe; 0 where there are no labels.
-        dtype: Keras dtype policy of encoder and head. Losses, softmax and support set are float32 whatever it is.
+        dtype: Keras dtype policy of encoder and heads. Losses, softmax and support set are float32 whatever it is.
     """
 
-    def __init__(self, settings: TrainerSettings, size: tuple[int, int], classes: int, dtype: str):
+    def __init__(self, settings: TrainerSettings, plan: Plan, size: tuple[int, int], classes: int, dtype: str):
         super().__init__(name="nnclr")
-        self.settings = settings
+        self.settings, self.size = settings, size
         self.encoder = build_encoder(settings.encoder, size, dtype)
-        features = self.encoder.output_shape[-1]
+        features, width = self.encoder.output_shape[-1], settings.projection.units[-1]
         self.projection = projection_head(features, settings.projection, dtype)
-        self.support_set = SupportSet(settings.support_set_size, settings.projection[-1], settings.seed)
-        self.optimizer = keras.optimizers.Adam(settings.learning_rate)
-        self.optimizer.build(self._pretrained)
+        self.prediction = prediction_head(settings.prediction, width, dtype) if settings.neighbour == "paper" else None
+        self.support_set = SupportSet(settings.support_set_size, width, settings.seed)
+        #: The learning rate of the update that follows so many others.
+        self.learning_rate = learning_rate(settings.optimizer, settings.batch_size, plan.steps, plan.warmup)
+        self.optimizer = build_optimizer(settings.optimizer, self.learning_rate, self._pretrained)
         self.probe: keras.Model | None = None
         if classes:
             head = keras.layers.Dense(classes, dtype="float32", name="online_probe")
             self.probe = keras.Sequential([keras.Input((features,)), head], name="online_probe")
             self.probe_optimizer = keras.optimizers.Adam(settings.online_probe.learning_rate)
             self.probe_optimizer.build(self.probe.trainable_variables)
+        # Compiled, it needs variables that it can write to itself: those of one device without a strategy's merging.
+        self._encode = tf.function(self.encoder, jit_compile=True) if settings.xla else self.encoder
+
+    @property
+    def _networks(self) -> list[keras.Model]:
+        return [network for network in (self.encoder, self.projection, self.prediction) if network is not None]
 
     @property
     def _pretrained(self) -> list[keras.Variable]:
-        return self.encoder.trainable_variables + self.projection.trainable_variables
+        return [variable for network in self._networks for variable in network.trainable_variables]
+
+    def state(self) -> dict[str, tf.Variable]:
+        """Everything that training changes, by a name that is the same in every process."""
+        parts = {network.name: network.variables for network in self._networks}
+        parts["optimizer"] = self.optimizer.variables
+        if self.probe is not None:
+            parts |= {"online_probe": self.probe.variables, "probe_optimizer": self.probe_optimizer.variables}
+        state = {
+            f"{part}/{i:04d}-{variable.name}": variable.value
+            for part, variables in parts.items()
+            for i, variable in enumerate(variables)
+        }
+        return state | {
+            "support_set/members": self.support_set.members,
+            "support_set/pointer": self.support_set.pointer,
+        }
 
     def train_step(self, unlabelled: dict, labelled: dict | None, step: tf.Tensor) -> dict[str, tf.Tensor]:
         """One update from this replica's share of a global batch; runs in a replica context.
@@ -60,62 +98,152 @@ class NNCLR(tf.Module):
             metrics |= self._train_probe(labelled["image"], labelled["label"], step)
         return metrics
 
-    def _views(self, images: tf.Tensor, stream: int, step: tf.Tensor, settings) -> tf.Tensor:
-        """One random view of each local image, drawn as rows of the global batch's numbers."""
+    def _numbers(self, stream: int, step: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+        """Random numbers of this replica's `rows`, int [n], which are rows of the global batch's numbers."""
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        numbers = augmentation.uniform_numbers(self.settings.seed, stream, step, tf.shape(images)[0] * replicas)
-        return augmentation.random_views(images, tf.gather(numbers, losses.local_targets(images)), settings)
-
-    def _project(self, views: tf.Tensor) -> tf.Tensor:
-        features = self.encoder(views, training=True)
-        return tf.math.l2_normalize(tf.cast(self.projection(features, training=True), tf.float32), axis=1)
+        total = tf.shape(rows)[0] * replicas
+        return tf.gather(augmentation.uniform_numbers(self.settings.seed, stream, step, total), rows)
 
     def _pretrain(self, images: tf.Tensor, step: tf.Tensor) -> dict[str, tf.Tensor]:
-        strength = self.settings.augmentation
-        # Both views in one pass: one encoder call and one neighbour search of twice the rows.
-        views = tf.concat([self._views(images, view, step, strength) for view in (_FIRST_VIEW, _SECOND_VIEW)], axis=0)
-        with tf.GradientTape() as tape:
-            both = self._project(views)
-            # The straight-through neighbour: its value is the neighbour's, its gradient the projection's.
-            neighbours = both + tf.stop_gradient(self.support_set.nearest(both) - both)
-            projections, neighbours = losses.gather(tf.split(both, 2), tf.split(neighbours, 2))
-            per_sample = losses.nnclr_loss(neighbours, projections, self.settings.temperature)
-            # Divided by the global batch: the optimiser sums the replicas' gradients.
-            loss = self._global_mean(per_sample)
-        gradients = tape.gradient(loss, self._pretrained)
-        self.optimizer.apply(gradients, self._pretrained)
-        self.support_set.enqueue(projections.all_first)
+        parts = self.settings.accumulate
+        rows = losses.global_rows(images)
+        streams = range(_LOCAL_VIEWS + self.settings.multi_crop.views)
+        numbers = {stream: self._numbers(stream, step, rows) for stream in streams if stream != _PROBE_VIEW}
+        gradients, metrics = None, {}
+        for part in range(parts):
+            # Every parts-th row: the same images make up a part however many devices share the batch.
+            chosen = {stream: drawn[part::parts] for stream, drawn in numbers.items()}
+            found, shares = self._gradients(images[part::parts], chosen)
+            gradients = found if gradients is None else [a + b for a, b in zip(gradients, found, strict=True)]
+            for name, share in shares.items():
+                metrics[name] = metrics.get(name, 0.0) + share / parts
+        norm = self._update([gradient / parts for gradient in gradients])
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        return {
+        return metrics | {"gradient_norm": norm / replicas}
+
+    def _gradients(self, images: tf.Tensor, numbers: dict[int, tf.Tensor]) -> tuple[list, dict[str, tf.Tensor]]:
+        """Gradients of this replica's share of the loss, and its share of the metrics; fills the support set."""
+        settings = self.settings
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        views = [
+            augmentation.random_views(images, numbers[stream], settings.augmentation, view)
+            for view, stream in enumerate((_FIRST_VIEW, _SECOND_VIEW))
+        ]
+        with tf.GradientTape() as tape:
+            # Both views in one pass: one encoder call and one neighbour search of twice the rows.
+            both = self._project(tf.concat(views, axis=0))
+            found = self.support_set.nearest(
+                both, settings.top_k, tf.tile(numbers[_NEIGHBOUR][:, 0], [2]) if settings.top_k > 1 else None
+            )
+            small = self._project_small_views(images, numbers)
+            projections, loss = self._loss(both, found.vectors, small)
+        gradients = tape.gradient(loss, self._pretrained)
+        self.support_set.enqueue(projections[0].everywhere)
+        batch = settings.batch_size / settings.accumulate
+        return gradients, {
             "c_loss": loss,
-            "c_acc": self._global_mean(losses.contrastive_accuracy(projections)),
-            "r_acc": losses.correlation_accuracy(projections) / replicas,
+            "c_acc": _global_mean(losses.contrastive_accuracy(*projections)),
+            "r_acc": losses.correlation_accuracy(*projections) / replicas,
+            "projection_std": losses.projection_std(projections[0]) / replicas,
+            "support_set_age": _global_mean(found.ages) / batch,
         }
+
+    def _project(self, views: tf.Tensor) -> tf.Tensor:
+        features = self._encode(views, training=True)
+        return _normalised(self.projection(features, training=True))
+
+    def _project_small_views(self, images: tf.Tensor, numbers: dict[int, tf.Tensor]) -> tf.Tensor | None:
+        crop = self.settings.multi_crop
+        if not crop.views:
+            return None
+        strength = self.settings.augmentation.model_copy(update={"crop_scale": crop.scale})
+        height, width = (max(round(length * crop.size), 1) for length in self.size)
+        views = [
+            augmentation.random_views(images, numbers[_LOCAL_VIEWS + i], strength, view=i % 2, size=(height, width))
+            for i in range(crop.views)
+        ]
+        return self._project(tf.concat(views, axis=0))
+
+    def _loss(self, both: tf.Tensor, neighbours: tf.Tensor, small: tf.Tensor | None) -> tuple[list[View], tf.Tensor]:
+        """The two views' projections everywhere, and this replica's share of the global batch's loss."""
+        settings = self.settings
+        first, second = tf.split(both, 2)
+        every = [first, second] + (tf.split(small, settings.multi_crop.views) if small is not None else [])
+        match settings.neighbour:
+            case "paper":
+                joined = tf.concat(every, axis=0)
+                predicted = tf.split(_normalised(self.prediction(joined, training=True)), len(every))
+                # The projections themselves are only kept and counted: no gradient needs to come back for them.
+                first, second, *candidates = losses.gather(
+                    tf.stop_gradient(first), tf.stop_gradient(second), *predicted
+                )
+                anchors = [View(part, part) for part in tf.split(neighbours, 2)]
+            case "straight_through":
+                # Its value is the neighbour's, its gradient the projection's.
+                straight = both + tf.stop_gradient(neighbours - both)
+                *candidates, one, two = losses.gather(*every, *tf.split(straight, 2))
+                anchors, (first, second) = [one, two], candidates[:2]
+            case "none":
+                candidates = losses.gather(*every)
+                anchors = first, second = candidates[:2]
+        both_ways = settings.neighbour == "straight_through"
+        per_sample = losses.nnclr_loss(anchors, candidates, settings.temperature, both_ways)
+        return [first, second], _global_mean(per_sample)
+
+    def _update(self, gradients: list[tf.Tensor]) -> tf.Tensor:
+        """Sums the replicas' gradients, clips and applies them; returns their length before clipping, a scalar.
+
+        Summed here and not by the optimiser, which would clip each replica's share instead of the whole.
+        """
+        context = tf.distribute.get_replica_context()
+        gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+        norm = tf.linalg.global_norm(gradients)
+        clip = self.settings.optimizer.clip_norm
+        if clip is not None:
+            gradients, _ = tf.clip_by_global_norm(gradients, clip, use_norm=norm)
+        self.optimizer.apply(gradients, self._pretrained)
+        return norm
 
     def _train_probe(self, images: tf.Tensor, labels: tf.Tensor, step: tf.Tensor) -> dict[str, tf.Tensor]:
         assert self.probe is not None
-        views = self._views(images, _PROBE_VIEW, step, self.settings.online_probe.augmentation)
+        numbers = self._numbers(_PROBE_VIEW, step, losses.global_rows(images))
+        views = augmentation.random_views(images, numbers, self.settings.online_probe.augmentation)
         # Outside the tape and at inference: labelled images leave no trace in the encoder, not even in statistics.
         features = tf.cast(self.encoder(views, training=False), tf.float32)
         with tf.GradientTape() as tape:
             logits = self.probe(features)
-            loss = self._global_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
+            loss = _global_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
         variables = self.probe.trainable_variables
         self.probe_optimizer.apply(tape.gradient(loss, variables), variables)
         hits = tf.argmax(logits, axis=1, output_type=labels.dtype) == labels
-        return {"p_loss": loss, "p_acc": self._global_mean(tf.cast(hits, tf.float32))}
-
-    @staticmethod
-    def _global_mean(per_sample: tf.Tensor) -> tf.Tensor:
-        """This replica's share of the global batch's mean."""
-        rows = tf.shape(per_sample)[0] * tf.distribute.get_strategy().num_replicas_in_sync
-        return tf.reduce_sum(per_sample) / tf.cast(rows, per_sample.dtype)
+        return {"p_loss": loss, "p_acc": _global_mean(tf.cast(hits, tf.float32))}
 
     @tf.function(reduce_retracing=True)
-    def validate_probe(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """The online probe on images as they are: summed cross-entropy and number of hits, scalars."""
-        assert self.probe is not None
-        features = tf.cast(self.encoder(tf.cast(images, tf.float32) / 255.0, training=False), tf.float32)
-        logits = self.probe(features)
-        loss = tf.reduce_sum(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
-        return loss, tf.reduce_sum(tf.cast(tf.argmax(logits, axis=1, output_type=labels.dtype) == labels, tf.float32))
+    def look(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        """What the model makes of images as they are, at inference.
+
+        Args:
+            images: uint8 [N, height, width, 3].
+
+        Returns:
+            `embedding` float32 [N, features], `projection` float32 [N, d] normalised, and `logits` float32
+            [N, classes] where there is an online probe.
+        """
+        features = self.encoder(tf.cast(images, tf.float32) / 255.0, training=False)
+        seen = {
+            "embedding": tf.cast(features, tf.float32),
+            "projection": _normalised(self.projection(features, training=False)),
+        }
+        if self.probe is not None:
+            seen["logits"] = self.probe(seen["embedding"])
+        return seen
+
+
+def _normalised(rows: tf.Tensor) -> tf.Tensor:
+    return tf.math.l2_normalize(tf.cast(rows, tf.float32), axis=1)
+
+
+def _global_mean(per_sample: tf.Tensor) -> tf.Tensor:
+    """This replica's share of the global batch's mean: summed over the replicas, shares are the mean."""
+    rows = tf.shape(per_sample)[0] * tf.distribute.get_strategy().num_replicas_in_sync
+    return tf.reduce_sum(per_sample) / tf.cast(rows, per_sample.dtype)

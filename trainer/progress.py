@@ -30,11 +30,12 @@ class Reporter:
     Args:
         task: what is being done, as a person would say it.
         total: images in all.
+        done: of these, before now.
     """
 
-    def __init__(self, task: str, total: int):
+    def __init__(self, task: str, total: int, done: int = 0):
         self._task, self._total = task, total
-        self._done = 0
+        self._done = self._before = done
         self._start = self._last = time.monotonic()
 
     def advance(self, images: int, note: str = "") -> None:
@@ -44,7 +45,7 @@ class Reporter:
         if now - self._last < _EVERY_SECONDS and self._done < self._total:
             return
         self._last = now
-        rate = self._done / max(now - self._start, 1e-9)
+        rate = (self._done - self._before) / max(now - self._start, 1e-9)
         state = Progress(self._task, self._done, self._total, rate, note)
         logger.info(
             "%s: %d of %d images, %.0f images/s, %.0f s left%s",

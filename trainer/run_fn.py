@@ -1,34 +1,42 @@
 """What TFX's Trainer calls: the bridge from its arguments to `trainer.loop`."""
 
-import json
+import logging
 
 import tensorflow as tf
 
-from trainer import data, export, loop
-from trainer.config import TrainerSettings
+from trainer import data, loop, outcome
+from trainer.config import CHAMPION, TrainerSettings
 
 SETTINGS = "settings"
+CHECKPOINTS = "checkpoints"
+
+logger = logging.getLogger("nnclr")
 
 
 def run_fn(fn_args) -> None:
     """Trains on `train_files` (unlabelled), watches on `eval_files` (labelled) and exports the encoder.
 
     Args:
-        fn_args: `tfx.components.FnArgs`; `custom_config["settings"]` is a `TrainerSettings` as JSON.
+        fn_args: `tfx.components.FnArgs`. In `custom_config`, `settings` is a `TrainerSettings` as JSON, and
+            `checkpoints` the folder below which the state of unfinished trainings is kept. `base_model` is the
+            champion, where the settings ask to start from it.
     """
     settings = TrainerSettings.model_validate_json(fn_args.custom_config[SETTINGS])
-    model, result = loop.train(
-        settings,
+    job = loop.Job(
         data.matching_files(fn_args.train_files),
         data.matching_files(fn_args.eval_files),
         run_dir=fn_args.model_run_dir,
+        checkpoint_root=fn_args.custom_config[CHECKPOINTS],
+        warm_start=_start(settings, fn_args.base_model),
     )
-    training = {
-        "steps": result.steps,
-        "seconds": result.seconds,
-        "images_per_second": result.images_per_second,
-        "final_loss": result.final_loss,
-    }
-    export.export_encoder(model.encoder, settings, fn_args.serving_model_dir, training)
-    with tf.io.gfile.GFile(f"{fn_args.model_run_dir}/training.json", "w") as file:
-        file.write(json.dumps(training, indent=2))
+    model, result = loop.train(settings, job)
+    outcome.leave(model, settings, result, fn_args.serving_model_dir, fn_args.model_run_dir)
+
+
+def _start(settings: TrainerSettings, base_model: str | None) -> str | None:
+    if settings.warm_start != CHAMPION:
+        return settings.warm_start
+    if base_model is None or not tf.io.gfile.exists(base_model):
+        logger.info("There is no champion to start from yet: training starts from scratch.")
+        return None
+    return base_model

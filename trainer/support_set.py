@@ -1,6 +1,15 @@
 """The support set: recent projections, in which every sample finds its nearest neighbour."""
 
+from typing import NamedTuple
+
 import tensorflow as tf
+
+
+class Neighbours(NamedTuple):
+    """What was found for N projections: `vectors` float32 [N, width]; `ages` float32 [N], in images enqueued since."""
+
+    vectors: tf.Tensor
+    ages: tf.Tensor
 
 
 class SupportSet(tf.Module):
@@ -23,10 +32,22 @@ class SupportSet(tf.Module):
         self.members = tf.Variable(tf.math.l2_normalize(start, axis=1), name="members", **shared)
         self.pointer = tf.Variable(tf.zeros([], tf.int64), name="pointer", **shared)
 
-    def nearest(self, projections: tf.Tensor) -> tf.Tensor:
-        """The member with the largest dot product for each projection: [N, width] to [N, width], no gradient."""
+    def nearest(self, projections: tf.Tensor, k: int = 1, choice: tf.Tensor | None = None) -> Neighbours:
+        """The member with the largest dot product for each projection, without gradient.
+
+        Args:
+            projections: float32 [N, width].
+            k: above 1, one of the k nearest (arXiv 2104.14548, section 4.4).
+            choice: which of the k, float32 [N], uniform in [0, 1).
+        """
         similarities = tf.matmul(projections, self.members, transpose_b=True)
-        return tf.stop_gradient(tf.gather(self.members, tf.argmax(similarities, axis=1)))
+        if k == 1:
+            places = tf.argmax(similarities, axis=1)
+        else:
+            ranked = tf.math.top_k(similarities, k).indices
+            places = tf.cast(tf.gather(ranked, tf.cast(choice * k, tf.int32), batch_dims=1), tf.int64)
+        ages = (self.pointer - 1 - places) % self.members.shape[0]
+        return Neighbours(tf.stop_gradient(tf.gather(self.members, places)), tf.cast(ages, tf.float32))
 
     def enqueue(self, projections: tf.Tensor) -> None:
         """Replaces the oldest members with the projections of one view, float32 [N, width]."""

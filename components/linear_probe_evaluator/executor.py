@@ -17,7 +17,7 @@ from components.image_example_gen.transforms import split_directory
 from components.linear_probe_evaluator import gate, probes
 from components.linear_probe_evaluator.config import EvaluatorSettings
 from components.linear_probe_evaluator.features import embed
-from trainer import data, examples
+from trainer import data, examples, metrics
 from trainer.export import Embeddings
 from trainer.progress import Reporter
 
@@ -92,7 +92,9 @@ def evaluate(settings: EvaluatorSettings, examples_dir: str, model_dir: str, cha
         train, test = (embed(model, files[split], size, reporter) for split in (examples.TRAIN, examples.TEST))
         results[name] = probes.linear_probe(train, test, classes, settings.seed)
         if name == "candidate":
-            knn = probes.knn_accuracy(train, test, settings.neighbours)
+            knn = metrics.knn_accuracy(
+                train.features, train.labels, test.features, test.labels, settings.neighbours
+            )
     baseline = results["champion"].accuracy if champion else None
     reasons = gate.reasons_against(
         settings,

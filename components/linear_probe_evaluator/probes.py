@@ -7,7 +7,6 @@ from scipy.stats import bootstrap
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import recall_score
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
-from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -15,8 +14,6 @@ from sklearn.preprocessing import StandardScaler
 _STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 _CROSS_VALIDATION_FOLDS = 3
 _RESAMPLES = 2_000
-# Of the similarity-weighted kNN classifier of Wu et al. 2018 (arXiv 1805.01978).
-_KNN_TEMPERATURE = 0.07
 
 
 @dataclass(frozen=True)
@@ -84,14 +81,3 @@ def _interval(hits: np.ndarray, seed: int) -> tuple[float, float]:
         random_state=np.random.default_rng(seed),
     )
     return float(drawn.confidence_interval.low), float(drawn.confidence_interval.high)
-
-
-def knn_accuracy(train: Labelled, test: Labelled, neighbours: int) -> float:
-    """kNN on cosine similarity, votes weighted by exp(similarity / 0.07) (arXiv 1805.01978)."""
-    model = KNeighborsClassifier(
-        min(neighbours, len(train.labels)),
-        metric="cosine",
-        weights=lambda distances: np.exp(-distances / _KNN_TEMPERATURE),
-    )
-    model.fit(train.features, train.labels)
-    return float(model.score(test.features, test.labels))

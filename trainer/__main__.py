@@ -1,0 +1,142 @@
+"""`python -m trainer`: pretrains an encoder on TFRecords, without TFX."""
+
+import logging
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import BaseModel
+
+from trainer import settings_tree
+from trainer.config import CHAMPION, TrainerSettings
+from trainer.errors import SettingsError, UserError
+from trainer.progress import Progress
+
+EXIT_INTERRUPTED = 130
+
+_REPORT_EVERY_SECONDS = 10.0
+
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
+
+
+class _File(BaseModel):
+    """A settings file of the pipeline, of which the trainer reads its own section."""
+
+    trainer: TrainerSettings = TrainerSettings()
+
+
+@app.command()
+def main(
+    records: Annotated[
+        str,
+        typer.Argument(
+            help="Folder with the TFRecords Split-unlabelled/* and, for the online probe, Split-train/*, as the "
+            "pipeline's ImageExampleGen writes them; local or gs://."
+        ),
+    ],
+    output: Annotated[
+        str,
+        typer.Argument(
+            help="Folder for the encoder (model/), history.csv and TensorBoard's logs (logs/), and checkpoints/ of an "
+            "unfinished training; local or gs://."
+        ),
+    ],
+    config_file: Annotated[
+        Path | None, typer.Option("--config", help="YAML file in the form of a preset; its section `trainer` is read.")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="One setting, on top of the file. May be repeated."),
+    ] = None,
+) -> None:
+    """Pretrain an image encoder by NNCLR on a folder of TFRecords.
+
+    Started again, it goes on from its last checkpoint. It trains on every GPU of the machine, or its CPU; where
+    TF_CONFIG names several machines, on all of them together, which must share both folders.
+
+    **Examples**
+
+    `nnclr presets show stl10-resnet18 > mine.yaml`
+
+    `python -m trainer examples/ encoder/ --config mine.yaml --set trainer.epochs=100`
+
+    `python -m trainer examples/ simclr/ --config mine.yaml --set trainer.neighbour=none`
+
+    `tensorboard --logdir encoder/logs`
+
+    **The records**: tf.train.Example with `image` (raw uint8 pixels, height x width x 3), `height`, `width`, `id`, and
+    `label` (-1 if unknown). All images have the same size.
+
+    **Exit codes**: 0 done; 1 failed; 2 wrong usage or settings; 3 bad data; 6 diverged or collapsed; 75 stopped by
+    SIGTERM, and 130 by Ctrl-C: the state is saved, the same command goes on.
+    """
+    tree: dict[str, Any] = settings_tree.read(config_file) if config_file else {}
+    settings = settings_tree.validated(_File, settings_tree.overridden(tree, overrides or [])).trainer
+    if settings.warm_start == CHAMPION:
+        raise SettingsError(
+            "trainer.warm_start: the champion is known to the pipeline alone: name the folder of an encoder, or set it "
+            "to null."
+        )
+    _log_to_stderr()
+    # Only now: these imports take many seconds.
+    from trainer import data, examples, loop, outcome
+
+    output = output.rstrip("/")
+    job = loop.Job(
+        data.matching_files([f"{records}/Split-{examples.UNLABELLED}/*"]),
+        data.matching_files([f"{records}/Split-{examples.TRAIN}/*"], required=False),
+        run_dir=f"{output}/logs",
+        checkpoint_root=f"{output}/checkpoints",
+        warm_start=settings.warm_start,
+    )
+    try:
+        model, result = loop.train(settings, job)
+    except KeyboardInterrupt:
+        print("Interrupted; the state is saved. Start the same command again to go on.", file=sys.stderr)
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    outcome.leave(model, settings, result, f"{output}/model", job.run_dir or "")
+    if result.is_chief:
+        print(
+            f"{result.steps} steps in {result.seconds:.0f} s, {result.images_per_second:,.0f} images/s, final loss "
+            f"{result.final_loss:.3f}."
+        )
+        print(f"The encoder is a SavedModel in {output}/model. Its curves: tensorboard --logdir {output}/logs")
+
+
+class _NowAndThen(logging.Filter):
+    """Lets a report of progress through only so often, and everything else always."""
+
+    _last = 0.0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        state: Progress | None = getattr(record, "progress", None)
+        if state is None:
+            return True
+        wanted = state.done == state.total or time.monotonic() - self._last >= _REPORT_EVERY_SECONDS
+        if wanted:
+            self._last = time.monotonic()
+        return wanted
+
+
+def _log_to_stderr() -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    handler.addFilter(_NowAndThen())
+    logger = logging.getLogger("nnclr")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+
+
+def run() -> None:
+    """Runs the command; a user's mistake ends in one sentence and its exit code."""
+    try:
+        app()
+    except UserError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,98 @@
+"""Batch normalisation over the global batch, fast on one device."""
+
+import keras
+import tensorflow as tf
+
+EPSILON = 1e-5
+
+
+class BatchNormalization(keras.layers.Layer):
+    """Normalises each channel by the mean and variance of the whole global batch.
+
+    Keras' layer can synchronise too, but takes four times as long on CPUs (0.31 s against 0.08 s forward and backward
+    on 512 x 23 x 23 x 128): on one device this one uses TensorFlow's fused operation. On several, one collective joins
+    the moments of all replicas, so that any number of devices computes the same (arXiv 2104.14548 trains with batch
+    norm on all layers of its heads; per-device statistics leak which rows share a device, arXiv 1911.05722, 3.3).
+
+    Args:
+        momentum: of the moving averages that stand for the batch at inference.
+        zero_init: start with gamma 0, so that a residual branch starts as nothing (arXiv 1706.02677, section 5.1).
+        **kwargs: of `keras.layers.Layer`; the statistics are float32 in any precision.
+    """
+
+    def __init__(self, momentum: float = 0.9, zero_init: bool = False, **kwargs):
+        super().__init__(**kwargs)
+        self._momentum, self._zero_init = momentum, zero_init
+
+    def build(self, input_shape) -> None:
+        """Creates gamma, beta and the moving averages, each of the length of the last axis."""
+        shape = (input_shape[-1],)
+
+        def moving(name: str, initializer: str):
+            # All replicas compute the same update from the global moments, so the first one's stands for all.
+            return self.add_weight(
+                shape=shape,
+                initializer=initializer,
+                dtype="float32",
+                trainable=False,
+                autocast=False,
+                aggregation="only_first_replica",
+                name=name,
+            )
+
+        def learned(name: str, initializer: str):
+            return self.add_weight(shape=shape, initializer=initializer, dtype="float32", autocast=False, name=name)
+
+        self.gamma = learned("gamma", "zeros" if self._zero_init else "ones")
+        self.beta = learned("beta", "zeros")
+        self.moving_mean = moving("moving_mean", "zeros")
+        self.moving_variance = moving("moving_variance", "ones")
+
+    def compute_output_shape(self, input_shape):
+        """Of the input."""
+        return input_shape
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """[..., channels] to the same; the moving averages are updated where `training`."""
+        # The fused operation wants images: rows of features become images of one pixel.
+        images = inputs if inputs.shape.rank == 4 else inputs[:, tf.newaxis, tf.newaxis, :]
+        gamma, beta = tf.convert_to_tensor(self.gamma), tf.convert_to_tensor(self.beta)
+        if not training:
+            mean, variance = tf.convert_to_tensor(self.moving_mean), tf.convert_to_tensor(self.moving_variance)
+            normalised = _affine(images, mean, variance, gamma, beta)
+        else:
+            context = tf.distribute.get_replica_context()
+            if context.num_replicas_in_sync == 1:
+                normalised, mean, variance = tf.compat.v1.nn.fused_batch_norm(images, gamma, beta, epsilon=EPSILON)
+            else:
+                mean, variance, values = _global_moments(images, context)
+                normalised = _affine(images, mean, variance, gamma, beta)
+                # The fused operation's estimate for inference is unbiased.
+                variance *= values / (values - 1)
+            self._move(self.moving_mean, mean)
+            self._move(self.moving_variance, variance)
+        return tf.reshape(normalised, tf.shape(inputs))
+
+    def _move(self, average: keras.Variable, value: tf.Tensor) -> None:
+        old = tf.convert_to_tensor(average)
+        average.value.assign(old + (tf.stop_gradient(value) - old) * (1 - self._momentum))
+
+
+def _affine(images, mean, variance, gamma, beta) -> tf.Tensor:
+    """Computed in float32 as one multiplication and one addition, given back in the images' precision."""
+    scale = gamma * tf.math.rsqrt(variance + EPSILON)
+    return tf.cast(tf.cast(images, tf.float32) * scale + (beta - mean * scale), images.dtype)
+
+
+def _global_moments(images: tf.Tensor, context) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Mean and biased variance of each channel over all replicas, and how many values each was computed from.
+
+    Every replica holds as many rows, so the mean of the means is the mean, and the variance is the mean of the
+    variances and the variance of the means together: unlike a mean of squares, this loses no digits.
+    """
+    local = tf.stack(tf.nn.moments(tf.cast(images, tf.float32), axes=[0, 1, 2]))
+    means, variances = tf.unstack(context.all_gather(local[tf.newaxis], axis=0), num=2, axis=1)
+    mean = tf.reduce_mean(means, axis=0)
+    variance = tf.reduce_mean(variances, axis=0) + tf.reduce_mean(tf.math.squared_difference(means, mean), axis=0)
+    values = tf.size(images) // images.shape[-1] * context.num_replicas_in_sync
+    return mean, variance, tf.cast(values, tf.float32)

@@ -1,0 +1,35 @@
+"""How long something takes or how often it happens, in the units that people think in."""
+
+import math
+import re
+from typing import Annotated
+
+from pydantic import BeforeValidator
+
+_FORM = re.compile(r"(\d+(?:[._]\d+)*(?:e\d+)?)\s*(steps?|epochs?|examples?)?")
+
+
+def _normalised(value: object) -> str:
+    match = _FORM.fullmatch(str(value).strip())
+    if not match or isinstance(value, bool):
+        raise ValueError("write a number and its unit, like `10 epochs`, `500 steps` or `1e6 examples`")
+    number, unit = match.groups()
+    return f"{number} {(unit or 'epochs').removesuffix('s')}s"
+
+
+# A number of epochs, or a text with its unit: `10 epochs`, `0.5 epochs`, `500 steps`, `1_000_000 examples`.
+Duration = Annotated[str, BeforeValidator(_normalised)]
+
+
+def in_steps(duration: Duration, batch_size: int, steps_per_epoch: int) -> int:
+    """How many optimiser steps of `batch_size` images that is, rounded up to whole ones.
+
+    Args:
+        duration: to convert.
+        batch_size: images a step, over all replicas.
+        steps_per_epoch: whole batches in one pass over the images.
+    """
+    number, unit = duration.split()
+    steps = float(number) * {"steps": 1, "epochs": steps_per_epoch, "examples": 1 / batch_size}[unit]
+    # 0.1 * 30 is a little more than 3.
+    return math.ceil(round(steps, 6))

@@ -1,0 +1,50 @@
+"""The networks that turn an image into its embedding.
+
+To add one, write a function like `convnet.build` in a package of your own and declare it there:
+
+    [project.entry-points."nnclr.encoders"]
+    my-encoder = "my_package.my_module:build"
+
+Once the package is installed, `trainer.encoder.name=my-encoder` uses it.
+"""
+
+from importlib import metadata
+from typing import Protocol
+
+import keras
+
+from trainer.config import ENCODER_ENTRY_POINTS, Encoder
+from trainer.encoders import convnet, resnet
+
+
+class Builder(Protocol):
+    """What builds an encoder.
+
+    Given are the settings, height and width of the images, and the Keras dtype policy of the layers (weights are
+    float32 whatever it is). The model maps float [N, height, width, 3] in [0, 1] to embeddings [N, d]. Batch norm in it
+    must be `trainer.batch_norm.BatchNormalization`, which is the same on any number of devices.
+    """
+
+    def __call__(self, settings: Encoder, size: tuple[int, int], dtype: str) -> keras.Model: ...
+
+
+_BUILT_IN: dict[str, Builder] = {
+    "convnet": convnet.build,
+    "resnet18": resnet.build_resnet18,
+    "resnet50": resnet.build_resnet50,
+}
+
+
+def build_encoder(settings: Encoder, size: tuple[int, int], dtype: str = "float32") -> keras.Model:
+    """Builds the configured encoder; `keras.utils.set_random_seed` decides its weights.
+
+    Args:
+        settings: which one, how wide.
+        size: height and width of the images.
+        dtype: Keras dtype policy; the weights are float32 whatever it is.
+    """
+    build = _BUILT_IN.get(settings.name)
+    if build is None:
+        (declared,) = metadata.entry_points(group=ENCODER_ENTRY_POINTS, name=settings.name)
+        build = declared.load()
+    return build(settings, size, dtype)

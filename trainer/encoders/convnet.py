@@ -1,0 +1,42 @@
+"""The Keras example's encoder, and the same with batch norm and average pooling."""
+
+import keras
+
+from trainer.batch_norm import BatchNormalization
+from trainer.config import Encoder
+
+_CONVOLUTIONS = 4
+_WIDTH = 128
+
+
+def build(settings: Encoder, size: tuple[int, int], dtype: str) -> keras.Model:
+    """Four strided 3x3 convolutions, then a dense layer on all positions (keras.io/examples/vision/nnclr) or their mean.
+
+    Args:
+        settings: `width` is also the length of the embedding.
+        size: height and width of the images, at least 31 each (four unpadded stride-2 convolutions).
+        dtype: Keras dtype policy of the layers.
+
+    Returns:
+        A model from float [N, height, width, 3] in [0, 1] to [N, width].
+    """
+    layers, width = keras.layers, settings.width or _WIDTH
+    flatten = settings.pooling == "flatten"
+    stack: list[keras.layers.Layer] = []
+    for i in range(1, _CONVOLUTIONS + 1):
+        # A bias before batch norm would be subtracted again.
+        stack.append(
+            layers.Conv2D(width, 3, strides=2, use_bias=not settings.batch_norm, dtype=dtype, name=f"conv_{i}")
+        )
+        if settings.batch_norm:
+            stack.append(BatchNormalization(dtype=dtype, name=f"norm_{i}"))
+        stack.append(layers.ReLU(dtype=dtype, name=f"relu_{i}"))
+    if flatten:
+        stack += [
+            layers.Flatten(dtype=dtype, name="flatten"),
+            layers.Dense(width, activation="relu", dtype=dtype, name="embedding"),
+        ]
+    else:
+        stack.append(layers.GlobalAveragePooling2D(dtype=dtype, name="embedding"))
+    height_and_width = size if flatten else (None, None)
+    return keras.Sequential([keras.Input((*height_and_width, 3)), *stack], name="encoder")

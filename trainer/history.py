@@ -1,0 +1,50 @@
+"""The rows of metrics that a training leaves behind: in memory, as `history.csv`, and for TensorBoard."""
+
+import csv
+
+import tensorflow as tf
+
+
+class History:
+    """Metrics of one training, a row per measurement.
+
+    Args:
+        directory: where TensorBoard logs and `history.csv` go; nowhere if None.
+        rows: from before an interruption; they are written again, so that the curves are whole.
+    """
+
+    def __init__(self, directory: str | None, rows: list[dict[str, float]]):
+        self.rows: list[dict[str, float]] = []
+        self._directory = directory
+        self._writer = tf.summary.create_file_writer(directory) if directory else tf.summary.create_noop_writer()
+        for row in rows:
+            self._log(row)
+        if rows:
+            self._write()
+
+    def append(self, row: dict[str, float]) -> None:
+        """Adds a row, which must have a `step`."""
+        self._log(row)
+        self._write()
+
+    def close(self) -> None:
+        """Flushes TensorBoard's logs."""
+        self._writer.close()
+
+    def _log(self, row: dict[str, float]) -> None:
+        self.rows.append(row)
+        with self._writer.as_default(step=int(row["step"])):
+            for name, value in row.items():
+                if name != "step":
+                    tf.summary.scalar(name, value)
+        self._writer.flush()
+
+    def _write(self) -> None:
+        if self._directory is None:
+            return
+        aside, path = f"{self._directory}/.history.csv", f"{self._directory}/history.csv"
+        with tf.io.gfile.GFile(aside, "w") as file:
+            writer = csv.DictWriter(file, fieldnames=list(self.rows[0]))
+            writer.writeheader()
+            writer.writerows(self.rows)
+        tf.io.gfile.rename(aside, path, overwrite=True)

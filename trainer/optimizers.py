@@ -1,0 +1,98 @@
+"""Optimisers and their learning rate; Keras' own where there is one."""
+
+import keras
+import tensorflow as tf
+
+from trainer.config import Optimizer
+
+
+def learning_rate(
+    settings: Optimizer, batch_size: int, steps: int, warmup: int
+) -> keras.optimizers.schedules.LearningRateSchedule:
+    """Rises linearly from 0, and then stays or falls to 0 as half a cosine (arXiv 1608.03983).
+
+    Args:
+        settings: of the optimiser.
+        batch_size: images a step, which the rate is scaled to.
+        steps: of the whole training.
+        warmup: of these, fewer than `steps`.
+    """
+    peak = settings.peak(batch_size)
+    return keras.optimizers.schedules.CosineDecay(
+        0.0 if warmup else peak,
+        decay_steps=steps - warmup,
+        # The share of the peak that is left at the end.
+        alpha=0.0 if settings.schedule == "cosine" else 1.0,
+        warmup_target=peak if warmup else None,
+        warmup_steps=warmup,
+    )
+
+
+def build_optimizer(
+    settings: Optimizer,
+    rate: keras.optimizers.schedules.LearningRateSchedule,
+    variables: list[keras.Variable],
+) -> keras.optimizers.Optimizer:
+    """Builds the configured optimiser for `variables`; it wants gradients that are summed over the replicas already.
+
+    Neither biases nor batch norm's gamma and beta decay, nor does LARS adapt their rate.
+    """
+    decay = settings.weight_decay or None
+    optimizer: keras.optimizers.Optimizer
+    match settings.name:
+        case "adam":
+            optimizer = keras.optimizers.Adam(rate)
+        case "adamw":
+            optimizer = keras.optimizers.AdamW(rate, weight_decay=settings.weight_decay)
+        case "sgd":
+            optimizer = keras.optimizers.SGD(rate, momentum=settings.momentum, weight_decay=decay)
+        case "lars":
+            optimizer = LARS(rate, settings.momentum, settings.weight_decay)
+    optimizer.exclude_from_weight_decay(var_list=[variable for variable in variables if _is_vector(variable)])
+    optimizer.build(variables)
+    # Keras would sum the gradients over the replicas itself, after clipping each replica's share; it has no switch for
+    # that. Were this hook to vanish, several devices would no longer equal one, which tests/trainer/test_devices.py
+    # demands.
+    optimizer._all_reduce_sum_gradients = lambda gradients_and_variables: gradients_and_variables
+    return optimizer
+
+
+def _is_vector(variable) -> bool:
+    """Biases and batch norm's parameters are; kernels are not."""
+    return len(variable.shape) <= 1
+
+
+class LARS(keras.optimizers.Optimizer):
+    """Layer-wise adaptive rate scaling (arXiv 1708.03888), as SimCLR trains with it (arXiv 2002.05709, appendix B).
+
+    For kernels w with gradient g: u = g + decay w; v = momentum v + rate (trust |w| / |u|) u; w = w - v. For biases and
+    batch norm u = g and the factor in brackets is 1.
+
+    Args:
+        learning_rate: number or schedule.
+        momentum: of v.
+        decay: L2 regularisation, part of the gradient and so of its norm.
+        trust: the coefficient eta.
+    """
+
+    def __init__(self, learning_rate, momentum: float = 0.9, decay: float = 0.0, trust: float = 1e-3):
+        # Keras' weight decay would be taken from the weights beside the adapted step.
+        super().__init__(learning_rate, name="lars")
+        self._momentum, self._decay, self._trust = momentum, decay, trust
+
+    def build(self, variables) -> None:
+        """Creates v for each variable."""
+        if not self.built:
+            super().build(variables)
+            self._velocities = self.add_optimizer_variables(variables, "velocity")
+
+    def update_step(self, gradient, variable, learning_rate) -> None:
+        """One update of one variable."""
+        rate = tf.cast(learning_rate, variable.dtype)
+        if not _is_vector(variable):
+            gradient = gradient + self._decay * variable
+            norms = tf.norm(variable), tf.norm(gradient)
+            rate *= tf.where((norms[0] > 0) & (norms[1] > 0), self._trust * norms[0] / norms[1], 1.0)
+        velocity = self._velocities[self._get_variable_index(variable)]
+        self.assign(velocity, self._momentum * velocity + rate * gradient)
+        self.assign_sub(variable, velocity)

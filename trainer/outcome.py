@@ -1,0 +1,67 @@
+"""What a finished training comes to, and what is left of it on disk."""
+
+import json
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+from trainer import export
+from trainer.checkpoints import Checkpoints
+from trainer.config import TrainerSettings
+from trainer.nnclr import NNCLR
+
+
+@dataclass
+class TrainingResult:
+    """What a finished training has to tell.
+
+    Attributes:
+        image_size: height and width.
+        steps: optimiser steps.
+        seconds: spent training, before interruptions too, without measuring.
+        images_per_second: while training.
+        history: a row of metrics per measurement.
+        checkpoints: of the training, still there; None if there were none.
+        is_chief: whether this process writes, of several that trained together.
+    """
+
+    image_size: tuple[int, int]
+    steps: int
+    seconds: float
+    images_per_second: float
+    history: list[dict[str, float]]
+    checkpoints: Checkpoints | None
+    is_chief: bool
+
+    @property
+    def final_loss(self) -> float:
+        """Mean contrastive loss since the measurement before the last."""
+        return self.history[-1]["c_loss"]
+
+    def figures(self) -> dict[str, float]:
+        """In short."""
+        return {
+            "steps": self.steps,
+            "seconds": self.seconds,
+            "images_per_second": self.images_per_second,
+            "final_loss": self.final_loss,
+        }
+
+
+def leave(model: NNCLR, settings: TrainerSettings, result: TrainingResult, model_dir: str, run_dir: str) -> None:
+    """Exports the encoder, writes `training.json`, and deletes the checkpoints, which nobody needs from then on.
+
+    Args:
+        model: trained.
+        settings: that it was trained with.
+        result: of the training.
+        model_dir: for the SavedModel.
+        run_dir: for `training.json`.
+    """
+    if not result.is_chief:
+        return
+    export.export_encoder(model.encoder, settings, result.image_size, model_dir, result.figures())
+    with tf.io.gfile.GFile(f"{run_dir}/training.json", "w") as file:
+        file.write(json.dumps(result.figures(), indent=2))
+    if result.checkpoints is not None:
+        result.checkpoints.clear()

@@ -1,0 +1,112 @@
+"""Settings as trees of YAML: read, laid over each other, overridden value by value, and validated with clear errors."""
+
+import difflib
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from trainer.errors import SettingsError
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+def read(file: Path) -> dict[str, Any]:
+    """Reads a YAML file of settings.
+
+    Raises:
+        SettingsError: it cannot be read, or holds no mapping.
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"The settings file {file} cannot be read: {error}.") from error
+    return parsed(text, str(file))
+
+
+def overridden(tree: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
+    """Lays single values over a tree: `trainer.epochs=2` and the like; the values are YAML.
+
+    Raises:
+        SettingsError: one has another form.
+    """
+    for override in overrides:
+        path, equals, value = override.partition("=")
+        if not equals or not path:
+            raise SettingsError(f"--set takes NAME=VALUE, for instance trainer.epochs=2, not {override!r}.")
+        tree = merged(tree, _nested(path.split("."), _parsed_value(override, value)))
+    return tree
+
+
+def validated(model: type[_Model], tree: dict[str, Any]) -> _Model:
+    """Makes settings of a tree.
+
+    Raises:
+        SettingsError: a setting is unknown or has a value that is not allowed; it names field, value and what is.
+    """
+    try:
+        return model.model_validate(tree)
+    except ValidationError as error:
+        raise SettingsError("\n".join(_explained(model, problem) for problem in error.errors())) from error
+
+
+def parsed(text: str, where: str) -> dict[str, Any]:
+    """Reads YAML.
+
+    Raises:
+        SettingsError: it is none, or no mapping; `where` says what cannot be used.
+    """
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{where} is no YAML: {' '.join(str(error).split())}.") from error
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise SettingsError(f"{where} holds no settings: expected `name: value` lines.")
+    return tree
+
+
+def _parsed_value(override: str, value: str) -> Any:
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise SettingsError(f"The value in --set {override} is no YAML: {' '.join(str(error).split())}.") from error
+
+
+def _nested(path: list[str], value: Any) -> dict[str, Any]:
+    for name in reversed(path):
+        value = {name: value}
+    return value
+
+
+def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Lays one tree over another: mappings are merged, anything else is replaced."""
+    result = dict(below)
+    for name, value in above.items():
+        both = isinstance(value, dict) and isinstance(result.get(name), dict)
+        result[name] = merged(result[name], value) if both else value
+    return result
+
+
+def _explained(root: type[BaseModel], problem: Any) -> str:
+    """One sentence that names the field, the value and what is allowed."""
+    path = [str(part) for part in problem["loc"]]
+    field = ".".join(path)
+    if problem["type"] == "extra_forbidden":
+        allowed = sorted(_fields_at(root, path[:-1]))
+        close = difflib.get_close_matches(path[-1], allowed, n=1)
+        hint = f" Did you mean {'.'.join([*path[:-1], close[0]])}?" if close else ""
+        where = f"{'.'.join(path[:-1])} has" if path[:-1] else "there are"
+        return f"{field}: no such setting.{hint} Allowed: {where} {', '.join(allowed)}."
+    return f"{field}: {problem['input']!r} is not allowed. {problem['msg'].removeprefix('Value error, ')}."
+
+
+def _fields_at(model: type[BaseModel], path: list[str]) -> set[str]:
+    for name in path:
+        annotation = model.model_fields[name].annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return set()
+        model = annotation
+    return set(model.model_fields)

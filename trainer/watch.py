@@ -1,0 +1,59 @@
+"""What is measured now and then while training, always on the same images."""
+
+import numpy as np
+import tensorflow as tf
+
+from trainer import data, metrics
+from trainer.config import TrainerSettings
+from trainer.nnclr import NNCLR
+
+_BATCH = 250
+# Of the two k that the field reports (20 and 200), the one for small sets.
+_NEIGHBOURS = 20
+
+
+class Watch:
+    """Measures a model on fixed images: some unlabelled ones, and the labelled ones' two sides.
+
+    Args:
+        settings: the trainer's.
+        unlabelled_files: TFRecords.
+        labelled: None where there are no labels.
+        size: height and width of the images.
+    """
+
+    def __init__(
+        self,
+        settings: TrainerSettings,
+        unlabelled_files: list[str],
+        labelled: data.LabelledSplit | None,
+        size: tuple[int, int],
+    ):
+        count = settings.watch.images
+        self._unlabelled = data.first_images(unlabelled_files, size, count, _BATCH).cache()
+        self._sides = None
+        if labelled is not None:
+            self._sides = [labelled.images(held_out, _BATCH, count).cache() for held_out in (False, True)]
+
+    def measure(self, model: NNCLR) -> dict[str, float]:
+        """`rank_me` of unlabelled embeddings; with labels also what the online probe and kNN make of held-out images."""
+        row = {"rank_me": metrics.rank_me(_seen(model, self._unlabelled)["embedding"])}
+        if self._sides is None:
+            return row
+        train, held_out = (_seen(model, side) for side in self._sides)
+        loss = tf.nn.sparse_softmax_cross_entropy_with_logits(held_out["label"], held_out["logits"])
+        hits = held_out["logits"].argmax(axis=1) == held_out["label"]
+        row |= {"val_p_loss": float(tf.reduce_mean(loss)), "val_p_acc": float(hits.mean())}
+        embeddings = [part for side in (train, held_out) for part in (side["embedding"], side["label"])]
+        row["knn_acc"] = metrics.knn_accuracy(*embeddings, neighbours=_NEIGHBOURS)
+        if len(train["label"]) > 1:
+            row["neighbour_label_share"] = metrics.neighbour_label_share(train["projection"], train["label"])
+        return row
+
+
+def _seen(model: NNCLR, images: tf.data.Dataset) -> dict[str, np.ndarray]:
+    parts = []
+    for batch in images:
+        label = {"label": batch["label"]} if "label" in batch else {}
+        parts.append({name: tensor.numpy() for name, tensor in (model.look(batch["image"]) | label).items()})
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
