@@ -15,6 +15,7 @@ PerView = Annotated[
     tuple[Strength, Strength], BeforeValidator(lambda value: (value, value) if isinstance(value, int | float) else value)
 ]
 
+CONVNET_CONVOLUTIONS = 4
 BUILT_IN_ENCODERS = ("convnet", "resnet18", "resnet50")
 # The value of warm_start that stands for the registry's champion.
 CHAMPION = "champion"
@@ -87,8 +88,9 @@ class Encoder(Strict):
     """Which network turns an image into its embedding."""
 
     name: str = Field("convnet", description="convnet is the Keras example's; others come from installed packages")
-    width: Units | None = Field(
-        None, description="channels of each convolution (convnet, 128) or of the first stage (ResNets, 64)"
+    width: Units | list[Units] | None = Field(
+        None,
+        description="channels of the convnet's convolutions, one for all or four (128), or of a ResNet's first stage (64)",
     )
     batch_norm: bool = Field(False, description="normalise after each convolution of the convnet; ResNets always do")
     pooling: Literal["flatten", "average"] = Field(
@@ -102,6 +104,15 @@ class Encoder(Strict):
         if name not in known:
             raise ValueError(f"there are {', '.join(known)}")
         return name
+
+    @model_validator(mode="after")
+    def _widths_fit(self) -> "Encoder":
+        if isinstance(self.width, list):
+            if self.name.startswith("resnet"):
+                raise ValueError(f"width of a {self.name} is one number: its later stages are multiples of it")
+            if self.name == "convnet" and len(self.width) != CONVNET_CONVOLUTIONS:
+                raise ValueError(f"width is one number or {CONVNET_CONVOLUTIONS}, not {len(self.width)}")
+        return self
 
 
 class Head(Strict):

@@ -1,10 +1,20 @@
-"""Small training data as TFRecords."""
+"""Small training data as TFRecords, and strategies over logical devices."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
+
+
+_key_bases = itertools.count(start=0, step=1_000_000)
+
+
+def mirrored(devices: list[str]) -> tf.distribute.MirroredStrategy:
+    """Strategies of different width in one process need keys of their own for their collectives."""
+    tf.distribute.MirroredStrategy._collective_key_base = next(_key_bases)
+    return tf.distribute.MirroredStrategy(devices)
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,8 @@ import colorsys
 import numpy as np
 import pytest
 import tensorflow as tf
+from pydantic import ValidationError
+from scipy.ndimage import gaussian_filter1d
 
 from trainer import augmentation
 from trainer.config import Augmentation
@@ -18,6 +20,8 @@ STILL = {
     "saturation": 0.0,
     "hue": 0.0,
     "grey": 0.0,
+    "blur": 0.0,
+    "solarise": 0.0,
 }
 LUMA = np.array([0.299, 0.587, 0.114])
 
@@ -28,10 +32,11 @@ def images() -> np.ndarray:
     return np.random.default_rng(0).integers(90, 150, (16, 12, 12, 3), np.uint8)
 
 
-def views(images, numbers=None, **strengths) -> np.ndarray:
+def views(images, numbers=None, view=0, size=None, **strengths) -> np.ndarray:
     if numbers is None:
         numbers = augmentation.uniform_numbers(0, 0, tf.constant(0), len(images))
-    return augmentation.random_views(images, numbers, Augmentation(**{**STILL, **strengths})).numpy()
+    settings = Augmentation(**{**STILL, **strengths})
+    return augmentation.random_views(images, numbers, settings, view, size).numpy()
 
 
 def test_no_strength_is_the_identity(images):
@@ -103,7 +108,7 @@ def test_grey_happens_with_its_probability():
 
 
 def test_hue_turns_colours_and_keeps_luma(images):
-    half_turn = np.full((16, augmentation.NUMBERS_PER_VIEW), 1.0, np.float32)
+    half_turn = np.full((16, augmentation.NUMBERS_PER_VIEW), np.nextafter(np.float32(1), 0), np.float32)
     drawn = views(images, numbers=half_turn, hue=0.5)
     np.testing.assert_allclose(drawn @ LUMA, images / 255 @ LUMA, atol=2e-3)
     red = np.full((1, 4, 4, 3), (140, 100, 100), np.uint8)
@@ -124,3 +129,50 @@ def test_strong_recolouring_stays_between_black_and_white(images):
     drawn = views(images * 0 + 255, brightness=1.0, contrast=1.0, saturation=1.0, hue=0.5)
     assert drawn.min() >= 0
     assert drawn.max() <= 1
+
+
+def test_colours_change_with_the_probability_of_jitter():
+    images = np.random.default_rng(0).integers(90, 150, (1000, 4, 4, 3), np.uint8)
+    drawn = views(images, brightness=0.5, contrast=0.5, saturation=0.5, hue=0.3, jitter=0.8)
+    still = np.abs(drawn - images / 255).max(axis=(1, 2, 3)) < 1e-4
+    assert 0.15 < still.mean() < 0.25
+
+
+def test_blur_is_a_gaussian_whose_width_follows_the_size(images):
+    drawn = views(images, blur=1.0, blur_sigma=(28.0, 28.0))
+    # 28 pixels of 224 are 1.5 of these images' 12. At the borders, what lies outside is left out.
+    weights = gaussian_filter1d(np.ones(12), 1.5, mode="constant", truncate=8)
+    expected = images / 255
+    for axis in (1, 2):
+        shape = [1, 1, 1, 1]
+        shape[axis] = 12
+        expected = gaussian_filter1d(expected, 1.5, axis, mode="constant", truncate=8) / weights.reshape(shape)
+    np.testing.assert_allclose(drawn, expected, atol=1e-4)
+
+
+def test_blur_and_solarise_happen_with_their_probability_of_each_view():
+    images = np.random.default_rng(0).integers(0, 256, (600, 6, 6, 3), np.uint8)
+    for strength in ({"blur": (0.3, 0.0), "blur_sigma": (50.0, 60.0)}, {"solarise": (0.3, 0.0)}):
+        changed = [np.abs(views(images, view=v, **strength) - images / 255).max(axis=(1, 2, 3)) > 1e-4 for v in (0, 1)]
+        assert 0.23 < changed[0].mean() < 0.37
+        assert changed[1].mean() == 0
+
+
+def test_solarise_inverts_what_is_brighter_than_a_half(images):
+    x = images / 255
+    np.testing.assert_allclose(views(images, solarise=1.0), np.where(x > 0.5, 1 - x, x), atol=1e-6)
+
+
+def test_small_views_have_their_size(images):
+    drawn = views(images, size=(5, 7))
+    assert drawn.shape == (16, 5, 7, 3)
+
+
+def test_presets_are_the_papers_and_single_strengths_override_them():
+    byol = Augmentation(preset="byol")
+    assert (byol.blur, byol.solarise, byol.saturation) == ((1.0, 0.1), (0.0, 0.2), 0.2)
+    assert Augmentation(preset="simclr", grey=0.5).model_dump() == Augmentation(preset="simclr").model_dump() | {"grey": 0.5}
+    assert (Augmentation().brightness, Augmentation(brightness=0).brightness) == (0.5, 0.0)
+    assert Augmentation.model_validate(byol.model_dump()) == byol
+    with pytest.raises(ValidationError, match="keras-example"):
+        Augmentation(preset="moco")

@@ -2,6 +2,9 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from trainer.support_set import SupportSet
 
@@ -10,15 +13,21 @@ def rows(*values: int) -> np.ndarray:
     return np.array([[v, 0.0] for v in values], np.float32)
 
 
-@pytest.mark.parametrize(("size", "batch", "steps"), [(6, 3, 5), (7, 3, 9), (5, 4, 4), (4, 4, 3), (3, 5, 2)])
-def test_holds_the_newest_whatever_batch_and_size(size, batch, steps):
+@settings(max_examples=30, deadline=None)
+@given(size=st.integers(1, 12), batches=st.lists(st.integers(1, 15), max_size=8))
+def test_holds_the_newest_whatever_batch_and_size(size, batches):
     support_set = SupportSet(size, 2, seed=0)
     queue = [tuple(row) for row in support_set.members.numpy()]
-    for step in range(steps):
-        new = rows(*range(100 + step * batch, 100 + (step + 1) * batch))
-        support_set.enqueue(new)
+    count = 100
+    for batch in batches:
+        new = rows(*range(count, count + batch))
+        count += batch
+        support_set.enqueue(tf.constant(new))
         queue = (queue + [tuple(row) for row in new])[-size:]
         assert {tuple(row) for row in support_set.members.numpy()} == set(queue)
+        # The pointer is at the oldest: ages count back from it.
+        oldest_first = np.roll(support_set.members.numpy(), -int(support_set.pointer.numpy()), axis=0)
+        assert [tuple(row) for row in oldest_first] == queue
 
 
 def test_starts_with_random_unit_vectors_that_the_seed_decides():
@@ -28,9 +37,37 @@ def test_starts_with_random_unit_vectors_that_the_seed_decides():
     assert not np.array_equal(members, SupportSet(50, 8, seed=4).members.numpy())
 
 
-def test_nearest_has_the_largest_dot_product():
+def test_nearest_has_the_largest_dot_product_and_passes_no_gradient():
     rng = np.random.default_rng(0)
     support_set = SupportSet(40, 8, seed=0)
-    z = rng.normal(size=(10, 8)).astype(np.float32)
+    z = tf.constant(rng.normal(size=(10, 8)).astype(np.float32))
     members = support_set.members.numpy()
-    np.testing.assert_array_equal(support_set.nearest(z).numpy(), members[(z @ members.T).argmax(axis=1)])
+    with tf.GradientTape() as tape:
+        tape.watch(z)
+        found = support_set.nearest(z).vectors
+    np.testing.assert_array_equal(found, members[(z.numpy() @ members.T).argmax(axis=1)])
+    assert tape.gradient(found, z) is None
+
+
+def test_one_of_the_k_nearest_is_chosen():
+    rng = np.random.default_rng(0)
+    support_set = SupportSet(40, 8, seed=0)
+    z = rng.normal(size=(6, 8)).astype(np.float32)
+    members = support_set.members.numpy()
+    ranked = np.argsort(-(z @ members.T), axis=1)
+    choice = np.array([0.0, 0.24, 0.26, 0.51, 0.76, 0.999], np.float32)
+    found = support_set.nearest(tf.constant(z), k=4, choice=tf.constant(choice)).vectors.numpy()
+    np.testing.assert_array_equal(found, members[ranked[range(6), [0, 0, 1, 2, 3, 3]]])
+
+
+@pytest.mark.parametrize("enqueued", [5, 8, 13])
+def test_ages_count_images_enqueued_since(enqueued):
+    support_set = SupportSet(8, 64, seed=0)
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(enqueued, 64)).astype(np.float32)
+    z /= np.linalg.norm(z, axis=1, keepdims=True)
+    for row in z:
+        support_set.enqueue(tf.constant(row[np.newaxis]))
+    newest_first = z[::-1][:8]
+    found = support_set.nearest(tf.constant(newest_first))
+    np.testing.assert_array_equal(found.ages, np.arange(len(newest_first)))

@@ -3,9 +3,8 @@
 import keras
 
 from trainer.batch_norm import BatchNormalization
-from trainer.config import Encoder
+from trainer.config import CONVNET_CONVOLUTIONS, Encoder
 
-_CONVOLUTIONS = 4
 _WIDTH = 128
 
 
@@ -13,7 +12,7 @@ def build(settings: Encoder, size: tuple[int, int], dtype: str) -> keras.Model:
     """Four strided 3x3 convolutions, then a dense layer on all positions (keras.io/examples/vision/nnclr) or their mean.
 
     Args:
-        settings: `width` is also the length of the embedding.
+        settings: the (last) `width` is also the length of the embedding.
         size: height and width of the images, at least 31 each (four unpadded stride-2 convolutions).
         dtype: Keras dtype policy of the layers.
 
@@ -21,12 +20,13 @@ def build(settings: Encoder, size: tuple[int, int], dtype: str) -> keras.Model:
         A model from float [N, height, width, 3] in [0, 1] to [N, width].
     """
     layers, width = keras.layers, settings.width or _WIDTH
+    widths = width if isinstance(width, list) else [width] * CONVNET_CONVOLUTIONS
     flatten = settings.pooling == "flatten"
     stack: list[keras.layers.Layer] = []
-    for i in range(1, _CONVOLUTIONS + 1):
+    for i, channels in enumerate(widths, 1):
         # A bias before batch norm would be subtracted again.
         stack.append(
-            layers.Conv2D(width, 3, strides=2, use_bias=not settings.batch_norm, dtype=dtype, name=f"conv_{i}")
+            layers.Conv2D(channels, 3, strides=2, use_bias=not settings.batch_norm, dtype=dtype, name=f"conv_{i}")
         )
         if settings.batch_norm:
             stack.append(BatchNormalization(dtype=dtype, name=f"norm_{i}"))
@@ -34,7 +34,7 @@ def build(settings: Encoder, size: tuple[int, int], dtype: str) -> keras.Model:
     if flatten:
         stack += [
             layers.Flatten(dtype=dtype, name="flatten"),
-            layers.Dense(width, activation="relu", dtype=dtype, name="embedding"),
+            layers.Dense(widths[-1], activation="relu", dtype=dtype, name="embedding"),
         ]
     else:
         stack.append(layers.GlobalAveragePooling2D(dtype=dtype, name="embedding"))

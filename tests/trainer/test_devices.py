@@ -1,0 +1,121 @@
+"""The same global batches on any number of devices give the same training: losses, gradients, weights, statistics.
+
+Compared in float32 after two steps. Losses agree within 1e-4 relative, accuracies up to one image (near ties may fall
+either way), and weights, batch norm's statistics, the support set and the optimisers' state within 1e-3 relative and
+5e-5 absolute. SGD and LARS: their velocities are gradients, which are thereby compared one by one. Adam divides a
+gradient by its own size: where that is hardly more than rounding, the sign of the update is chance, so its weights are
+compared within a few learning rates, and its gradients by their norm. The online probe always learns with Adam.
+"""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.trainer.conftest import mirrored
+from trainer.config import TrainerSettings
+from trainer.nnclr import NNCLR
+from trainer.plan import Plan
+
+SIZE = (32, 32)
+BATCH = 16
+STEPS = 2
+RATE = 1e-3
+_TOLERANCE = {"gradient_norm": 1e-3, "p_loss": 1e-3}
+
+NORM = {"encoder": {"width": 8, "batch_norm": True, "pooling": "average"}}
+HEADS = {"projection": {"units": [16, 12], "batch_norm": True}, "prediction": {"units": [20, 12], "batch_norm": True}}
+SGD = {"optimizer": {"name": "sgd", "learning_rate": 0.005, "weight_decay": 1e-3}}
+LARS = {"optimizer": {"name": "lars", "learning_rate": 0.2, "weight_decay": 1e-3}}
+PLAIN = {"encoder": {"width": 8}, "projection": {"units": [16, 12]}}
+
+CASES = {
+    "example": PLAIN,
+    "example, sgd": PLAIN | SGD,
+    "straight through, batch norm, sgd": NORM | HEADS | SGD,
+    "paper, batch norm, lars": NORM | HEADS | LARS | {"neighbour": "paper"},
+    "paper, adamw": PLAIN
+    | {"neighbour": "paper", "prediction": {"units": [9, 12]}, "optimizer": {"name": "adamw", "weight_decay": 0.1}},
+    "simclr, batch norm, lars": NORM | HEADS | LARS | {"neighbour": "none"},
+    "clipped, in two parts, one of three neighbours, byol": NORM
+    | HEADS
+    | {"neighbour": "paper", "accumulate": 2, "top_k": 3, "augmentation": {"preset": "byol"}}
+    | {"optimizer": SGD["optimizer"] | {"clip_norm": 0.5}},
+    "small views": NORM | HEADS | SGD | {"neighbour": "paper", "multi_crop": {"views": 2, "size": 0.97}},
+    "resnet18": HEADS | SGD | {"encoder": {"name": "resnet18", "width": 4}, "neighbour": "paper"},
+}
+
+
+def trained(name: str, devices: list[str]) -> tuple[list[dict[str, float]], dict[str, np.ndarray]]:
+    """The metrics of each step, and everything that training changes."""
+    settings = TrainerSettings.model_validate(
+        {"batch_size": BATCH, "epochs": STEPS, "support_set_size": 25, "precision": "float32"} | CASES[name]
+    )
+    rng = np.random.default_rng(0)
+    batches = [
+        (
+            {"image": rng.integers(0, 256, (BATCH, *SIZE, 3), np.uint8)},
+            {"image": rng.integers(0, 256, (8, *SIZE, 3), np.uint8), "label": np.arange(8) % 4},
+        )
+        for _ in range(STEPS)
+    ]
+    strategy = mirrored(devices)
+    keras.utils.set_random_seed(0)
+    with strategy.scope():
+        model = NNCLR(settings, Plan.of(settings, BATCH), SIZE, classes=4, dtype="float32")
+
+    @tf.function(autograph=False)
+    def graph_step(shares, step):
+        metrics = strategy.run(model.train_step, args=(*shares, step))
+        return {name: strategy.reduce(tf.distribute.ReduceOp.SUM, value, None) for name, value in metrics.items()}
+
+    def share(batch, context):
+        rows = {name: np.split(value, len(devices))[context.replica_id_in_sync_group] for name, value in batch.items()}
+        return {name: tf.constant(value) for name, value in rows.items()}
+
+    history = []
+    for i, parts in enumerate(batches):
+        shares = [
+            strategy.experimental_distribute_values_from_function(lambda context, part=part: share(part, context))
+            for part in parts
+        ]
+        metrics = graph_step(shares, tf.constant(i, tf.int64))
+        history.append({name: float(value) for name, value in metrics.items()})
+    return history, {name: variable.numpy() for name, variable in model.state().items()}
+
+
+@pytest.fixture(scope="module")
+def on_one_device(logical_cpus):
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    return {name: trained(name, logical_cpus[:1]) for name in CASES}
+
+
+@pytest.mark.parametrize(
+    ("name", "replicas"),
+    # The ResNet's graph of four replicas takes most of a minute to build, and shows nothing that two do not.
+    [(name, replicas) for name in CASES for replicas in (2, 4) if (name, replicas) != ("resnet18", 4)],
+)
+def test_many_devices_equal_one(on_one_device, logical_cpus, name, replicas):
+    expected_history, expected = on_one_device[name]
+    history, state = trained(name, logical_cpus[:replicas])
+    for row, expected_row in zip(history, expected_history, strict=True):
+        assert row.keys() == expected_row.keys()
+        for metric, value in row.items():
+            one_image = 1 / BATCH if metric.endswith("_acc") else 1e-5
+            assert value == pytest.approx(expected_row[metric], rel=_TOLERANCE.get(metric, 1e-4), abs=one_image), metric
+    assert state.keys() == expected.keys()
+    adam = CASES[name].get("optimizer", {}).get("name", "adam").startswith("adam")
+    assert any("moving_variance" in part for part in state) == ("batch_norm" in str(CASES[name]) or "resnet" in name)
+    for part, value in expected.items():
+        tolerance = {"rtol": 1e-3, "atol": 5e-5}
+        if part.startswith("online_probe") or (adam and not part.startswith(("optimizer", "support_set"))):
+            tolerance = {"rtol": 1e-3, "atol": 2 * STEPS * RATE}
+        np.testing.assert_allclose(state[part], value, **tolerance, err_msg=part)
+
+
+def test_training_changes_what_is_compared(on_one_device):
+    for history, state in on_one_device.values():
+        assert all(row["gradient_norm"] > 0 for row in history)
+        assert int(state["support_set/pointer"]) == STEPS * BATCH % 25
+        velocities = [value for part, value in state.items() if "velocity" in part or "momentum" in part]
+        assert all(np.abs(value).max() > 0 for value in velocities)

@@ -1,0 +1,94 @@
+"""The networks are what their papers say, and users can add their own."""
+
+import sys
+
+import keras
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from trainer.config import Encoder
+from trainer.encoders import build_encoder
+
+
+def built(size=(32, 32), **settings) -> keras.Model:
+    return build_encoder(Encoder(**settings), size)
+
+
+@pytest.mark.parametrize(
+    ("name", "features", "weights"),
+    # Trainable weights of torchvision's resnet18 and resnet50 without their last layer.
+    [("resnet18", 512, 11_176_512), ("resnet50", 2048, 23_508_032)],
+)
+def test_resnets_have_the_weights_of_the_reference(name, features, weights):
+    large = built((224, 224), name=name)
+    assert large.output_shape[-1] == features
+    assert sum(np.prod(variable.shape) for variable in large.trainable_variables) == weights
+    assert large.get_layer("stem").kernel.shape == (7, 7, 3, 64)
+    small = built((96, 96), name=name)
+    assert small.get_layer("stem").kernel.shape == (3, 3, 3, 64)
+    assert small.get_layer("stem").strides == (1, 1)
+
+
+@pytest.mark.parametrize(("pixels", "side"), [(127, 16), (128, 4)])
+def test_small_images_keep_their_resolution_in_the_stem(pixels, side):
+    network = built((pixels, pixels), name="resnet18", width=4)
+    before = keras.Model(network.input, network.layers[-1].input)
+    assert before(np.zeros((1, pixels, pixels, 3), np.float32)).shape == (1, side, side, 32)
+
+
+def test_a_residual_branch_starts_as_nothing():
+    network = built(name="resnet18", width=4)
+    gammas = [layer.gamma.numpy() for layer in network.layers if layer.name.endswith("block1_norm")]
+    assert len(gammas) == 4
+    assert all(np.all(gamma == 0) for gamma in gammas)
+
+
+def test_convnet_is_the_examples_and_has_a_normalised_pooled_variant():
+    plain = built((96, 96), name="convnet")
+    assert [layer.name for layer in plain.layers][-2:] == ["flatten", "embedding"]
+    # 4 convolutions, and a dense layer on 5 x 5 positions.
+    expected = (27 * 128 + 128) + 3 * (9 * 128 * 128 + 128) + (25 * 128 * 128 + 128)
+    assert plain.count_params() == expected
+    pooled = built(name="convnet", width=16, batch_norm=True, pooling="average")
+    for side in (31, 64):
+        assert pooled(np.zeros((2, side, side, 3), np.float32)).shape == (2, 16)
+    growing = built(width=[4, 8, 16, 24], pooling="average")
+    assert [layer.filters for layer in growing.layers if "conv" in layer.name] == [4, 8, 16, 24]
+    assert growing.output_shape == (None, 24)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"name": "convnet", "width": [4, 8]}, "one number or 4, not 2"),
+        ({"name": "resnet18", "width": [4, 8, 16, 32]}, "resnet18 is one number"),
+    ],
+)
+def test_widths_that_do_not_fit_are_refused(settings, message):
+    with pytest.raises(ValidationError, match=message):
+        Encoder(**settings)
+
+
+def test_an_installed_package_adds_an_encoder_in_ten_lines(tmp_path, monkeypatch):
+    (tmp_path / "my_package.py").write_text(
+        "import keras\n"
+        "def build(settings, size, dtype):\n"
+        "    images = keras.Input((*size, 3))\n"
+        "    x = keras.layers.Flatten(dtype=dtype)(images)\n"
+        "    return keras.Model(images, keras.layers.Dense(settings.width or 7, dtype=dtype)(x))\n"
+    )
+    info = tmp_path / "my_package-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[nnclr.encoders]\nmine = my_package:build\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    try:
+        assert built(name="mine").output_shape == (None, 7)
+    finally:
+        sys.modules.pop("my_package", None)
+
+
+def test_an_unknown_encoder_is_refused_with_those_that_there_are():
+    with pytest.raises(ValidationError, match="there are convnet, resnet18, resnet50"):
+        Encoder(name="vit")
