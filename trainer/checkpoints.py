@@ -9,18 +9,20 @@ import hashlib
 import io
 import json
 import logging
+import posixpath
 import re
 import uuid
 import zipfile
 from typing import Any, NamedTuple
 
 import numpy as np
-import tensorflow as tf
+from fsspec.core import url_to_fs
 
 logger = logging.getLogger("nnclr")
 
 _DESCRIPTION = "description.json"
-_NAME = re.compile(r"step-(\d{8,})\.npz")
+_NAME = re.compile(r"step-\d{8}\.npz")
+_PARTIAL = re.compile(r"\.[0-9a-f]+\.partial")
 
 
 class Checkpoint(NamedTuple):
@@ -48,6 +50,7 @@ class Checkpoints:
 
     def __init__(self, root: str, key: str, keep: int):
         self.directory = f"{root.rstrip('/')}/{key}"
+        self._files, self._folder = url_to_fs(self.directory)
         self._key, self._keep = key, keep
 
     def save(self, step: int, arrays: dict[str, np.ndarray], journal: dict[str, Any]) -> str:
@@ -58,17 +61,16 @@ class Checkpoints:
             arrays: the state.
             journal: what else to remember, as JSON.
         """
-        tf.io.gfile.makedirs(self.directory)
+        self._files.makedirs(self._folder, exist_ok=True)
         description = json.dumps({"key": self._key, "step": step, "journal": journal})
-        path = f"{self.directory}/step-{step:08d}.npz"
-        aside = f"{self.directory}/.{uuid.uuid4().hex}.partial"
+        name = f"step-{step:08d}.npz"
+        aside = f"{self._folder}/.{uuid.uuid4().hex}.partial"
         content = io.BytesIO()
         np.savez(content, **arrays, **{_DESCRIPTION: np.frombuffer(description.encode(), np.uint8)})
-        with tf.io.gfile.GFile(aside, "wb") as file:
-            file.write(content.getbuffer())
-        tf.io.gfile.rename(aside, path, overwrite=True)
+        self._files.pipe_file(aside, content.getvalue())
+        self._files.mv(aside, f"{self._folder}/{name}")
         self._delete_superseded()
-        return path
+        return f"{self.directory}/{name}"
 
     def latest(self, shapes: dict[str, tuple[int, ...]]) -> Checkpoint | None:
         """The newest checkpoint that is whole and this training's; those that are not are named in the log.
@@ -76,36 +78,37 @@ class Checkpoints:
         Args:
             shapes: of the arrays that it must hold, by name.
         """
-        for _, path in reversed(self._found()):
+        for name in reversed(self._names(_NAME)):
             try:
-                return self._read(path, shapes)
+                return self._read(name, shapes)
             except _Unusable as problem:
+                path = f"{self.directory}/{name}"
                 logger.warning("The checkpoint %s is not used: %s. Taking the one before it.", path, problem)
         return None
 
     def clear(self) -> None:
         """Deletes all of them, when the training's result is safe elsewhere."""
-        if tf.io.gfile.exists(self.directory):
-            tf.io.gfile.rmtree(self.directory)
+        if self._files.exists(self._folder):
+            self._files.rm(self._folder, recursive=True)
 
-    def _found(self) -> list[tuple[int, str]]:
-        if not tf.io.gfile.exists(self.directory):
+    def _names(self, pattern: re.Pattern[str]) -> list[str]:
+        """Files of that name, the oldest first."""
+        # Other processes write and delete: what was listed a while ago does not count.
+        self._files.invalidate_cache()
+        if not self._files.exists(self._folder):
             return []
-        matches = [_NAME.fullmatch(name) for name in tf.io.gfile.listdir(self.directory)]
-        return sorted((int(match[1]), f"{self.directory}/{match[0]}") for match in matches if match)
+        names = [posixpath.basename(path) for path in self._files.ls(self._folder, detail=False)]
+        return sorted(name for name in names if pattern.fullmatch(name))
 
     def _delete_superseded(self) -> None:
-        for _, path in self._found()[: -self._keep]:
-            tf.io.gfile.remove(path)
-        for name in tf.io.gfile.listdir(self.directory):
-            # Left by a process that was killed while it wrote.
-            if name.endswith(".partial"):
-                tf.io.gfile.remove(f"{self.directory}/{name}")
+        # What a process left that was killed while it wrote, too.
+        for name in [*self._names(_NAME)[: -self._keep], *self._names(_PARTIAL)]:
+            self._files.rm_file(f"{self._folder}/{name}")
 
-    def _read(self, path: str, shapes: dict[str, tuple[int, ...]]) -> Checkpoint:
+    def _read(self, name: str, shapes: dict[str, tuple[int, ...]]) -> Checkpoint:
+        content = self._files.cat_file(f"{self._folder}/{name}")
         try:
-            with tf.io.gfile.GFile(path, "rb") as file:
-                stored = np.load(io.BytesIO(file.read()), allow_pickle=False)
+            stored = np.load(io.BytesIO(content), allow_pickle=False)
             # Reading an array checks its checksum.
             arrays = {name: stored[name] for name in stored.files}
             description = json.loads(arrays.pop(_DESCRIPTION).tobytes())
@@ -117,7 +120,7 @@ class Checkpoints:
         if theirs != shapes:
             differing = sorted(name for name in theirs.keys() | shapes.keys() if theirs.get(name) != shapes.get(name))
             raise _Unusable(f"it holds other variables ({', '.join(differing[:3])})")
-        return Checkpoint(path, description["step"], arrays, description["journal"])
+        return Checkpoint(f"{self.directory}/{name}", description["step"], arrays, description["journal"])
 
 
 class _Unusable(Exception):

@@ -49,6 +49,6 @@ def write_relabelled(files: list[str], directory: Path, relabel) -> list[str]:
             for record in tf.data.TFRecordDataset(path).as_numpy_iterator():
                 example = tf.train.Example.FromString(record)
                 label = example.features.feature["label"].int64_list
-                label.value[0] = relabel(label.value[0])
+                label.value[0] = int(relabel(label.value[0]))
                 writer.write(example.SerializeToString())
     return copies

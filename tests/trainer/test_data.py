@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from tests.trainer.conftest import write_relabelled
 from trainer import data
 from trainer.errors import DataError
 
@@ -13,7 +15,11 @@ def ids(dataset) -> list[bytes]:
 
 
 def epoch(files, number, seed=0):
-    return ids(data.unlabelled_batches(files["unlabelled"], (32, 32), 16, buffer=20, seed=seed, epoch=number))
+    return ids(data.unlabelled_batches(files["unlabelled"], (32, 32), 16, order(number, seed)))
+
+
+def order(number, seed=0):
+    return data.Order(buffer=20, seed=seed, epoch=number)
 
 
 def test_an_epoch_has_every_image_once_in_an_order_of_its_own_that_repeats(tfrecords):
@@ -28,17 +34,60 @@ def test_an_epoch_has_every_image_once_in_an_order_of_its_own_that_repeats(tfrec
 
 def test_held_out_images_are_never_trained_on(tfrecords):
     split = data.LabelledSplit(tfrecords["train"], (32, 32), holdout=0.3)
-    held_out = ids(split.validation_batches(7))
-    trained = ids(split.training_batches(8, buffer=40, seed=0, epoch=1).take(20))
+    held_out = ids(split.images(held_out=True, batch=7))
+    trained = ids(split.training_batches(8, order(1)).take(20))
+    assert set(trained) == set(ids(split.images(held_out=False, batch=7)))
     assert len(held_out) == len(set(held_out))
     assert len(held_out) + len(set(trained)) == 40
     assert not set(held_out) & set(trained)
     assert 3 <= len(held_out) <= 20
 
 
+def test_skipping_batches_goes_on_where_they_end(tfrecords):
+    files, split = tfrecords["unlabelled"], data.LabelledSplit(tfrecords["train"], (32, 32), holdout=0.3)
+    whole = ids(data.unlabelled_batches(files, (32, 32), 16, order(2)))
+    assert ids(data.unlabelled_batches(files, (32, 32), 16, order(2), skip=4)) == whole[64:]
+    endless = ids(split.training_batches(8, order(2)).take(12))
+    assert ids(split.training_batches(8, order(2), skip=7).take(5)) == endless[56:]
+
+
+@pytest.mark.parametrize(("workers", "replicas"), [(1, 2), (2, 1), (2, 2)])
+def test_workers_and_replicas_share_each_global_batch_in_order(tfrecords, workers, replicas):
+    def batches(context):
+        found = data.unlabelled_batches(tfrecords["unlabelled"], (32, 32), 16, order(1), context=context)
+        return [batch["image"] for batch in found.as_numpy_iterator()]
+
+    whole = batches(tf.distribute.InputContext())
+    parts = [batches(tf.distribute.InputContext(workers, i, workers * replicas)) for i in range(workers)]
+    for step, batch in enumerate(whole):
+        shares = [share for part in parts for share in part[step * replicas : (step + 1) * replicas]]
+        np.testing.assert_array_equal(np.concatenate(shares), batch)
+
+
+def test_a_batchs_ids_are_those_of_its_images(tfrecords):
+    by_image = {}
+    for record in tf.data.TFRecordDataset(tfrecords["unlabelled"]).as_numpy_iterator():
+        feature = tf.train.Example.FromString(record).features.feature
+        by_image[feature["image"].bytes_list.value[0]] = feature["id"].bytes_list.value[0].decode()
+    expected = [by_image[image] for image in epoch(tfrecords, 3)[32:48]]
+    assert data.batch_ids(tfrecords["unlabelled"], 16, order(3), index=2) == expected
+
+
 def test_count_and_labels(tfrecords):
-    assert data.count(tfrecords["unlabelled"]) == 96
+    assert data.survey(tfrecords["unlabelled"]).count == 96
     np.testing.assert_array_equal(np.bincount(data.labels(tfrecords["train"])), [10, 10, 10, 10])
+    assert (data.survey([]).count, data.labels([]).size) == (0, 0)
+
+
+def test_fingerprint_is_of_the_records_and_not_of_their_place(tfrecords, tmp_path):
+    files = tfrecords["train"]
+    copies = write_relabelled(files, tmp_path, lambda label: label)
+    changed_directory = tmp_path / "changed"
+    changed_directory.mkdir()
+    changed = write_relabelled(files, changed_directory, lambda label: (label + 1) % 4)
+    assert data.survey(copies).fingerprint == data.survey(files).fingerprint
+    assert data.survey(changed).fingerprint != data.survey(files).fingerprint
+    assert data.survey(files[::-1]).fingerprint != data.survey(files).fingerprint
 
 
 @pytest.mark.parametrize(("holdout", "side"), [(0.0001, "hold out"), (0.9999, "train on")])

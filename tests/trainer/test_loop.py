@@ -1,58 +1,47 @@
-"""Training as a whole: exact on any number of devices, repeatable, and blind to labels."""
+"""Training as a whole: repeatable, blind to labels, watched, and stopped where it makes no sense."""
 
 import csv
-import itertools
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.trainer.conftest import write_relabelled
+from tests.trainer.conftest import mirrored, write_relabelled
 from trainer import loop
-from trainer.config import Augmentation, TrainerSettings
-from trainer.errors import DataError, SettingsError
+from trainer.config import TrainerSettings
+from trainer.errors import DataError, SettingsError, TrainingError
 
-SETTINGS = TrainerSettings.model_validate(
-    {
-        "encoder": {"width": 8},
-        "projection": [16, 12],
-        "support_set_size": 50,
-        "batch_size": 16,
-        "epochs": 2,
-        "augmentation": {"contrast": 0.5, "saturation": 0.5, "hue": 0.2, "grey": 0.2},
-        "online_probe": {"batch_size": 8},
-        "precision": "float32",
-        "shuffle_buffer": 32,
-    }
-)
-
-
-_key_bases = itertools.count(start=0, step=1_000_000)
-
-
-def mirrored(devices: list[str]) -> tf.distribute.MirroredStrategy:
-    """Strategies of different width in one process need keys of their own for their collectives."""
-    tf.distribute.MirroredStrategy._collective_key_base = next(_key_bases)
-    return tf.distribute.MirroredStrategy(devices)
+SETTINGS = {
+    "encoder": {"width": 8},
+    "projection": {"units": [16, 12]},
+    "support_set_size": 50,
+    "batch_size": 16,
+    "epochs": 2,
+    "augmentation": {"contrast": 0.5, "saturation": 0.5, "hue": 0.2, "grey": 0.2},
+    "online_probe": {"batch_size": 8},
+    "precision": "float32",
+    "shuffle_buffer": 32,
+}
+NORM = {
+    "encoder": {"width": 8, "batch_norm": True, "pooling": "average"},
+    "projection": {"units": [16, 12], "batch_norm": True},
+    "prediction": {"units": [16, 12], "batch_norm": True},
+    "neighbour": "paper",
+}
 
 
-def train(files, devices, **changes):
-    strategy = mirrored(devices)
-    settings = SETTINGS.model_copy(update=changes)
-    return loop.train(settings, files["unlabelled"], files["train"], strategy=strategy)
+def settings(**changes) -> TrainerSettings:
+    return TrainerSettings.model_validate(SETTINGS | changes)
+
+
+def train(files, devices, run_dir=None, warm_start=None, **changes):
+    job = loop.Job(files["unlabelled"], files["train"], run_dir=run_dir, warm_start=warm_start)
+    return loop.train(settings(**changes), job, mirrored(devices))
 
 
 def state(model) -> dict[str, np.ndarray]:
-    """Everything that training changes."""
-    weights = {
-        f"{part.name}/{v.path}": v.numpy()
-        for part in (model.encoder, model.projection, model.probe, model.optimizer, model.probe_optimizer)
-        for v in (part.variables if hasattr(part, "variables") else part.weights)
-    }
-    return weights | {
-        "support_set/members": model.support_set.members.numpy(),
-        "support_set/pointer": model.support_set.pointer.numpy(),
-    }
+    return {name: variable.numpy() for name, variable in model.state().items()}
 
 
 @pytest.fixture(scope="module")
@@ -60,20 +49,15 @@ def on_one_device(tfrecords, logical_cpus):
     return train(tfrecords, logical_cpus[:1])
 
 
-@pytest.mark.parametrize("replicas", [2, 4])
-def test_same_global_batch_on_more_devices_gives_same_losses_weights_and_support_set(
-    on_one_device, tfrecords, logical_cpus, replicas
-):
+def test_several_devices_read_the_same_batches_as_one(on_one_device, tfrecords, logical_cpus):
     expected_model, expected = on_one_device
-    model, result = train(tfrecords, logical_cpus[:replicas])
+    model, result = train(tfrecords, logical_cpus[:2])
     assert result.steps == expected.steps == 12
     for row, expected_row in zip(result.history, expected.history, strict=True):
-        for name in ("c_loss", "c_acc", "r_acc", "p_loss", "p_acc", "val_p_loss", "val_p_acc"):
-            assert row[name] == pytest.approx(expected_row[name], abs=1e-5), name
+        for name in ("c_loss", "p_loss", "val_p_loss", "rank_me", "projection_std"):
+            assert row[name] == pytest.approx(expected_row[name], rel=1e-3), name
     one, many = state(expected_model), state(model)
-    assert len(one) == len(many)
-    for (name, a), b in zip(one.items(), many.values(), strict=True):
-        np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-5, err_msg=name)
+    np.testing.assert_allclose(many["support_set/members"], one["support_set/members"], atol=1e-3)
 
 
 def test_support_set_is_the_same_on_every_replica(tfrecords, logical_cpus):
@@ -100,21 +84,33 @@ def test_same_seed_repeats_a_run_to_the_last_bit_and_another_seed_does_not(on_on
     assert not np.array_equal(other.encoder.get_weights()[0], again.encoder.get_weights()[0])
 
 
-def test_labels_leave_no_trace_in_the_encoder(on_one_device, tfrecords, logical_cpus, tmp_path):
-    zeroed = write_relabelled(tfrecords["train"], tmp_path, lambda label: 0 if label < 3 else 3)
-    model, _ = train(tfrecords | {"train": zeroed}, logical_cpus[:1])
-    for a, b in zip(on_one_device[0].encoder.get_weights(), model.encoder.get_weights(), strict=True):
-        np.testing.assert_array_equal(a, b)
-    assert not np.array_equal(on_one_device[0].probe.get_weights()[0], model.probe.get_weights()[0])
+@pytest.mark.parametrize("changes", [{}, NORM], ids=["example", "paper with batch norm"])
+def test_labels_leave_no_trace_in_the_encoder(tfrecords, logical_cpus, tmp_path, changes):
+    rng = np.random.default_rng(0)
+    encoders, probes = [], []
+    for name, relabel in (("true", lambda label: label), ("shuffled", lambda _: rng.integers(4)), ("zeroed", lambda _: 0)):
+        directory = tmp_path / name
+        directory.mkdir()
+        files = tfrecords | {"train": write_relabelled(tfrecords["train"], directory, relabel)}
+        model, _ = train(files, logical_cpus[:1], **changes)
+        encoders.append({name: value for name, value in state(model).items() if "probe" not in name})
+        probes.append(model.probe.get_weights()[0])
+    for other in encoders[1:]:
+        for name, value in encoders[0].items():
+            np.testing.assert_array_equal(other[name], value, err_msg=name)
+    assert not np.array_equal(probes[0], probes[1])
 
 
-def test_training_learns(tfrecords, logical_cpus):
-    mild = Augmentation(crop_scale=(0.8, 1.0), flip=False, brightness=0.1)
-    _, result = train(tfrecords, logical_cpus[:1], epochs=15, learning_rate=3e-3, augmentation=mild)
+@pytest.mark.parametrize("changes", [{}, NORM, {"neighbour": "none"}], ids=["example", "paper", "simclr"])
+def test_training_learns(tfrecords, logical_cpus, changes):
+    mild = {"crop_scale": (0.8, 1.0), "flip": False, "brightness": 0.1}
+    optimizer = {"learning_rate": 3e-3, "schedule": "cosine", "warmup": "1 epochs"}
+    _, result = train(tfrecords, logical_cpus[:1], **changes, epochs=15, optimizer=optimizer, augmentation=mild)
     first, last = result.history[0], result.history[-1]
     # Chance is log(16) = 2.77 and 1/16.
     assert last["c_loss"] < first["c_loss"] - 0.5
-    assert last["c_acc"] > 0.3
+    assert last["c_acc"] > 0.2
+    assert last["knn_acc"] > 0.8
 
 
 def test_without_labels_there_is_no_probe_and_the_rest_goes_on(tfrecords, logical_cpus, tmp_path):
@@ -127,24 +123,80 @@ def test_without_labels_there_is_no_probe_and_the_rest_goes_on(tfrecords, logica
 
 
 def test_history_and_tensorboard_are_written(tfrecords, logical_cpus, tmp_path):
-    strategy = mirrored(logical_cpus[:1])
-    settings = SETTINGS.model_copy(update={"epochs": 2})
-    _, result = loop.train(settings, tfrecords["unlabelled"], tfrecords["train"], str(tmp_path), strategy)
+    watch = {"every": "4 steps"}
+    _, result = train(tfrecords, logical_cpus[:1], str(tmp_path), watch=watch, duration="10 steps")
     with open(tmp_path / "history.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [float(row["c_loss"]) for row in rows] == [row["c_loss"] for row in result.history]
+    assert [{name: float(value) for name, value in row.items()} for row in rows] == result.history
+    assert [row["step"] for row in result.history] == [4, 8, 10]
+    assert [row["epoch"] for row in result.history] == [1, 2, 2]
     (events,) = tmp_path.glob("events.out.tfevents.*")
     tags = {
         value.tag
         for record in tf.data.TFRecordDataset(str(events)).as_numpy_iterator()
         for value in tf.compat.v1.Event.FromString(record).summary.value
     }
-    assert {"c_loss", "c_acc", "r_acc", "p_loss", "p_acc", "val_p_acc"} <= tags
+    assert tags == {
+        *("c_loss", "c_acc", "r_acc", "p_loss", "p_acc", "val_p_loss", "val_p_acc", "knn_acc"),
+        *("learning_rate", "gradient_norm", "images_per_second", "neighbour_label_share", "support_set_age"),
+        *("projection_std", "rank_me", "epoch"),
+    }
+    assert sorted(path.name for path in tmp_path.iterdir()) == [events.name, "history.csv"]
+
+
+def test_the_support_set_ages_as_a_queue(on_one_device):
+    _, result = on_one_device
+    # 50 places, 16 new ones a step: nothing is older than four steps.
+    assert all(0 <= row["support_set_age"] < 4 for row in result.history)
+
+
+def test_a_clipped_gradient_moves_sgds_weights_no_further_than_allowed(tfrecords, logical_cpus):
+    optimizer = {"name": "sgd", "momentum": 0.0, "learning_rate": 1.0, "clip_norm": 1e-3}
+    trained, result = train(tfrecords, logical_cpus[:2], duration="1 steps", optimizer=optimizer)
+    assert result.history[0]["gradient_norm"] > 0.01
+    keras.utils.set_random_seed(0)
+    untrained = type(trained)(settings(), _plan(), (32, 32), 4, "float32")
+    names = [name for name in state(trained) if name.startswith(("encoder", "projection"))]
+    moved = [np.sum((state(trained)[name] - state(untrained)[name]) ** 2) for name in names]
+    assert np.sqrt(np.sum(moved)) == pytest.approx(1e-3, rel=1e-3)
+
+
+def _plan():
+    from trainer.plan import Plan
+
+    return Plan.of(settings(), 96)
+
+
+def test_divergence_is_diagnosed(tfrecords, logical_cpus):
+    optimizer = {"name": "sgd", "learning_rate": 1e30}
+    with pytest.raises(TrainingError) as caught:
+        train(tfrecords, logical_cpus[:1], optimizer=optimizer)
+    message = str(caught.value)
+    assert "of step 2 is not finite" in message or "of step 3 is not finite" in message
+    assert "learning rate 1e+30" in message
+    assert "unlabelled/0000" in message
+    assert "and 11 more. Lower trainer.optimizer.learning_rate" in message
+    assert caught.value.exit_code == 6
+
+
+@pytest.mark.parametrize(
+    ("watch", "what"),
+    [
+        ({"collapse_std": 1.0, "collapse_rank": 0}, "standard deviation of the projections has been below 1.0"),
+        ({"collapse_std": 0, "collapse_rank": 8.0}, r"effective rank \(RankMe\) of the embeddings has been below 8.0"),
+    ],
+)
+def test_collapse_is_diagnosed_after_as_many_measurements_as_asked(tfrecords, logical_cpus, tmp_path, watch, what):
+    with pytest.raises(TrainingError, match=f"at step 4 the {what} for 2 measurements"):
+        train(tfrecords, logical_cpus[:1], str(tmp_path), watch=watch | {"every": "2 steps", "patience": 2})
+    assert len((tmp_path / "history.csv").read_text().splitlines()) == 3
 
 
 def test_batch_that_replicas_cannot_share_is_refused_with_a_way_out(tfrecords, logical_cpus):
     with pytest.raises(SettingsError, match=r"online_probe\.batch_size is 9, which 4 devices.* for instance 12"):
-        train(tfrecords, logical_cpus, online_probe=SETTINGS.online_probe.model_copy(update={"batch_size": 9}))
+        train(tfrecords, logical_cpus, online_probe={"batch_size": 9})
+    with pytest.raises(SettingsError, match=r"trainer\.batch_size is 16, which 2 devices and trainer\.accumulate=3"):
+        train(tfrecords, logical_cpus[:2], accumulate=3)
 
 
 def test_fewer_images_than_a_batch_are_refused(tfrecords, logical_cpus):

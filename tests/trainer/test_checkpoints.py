@@ -1,0 +1,100 @@
+"""A checkpoint is whole or not there, local or in Cloud Storage; what cannot be used is named and passed over."""
+
+import logging
+
+import numpy as np
+import pytest
+
+from trainer.checkpoints import Checkpoints, key
+
+ARRAYS = {"a/0000-kernel": np.arange(6, dtype=np.float32).reshape(2, 3), "pointer": np.array(7, np.int64)}
+SHAPES = {name: array.shape for name, array in ARRAYS.items()}
+JOURNAL = {"history": [{"step": 3, "c_loss": 0.1 + 0.2}], "seconds": 1.5}
+
+
+@pytest.fixture(params=["local", "gs"])
+def root(request, tmp_path) -> str:
+    return str(tmp_path / "c") if request.param == "local" else f"gs://{request.getfixturevalue('cloud_storage')}/c"
+
+
+def saved(root, *steps, keep=3) -> Checkpoints:
+    checkpoints = Checkpoints(root, "mine", keep)
+    for step in steps:
+        checkpoints.save(step, ARRAYS | {"pointer": np.array(step, np.int64)}, JOURNAL)
+    return checkpoints
+
+
+def test_the_newest_comes_back_as_it_was(root):
+    checkpoints = saved(root, 5, 100, 20)
+    found = checkpoints.latest(SHAPES)
+    assert (found.step, found.journal) == (100, JOURNAL)
+    assert found.path == f"{root}/mine/step-00000100.npz"
+    np.testing.assert_array_equal(found.arrays["a/0000-kernel"], ARRAYS["a/0000-kernel"])
+    assert found.arrays["pointer"] == 100
+    checkpoints.clear()
+    assert checkpoints.latest(SHAPES) is None
+    checkpoints.clear()
+
+
+def test_only_the_last_ones_are_kept(tmp_path):
+    saved(str(tmp_path), 1, 2, 3, 4, keep=2)
+    assert sorted(path.name for path in (tmp_path / "mine").iterdir()) == ["step-00000003.npz", "step-00000004.npz"]
+
+
+def test_what_a_killed_process_left_aside_is_never_taken_and_is_tidied_away(tmp_path):
+    checkpoints = saved(str(tmp_path), 1)
+    whole = (tmp_path / "mine" / "step-00000001.npz").read_bytes()
+    (tmp_path / "mine" / ".0123.partial").write_bytes(whole[: len(whole) // 2])
+    assert checkpoints.latest(SHAPES).step == 1
+    checkpoints.save(2, ARRAYS, JOURNAL)
+    assert not list((tmp_path / "mine").glob(".*"))
+
+
+@pytest.mark.parametrize("kept", [0, 1, 100, 0.5, 0.99, -1])
+def test_a_truncated_one_is_named_and_the_one_before_it_used(tmp_path, caplog, kept):
+    checkpoints = saved(str(tmp_path), 1, 2)
+    newest = tmp_path / "mine" / "step-00000002.npz"
+    content = newest.read_bytes()
+    newest.write_bytes(content[: int(len(content) * kept) if isinstance(kept, float) else kept])
+    with caplog.at_level(logging.WARNING, "nnclr"):
+        assert checkpoints.latest(SHAPES).step == 1
+    assert f"{newest} is not used: it is damaged" in caplog.text
+
+
+def test_a_flipped_byte_is_found(tmp_path, caplog):
+    checkpoints = saved(str(tmp_path), 1, 2)
+    newest = tmp_path / "mine" / "step-00000002.npz"
+    content = bytearray(newest.read_bytes())
+    place = content.index(ARRAYS["a/0000-kernel"].tobytes()) + 9
+    content[place] ^= 1
+    newest.write_bytes(content)
+    assert checkpoints.latest(SHAPES).step == 1
+    assert "is damaged" in caplog.text
+
+
+def test_a_foreign_one_is_named_and_the_one_before_it_used(tmp_path, caplog):
+    mine = saved(str(tmp_path), 1)
+    other = Checkpoints(str(tmp_path), "other", 2)
+    foreign = other.save(9, ARRAYS, JOURNAL)
+    (tmp_path / "mine" / "step-00000009.npz").write_bytes(open(foreign, "rb").read())
+    assert mine.latest(SHAPES).step == 1
+    assert "step-00000009.npz is not used: it belongs to another training (other)" in caplog.text
+
+
+def test_one_of_another_network_is_named(tmp_path, caplog):
+    checkpoints = saved(str(tmp_path), 1)
+    assert checkpoints.latest(SHAPES | {"a/0000-kernel": (3, 3)}) is None
+    assert "step-00000001.npz is not used: it holds other variables (a/0000-kernel)" in caplog.text
+
+
+def test_pickles_are_refused(tmp_path, caplog):
+    checkpoints = saved(str(tmp_path), 1)
+    with open(tmp_path / "mine" / "step-00000002.npz", "wb") as file:
+        np.savez(file, evil=np.array([print], dtype=object))
+    assert checkpoints.latest(SHAPES).step == 1
+    assert "step-00000002.npz is not used" in caplog.text
+
+
+def test_keys_tell_settings_and_data_apart():
+    assert key("a", "b") == key("a", "b")
+    assert len({key("a", "b"), key("a", "c"), key("b", "b"), key("ab", "")}) == 4
