@@ -40,6 +40,17 @@ def tfrecords(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     return files
 
 
+@pytest.fixture(scope="session")
+def records(tfrecords, tmp_path_factory) -> str:
+    """The test data in the layout of ImageExampleGen."""
+    root = tmp_path_factory.mktemp("examples")
+    for split in ("unlabelled", "train"):
+        (root / f"Split-{split}").mkdir()
+        for path in tfrecords[split]:
+            (root / f"Split-{split}" / Path(path).name).write_bytes(Path(path).read_bytes())
+    return str(root)
+
+
 def write_relabelled(files: list[str], directory: Path, relabel) -> list[str]:
     """Copies TFRecords with other labels."""
     copies = []

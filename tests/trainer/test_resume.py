@@ -1,11 +1,10 @@
 """A training that was killed, whenever, ends with the same weights as one that never was. Real processes, real signals.
 
-A fork server that has imported TensorFlow starts the processes, so that each costs a second and not twenty.
+The signals that the trainer answers go to `python -m trainer` itself, SIGKILL to forked ones (see `processes`).
 """
 
 import csv
 import json
-import multiprocessing
 import os
 import random
 import signal
@@ -18,6 +17,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.trainer.processes import finish, start
+
 ARGUMENTS = [
     *("--set", "trainer.encoder={width: 8, batch_norm: true, pooling: average}"),
     *("--set", "trainer.projection={units: [16, 12], batch_norm: true}"),
@@ -28,44 +29,6 @@ ARGUMENTS = [
     *("--set", "trainer.duration=40 steps", "--set", "trainer.watch.every=10 steps"),
     *("--set", "trainer.checkpoint.every=3 steps"),
 ]
-
-
-def command(arguments: list[str]) -> None:
-    """What `python -m trainer` does, in a process that has its imports behind it."""
-    from trainer.__main__ import run
-
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    sys.argv = ["trainer", *arguments]
-    run()
-
-
-@pytest.fixture(scope="module")
-def start():
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["trainer.loop", "trainer.__main__", "trainer.outcome"])
-
-    def start(arguments: list[str]) -> multiprocessing.Process:
-        process = context.Process(target=command, args=(arguments,))
-        process.start()
-        return process
-
-    return start
-
-
-@pytest.fixture(scope="module")
-def records(tfrecords, tmp_path_factory) -> str:
-    """The test data in the layout of ImageExampleGen."""
-    root = tmp_path_factory.mktemp("examples")
-    for split in ("unlabelled", "train"):
-        (root / f"Split-{split}").mkdir()
-        for path in tfrecords[split]:
-            (root / f"Split-{split}" / Path(path).name).write_bytes(Path(path).read_bytes())
-    return str(root)
-
-
-def finish(process) -> int:
-    process.join(timeout=300)
-    return process.exitcode
 
 
 def weights(output: Path) -> list[np.ndarray]:
@@ -85,7 +48,7 @@ def checkpoints(output: Path) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(start, records, tmp_path_factory) -> Path:
+def uninterrupted(records, tmp_path_factory) -> Path:
     output = tmp_path_factory.mktemp("uninterrupted")
     assert finish(start([records, str(output), *ARGUMENTS])) == 0
     return output
@@ -100,7 +63,7 @@ def test_a_finished_training_leaves_its_encoder_and_no_checkpoints(uninterrupted
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_killed_at_random_moments_it_ends_as_if_it_never_was(start, records, uninterrupted, tmp_path, seed):
+def test_killed_at_random_moments_it_ends_as_if_it_never_was(records, uninterrupted, tmp_path, seed):
     moments = random.Random(seed)
     reached = []
     for _ in range(4):
@@ -124,7 +87,7 @@ def test_killed_at_random_moments_it_ends_as_if_it_never_was(start, records, uni
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
-def test_a_signal_saves_and_ends_with_its_own_code(records, uninterrupted, start, tmp_path, number, code):
+def test_a_signal_saves_and_ends_with_its_own_code(records, uninterrupted, tmp_path, number, code):
     # The command itself, in a process of its own.
     process = subprocess.Popen(
         [sys.executable, "-m", "trainer", records, str(tmp_path), *ARGUMENTS, "--set", "trainer.checkpoint.every=1000"],
@@ -146,7 +109,7 @@ def test_a_signal_saves_and_ends_with_its_own_code(records, uninterrupted, start
         np.testing.assert_array_equal(found, expected)
 
 
-def test_damaged_checkpoint_is_passed_over(start, records, uninterrupted, tmp_path):
+def test_damaged_checkpoint_is_passed_over(records, uninterrupted, tmp_path):
     process = start([records, str(tmp_path), *ARGUMENTS])
     while len(checkpoints(tmp_path)) < 2 and process.is_alive():
         time.sleep(0.005)
@@ -159,7 +122,7 @@ def test_damaged_checkpoint_is_passed_over(start, records, uninterrupted, tmp_pa
         np.testing.assert_array_equal(found, expected)
 
 
-def test_other_settings_start_anew(start, records, tmp_path):
+def test_other_settings_start_anew(records, tmp_path):
     process = start([records, str(tmp_path), *ARGUMENTS])
     while not checkpoints(tmp_path) and process.is_alive():
         time.sleep(0.005)
