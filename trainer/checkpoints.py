@@ -66,7 +66,8 @@ class Checkpoints:
         name = f"step-{step:08d}.npz"
         aside = f"{self._folder}/.{uuid.uuid4().hex}.partial"
         content = io.BytesIO()
-        np.savez(content, **arrays, **{_DESCRIPTION: np.frombuffer(description.encode(), np.uint8)})
+        everything: dict[str, Any] = arrays | {_DESCRIPTION: np.frombuffer(description.encode(), np.uint8)}
+        np.savez(content, **everything)
         self._files.pipe_file(aside, content.getvalue())
         self._files.mv(aside, f"{self._folder}/{name}")
         self._delete_superseded()

@@ -12,7 +12,8 @@ Units = Annotated[int, Field(gt=0)]
 Positive = Annotated[float, Field(gt=0)]
 # A probability of both views, or one of each: BYOL's views differ.
 PerView = Annotated[
-    tuple[Strength, Strength], BeforeValidator(lambda value: (value, value) if isinstance(value, int | float) else value)
+    tuple[Strength, Strength],
+    BeforeValidator(lambda value: (value, value) if isinstance(value, int | float) else value),
 ]
 
 CONVNET_CONVOLUTIONS = 4
@@ -90,7 +91,7 @@ class Encoder(Strict):
     name: str = Field("convnet", description="convnet is the Keras example's; others come from installed packages")
     width: Units | list[Units] | None = Field(
         None,
-        description="channels of the convnet's convolutions, one for all or four (128), or of a ResNet's first stage (64)",
+        description="channels of the convnet's convolutions, one number or four (128), or of a ResNet's first stage (64)",
     )
     batch_norm: bool = Field(False, description="normalise after each convolution of the convnet; ResNets always do")
     pooling: Literal["flatten", "average"] = Field(
@@ -214,7 +215,8 @@ class TrainerSettings(Strict):
     watch: Watch = Watch()
     checkpoint: Checkpoint = Checkpoint()
     warm_start: str | None = Field(
-        None, description=f"`{CHAMPION}`, or the folder of an exported encoder to start from; only its weights are taken"
+        None,
+        description=f"`{CHAMPION}`, or the folder of an exported encoder to start from; only its weights are taken",
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="of the encoder and the heads; auto is bfloat16 where the hardware multiplies it natively"

@@ -32,7 +32,7 @@ def _records(files: list[str]) -> tf.data.Dataset:
 class Survey(NamedTuple):
     """What is in some files: how many records, and a fingerprint of their bytes in order."""
 
-    count: int
+    records: int
     fingerprint: str
 
 
@@ -48,9 +48,7 @@ def survey(files: list[str]) -> Survey:
 
 def labels(files: list[str]) -> np.ndarray:
     """All labels in the files, int64 [N]; empty where the split is."""
-    batches = (
-        _records(files).batch(1024).map(lambda records: examples.parse(records, examples.LABEL)[examples.LABEL])
-    )
+    batches = _records(files).batch(1024).map(lambda records: examples.parse(records, examples.LABEL)[examples.LABEL])
     return np.concatenate([np.zeros([0], np.int64), *batches.as_numpy_iterator()])
 
 
@@ -176,11 +174,11 @@ class LabelledSplit:
         skip: int = 0,
         context: tf.distribute.InputContext = tf.distribute.InputContext(),
     ) -> tf.data.Dataset:
-        """Endless batches: `image`, uint8 [rows, height, width, 3], and `label`, int64 [rows]. See unlabelled_batches."""
+        """Endless batches as `unlabelled_batches` has them, of `image` and `label`, int64 [rows]."""
         records = self._side(_shuffled(self._files, order), held_out=False).repeat()
         return _shares(records.batch(batch).skip(skip), context).map(_labelled_pixels_of(self._size), tf.data.AUTOTUNE)
 
     def images(self, held_out: bool, batch: int, count: int = -1) -> tf.data.Dataset:
-        """One side's images in file order, the first `count` (all of them by default); the last batch may be smaller."""
+        """One side's first images in file order (by default all of them); the last batch may be smaller."""
         records = self._side(_records(self._files), held_out).take(count)
         return records.batch(batch).map(_labelled_pixels_of(self._size), tf.data.AUTOTUNE)

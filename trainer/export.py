@@ -100,9 +100,9 @@ def load_weights(encoder: keras.Model, settings: TrainerSettings, size: tuple[in
     fixed = settings.encoder.pooling == "flatten" and encoder.input_shape[1] is not None
     if theirs != settings.encoder or (fixed and tuple(description["image_size"]) != tuple(size)):
         raise SettingsError(
-            f"trainer.warm_start: the encoder in {directory} is {_summary(theirs, description['image_size'])}, and this "
-            f"training wants {_summary(settings.encoder, size)}: set trainer.encoder and data.image_size to the same, "
-            "or trainer.warm_start to null."
+            f"trainer.warm_start: the encoder in {directory} is {_summary(theirs, description['image_size'])}, and "
+            f"this training wants {_summary(settings.encoder, size)}: set trainer.encoder and data.image_size to the "
+            "same, or trainer.warm_start to null."
         )
     # A SavedModel's variables are a checkpoint of the saved object.
     checkpoint = tf.train.Checkpoint(_encoder=encoder)

@@ -88,7 +88,7 @@ class _Training:
         self._settings, self._job, self._strategy = settings, job, strategy
         _require_even_shares(settings, strategy.num_replicas_in_sync)
         contents, labelled_contents = data.survey(job.unlabelled_files), data.survey(job.labelled_files)
-        self._plan = Plan.of(settings, contents.count)
+        self._plan = Plan.of(settings, contents.records)
         self._size = examples.image_size(job.unlabelled_files)
         labels = data.labels(job.labelled_files)
         self._labelled: data.LabelledSplit | None = None
@@ -244,9 +244,8 @@ class _Training:
         if self._history.rows:
             last = self._history.rows[-1]
             parts.append(f"loss {last['c_loss']:.3f}")
-            parts += [
-                f"{what} {last[name]:.1%}" for what, name in (("probe", "val_p_acc"), ("kNN", "knn_acc")) if name in last
-            ]
+            shown = (("probe", "val_p_acc"), ("kNN", "knn_acc"))
+            parts += [f"{what} {last[name]:.1%}" for what, name in shown if name in last]
         return ", ".join(parts)
 
     def _begin(self) -> list[dict[str, float]]:
@@ -302,14 +301,14 @@ class _Training:
 
 
 def _require_even_shares(settings: TrainerSettings, replicas: int) -> None:
-    parts = replicas * settings.accumulate
-    into = f"{replicas} devices" + (f" and trainer.accumulate={settings.accumulate}" if settings.accumulate > 1 else "")
-    for name, batch, parts in (
-        ("trainer.batch_size", settings.batch_size, parts),
-        ("trainer.online_probe.batch_size", settings.online_probe.batch_size, replicas),
+    accumulate, probe_batch = settings.accumulate, settings.online_probe.batch_size
+    devices_and_parts = f"{replicas} devices" + (f" and trainer.accumulate={accumulate}" if accumulate > 1 else "")
+    for name, batch, parts, sharers in (
+        ("trainer.batch_size", settings.batch_size, replicas * accumulate, devices_and_parts),
+        ("trainer.online_probe.batch_size", probe_batch, replicas, f"{replicas} devices"),
     ):
         if batch % parts:
             raise SettingsError(
-                f"{name} is {batch}, which {into} cannot share evenly: "
+                f"{name} is {batch}, which {sharers} cannot share evenly: "
                 f"set it to a multiple of {parts}, for instance {batch + parts - batch % parts}."
             )

@@ -109,12 +109,13 @@ class NNCLR(tf.Module):
         rows = losses.global_rows(images)
         streams = range(_LOCAL_VIEWS + self.settings.multi_crop.views)
         numbers = {stream: self._numbers(stream, step, rows) for stream in streams if stream != _PROBE_VIEW}
-        gradients, metrics = None, {}
+        gradients: list[tf.Tensor] = []
+        metrics: dict[str, tf.Tensor] = {}
         for part in range(parts):
             # Every parts-th row: the same images make up a part however many devices share the batch.
             chosen = {stream: drawn[part::parts] for stream, drawn in numbers.items()}
             found, shares = self._gradients(images[part::parts], chosen)
-            gradients = found if gradients is None else [a + b for a, b in zip(gradients, found, strict=True)]
+            gradients = [a + b for a, b in zip(gradients, found, strict=True)] if gradients else found
             for name, share in shares.items():
                 metrics[name] = metrics.get(name, 0.0) + share / parts
         norm = self._update([gradient / parts for gradient in gradients])
@@ -171,6 +172,7 @@ class NNCLR(tf.Module):
         every = [first, second] + (tf.split(small, settings.multi_crop.views) if small is not None else [])
         match settings.neighbour:
             case "paper":
+                assert self.prediction is not None
                 joined = tf.concat(every, axis=0)
                 predicted = tf.split(_normalised(self.prediction(joined, training=True)), len(every))
                 # The projections themselves are only kept and counted: no gradient needs to come back for them.

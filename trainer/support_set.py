@@ -44,6 +44,7 @@ class SupportSet(tf.Module):
         if k == 1:
             places = tf.argmax(similarities, axis=1)
         else:
+            assert choice is not None
             ranked = tf.math.top_k(similarities, k).indices
             places = tf.cast(tf.gather(ranked, tf.cast(choice * k, tf.int32), batch_dims=1), tf.int64)
         ages = (self.pointer - 1 - places) % self.members.shape[0]

@@ -36,7 +36,7 @@ class Watch:
             self._sides = [labelled.images(held_out, _BATCH, count).cache() for held_out in (False, True)]
 
     def measure(self, model: NNCLR) -> dict[str, float]:
-        """`rank_me` of unlabelled embeddings; with labels also what the online probe and kNN make of held-out images."""
+        """`rank_me` of unlabelled embeddings; with labels also how the online probe and kNN do on held-out images."""
         row = {"rank_me": metrics.rank_me(_seen(model, self._unlabelled)["embedding"])}
         if self._sides is None:
             return row
@@ -44,8 +44,9 @@ class Watch:
         loss = tf.nn.sparse_softmax_cross_entropy_with_logits(held_out["label"], held_out["logits"])
         hits = held_out["logits"].argmax(axis=1) == held_out["label"]
         row |= {"val_p_loss": float(tf.reduce_mean(loss)), "val_p_acc": float(hits.mean())}
-        embeddings = [part for side in (train, held_out) for part in (side["embedding"], side["label"])]
-        row["knn_acc"] = metrics.knn_accuracy(*embeddings, neighbours=_NEIGHBOURS)
+        row["knn_acc"] = metrics.knn_accuracy(
+            train["embedding"], train["label"], held_out["embedding"], held_out["label"], _NEIGHBOURS
+        )
         if len(train["label"]) > 1:
             row["neighbour_label_share"] = metrics.neighbour_label_share(train["projection"], train["label"])
         return row

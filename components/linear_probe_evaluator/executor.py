@@ -92,9 +92,7 @@ def evaluate(settings: EvaluatorSettings, examples_dir: str, model_dir: str, cha
         train, test = (embed(model, files[split], size, reporter) for split in (examples.TRAIN, examples.TEST))
         results[name] = probes.linear_probe(train, test, classes, settings.seed)
         if name == "candidate":
-            knn = metrics.knn_accuracy(
-                train.features, train.labels, test.features, test.labels, settings.neighbours
-            )
+            knn = metrics.knn_accuracy(train.features, train.labels, test.features, test.labels, settings.neighbours)
     baseline = results["champion"].accuracy if champion else None
     reasons = gate.reasons_against(
         settings,

@@ -65,18 +65,6 @@ def test_class_that_test_lacks_has_recall_zero():
     assert result.recall == [1.0, 1.0, 1.0, 0.0]
 
 
-def test_knn_is_the_weighted_cosine_vote():
-    train, test = clusters(1, 60, 1.0), clusters(2, 30, 1.0)
-    unit = [s.features / np.linalg.norm(s.features, axis=1, keepdims=True) for s in (train, test)]
-    similarity = unit[1] @ unit[0].T
-    hits = 0
-    for row, label in zip(similarity, test.labels, strict=True):
-        nearest = np.argsort(-row)[:20]
-        votes = np.bincount(train.labels[nearest], weights=np.exp(row[nearest] / 0.07), minlength=4)
-        hits += votes.argmax() == label
-    assert probes.knn_accuracy(train, test, 20) == pytest.approx(hits / 30)
-
-
 @pytest.mark.parametrize(
     ("accuracy", "untrained", "champion", "expected"),
     [
@@ -117,7 +105,7 @@ def export_model(directory: Path, seed: int, constant: bool = False) -> str:
     encoder = build_encoder(SETTINGS.encoder, (32, 32))
     if constant:
         encoder.set_weights([np.zeros_like(w) for w in encoder.get_weights()])
-    export.export_encoder(encoder, SETTINGS, str(directory / "Format-Serving"), {})
+    export.export_encoder(encoder, SETTINGS, (32, 32), str(directory / "Format-Serving"), {})
     return str(directory)
 
 

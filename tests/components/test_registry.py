@@ -34,7 +34,7 @@ def registry(tmp_path, monkeypatch) -> ModelRegistry:
 
 def export_model(directory: Path, seed: int) -> str:
     keras.utils.set_random_seed(seed)
-    export.export_encoder(build_encoder(SETTINGS.encoder, (32, 32)), SETTINGS, str(directory), {"steps": 3})
+    export.export_encoder(build_encoder(SETTINGS.encoder, (32, 32)), SETTINGS, (32, 32), str(directory), {"steps": 3})
     return str(directory)
 
 

@@ -8,7 +8,8 @@ from trainer.errors import SettingsError
 
 def test_every_preset_is_valid_and_says_what_it_is_for():
     presets = config.presets()
-    assert {"sample", "keras-example"} <= set(presets)
+    stl10 = {"stl10-convnet", "stl10-resnet18", "stl10-resnet50"}
+    assert set(presets) == {"sample", "keras-example", "paper"} | stl10
     for name, text in presets.items():
         assert text.startswith("# "), name
         assert config.load(name).name == f"nnclr-{name}"
@@ -18,19 +19,38 @@ def test_keras_example_has_the_examples_hyper_parameters():
     settings = config.load("keras-example")
     trainer = settings.trainer
     assert settings.data.image_size == 96
-    assert (trainer.encoder.name, trainer.encoder.width, trainer.projection) == ("convnet", 128, [128, 128])
+    assert (trainer.encoder.name, trainer.encoder.width, trainer.encoder.batch_norm) == ("convnet", 128, False)
+    assert (trainer.neighbour, trainer.projection.model_dump()) == (
+        "straight_through",
+        {"units": [128, 128], "batch_norm": False},
+    )
+    assert (trainer.optimizer.name, trainer.optimizer.learning_rate) == ("adam", 1e-3)
     assert (trainer.temperature, trainer.support_set_size, trainer.epochs) == (0.1, 10_000, 25)
     assert (trainer.batch_size, trainer.online_probe.batch_size) == (500, 25)
     assert trainer.augmentation.crop_scale == (0.2, 1.0)
     assert (trainer.augmentation.brightness, trainer.augmentation.hue) == (0.5, 0.0)
 
 
+def test_paper_has_the_papers_hyper_parameters():
+    trainer = config.load("paper").trainer
+    assert (trainer.neighbour, trainer.encoder.name, trainer.temperature) == ("paper", "resnet50", 0.1)
+    assert trainer.projection.model_dump() == {"units": [2048, 2048, 256], "batch_norm": True}
+    assert trainer.prediction.model_dump() == {"units": [4096, 256], "batch_norm": True}
+    assert (trainer.support_set_size, trainer.batch_size, trainer.epochs) == (98_304, 4096, 1000)
+    assert trainer.optimizer.peak(trainer.batch_size) == pytest.approx(0.3 * 16)
+
+
+def test_simclr_is_one_setting_away_from_every_preset():
+    for name in config.presets():
+        assert config.load(name, overrides=["trainer.neighbour=none"]).trainer.neighbour == "none"
+
+
 def test_set_beats_file_beats_preset(tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text("trainer: {epochs: 3, seed: 5}\n")
-    settings = config.load("keras-example", file, ["trainer.epochs=2", "trainer.projection=[64, 32]"])
+    settings = config.load("keras-example", file, ["trainer.epochs=2", "trainer.projection.units=[64, 32]"])
     assert (settings.trainer.epochs, settings.trainer.seed, settings.trainer.batch_size) == (2, 5, 500)
-    assert settings.trainer.projection == [64, 32]
+    assert settings.trainer.projection.units == [64, 32]
 
 
 @pytest.mark.parametrize(
@@ -46,7 +66,18 @@ def test_set_beats_file_beats_preset(tmp_path):
         ("name=Bad_Name", r"name: 'Bad_Name' is not allowed"),
         ("registry.alias=v9", r"registry\.alias: 'v9' is not allowed\. MLflow keeps"),
         ("trainer.epochs", r"--set takes NAME=VALUE"),
-        ("trainer.projection=[64", r"The value in --set trainer\.projection=\[64 is no YAML"),
+        ("trainer.projection.units=[64", r"The value in --set trainer\.projection\.units=\[64 is no YAML"),
+        ("trainer.optimizer.weight_decay=0.1", r"trainer\.optimizer: .* adam has no weight_decay: take adamw"),
+        ("trainer.optimizer.warmup=3 weeks", r"warmup: '3 weeks' is not allowed\. write a number and its unit"),
+        ("trainer.encoder.name=vit", r"trainer\.encoder\.name: 'vit' is not allowed\. there are convnet, resnet18"),
+        (
+            "trainer={neighbour: paper, prediction: {units: [9]}}",
+            r"prediction\.units ends with 9 and projection\.units",
+        ),
+        ("trainer={top_k: 9, support_set_size: 5}", r"top_k is 9, and the support set has only 5 members"),
+        ("trainer.multi_crop.views=2", r"multi_crop needs an encoder for images of any size: set encoder\.pooling"),
+        ("trainer.augmentation.preset=moco", r"'moco' is not allowed\. Input should be 'keras-example', 'simclr' or"),
+        ("trainer.augmentation.blur=2", r"blur.*: 2.* is not allowed"),
     ],
 )
 def test_wrong_setting_names_field_value_and_what_is_allowed(override, message):

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-
 _key_bases = itertools.count(start=0, step=1_000_000)
 
 

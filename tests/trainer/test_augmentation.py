@@ -171,7 +171,9 @@ def test_small_views_have_their_size(images):
 def test_presets_are_the_papers_and_single_strengths_override_them():
     byol = Augmentation(preset="byol")
     assert (byol.blur, byol.solarise, byol.saturation) == ((1.0, 0.1), (0.0, 0.2), 0.2)
-    assert Augmentation(preset="simclr", grey=0.5).model_dump() == Augmentation(preset="simclr").model_dump() | {"grey": 0.5}
+    assert Augmentation(preset="simclr", grey=0.5).model_dump() == Augmentation(preset="simclr").model_dump() | {
+        "grey": 0.5
+    }
     assert (Augmentation().brightness, Augmentation(brightness=0).brightness) == (0.5, 0.0)
     assert Augmentation.model_validate(byol.model_dump()) == byol
     with pytest.raises(ValidationError, match="keras-example"):

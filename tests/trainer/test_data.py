@@ -74,9 +74,9 @@ def test_a_batchs_ids_are_those_of_its_images(tfrecords):
 
 
 def test_count_and_labels(tfrecords):
-    assert data.survey(tfrecords["unlabelled"]).count == 96
+    assert data.survey(tfrecords["unlabelled"]).records == 96
     np.testing.assert_array_equal(np.bincount(data.labels(tfrecords["train"])), [10, 10, 10, 10])
-    assert (data.survey([]).count, data.labels([]).size) == (0, 0)
+    assert (data.survey([]).records, data.labels([]).size) == (0, 0)
 
 
 def test_fingerprint_is_of_the_records_and_not_of_their_place(tfrecords, tmp_path):

@@ -9,9 +9,11 @@ import tensorflow as tf
 from PIL import Image
 
 from components.image_example_gen import encoding
+from tests.trainer.conftest import mirrored
 from trainer import export
 from trainer.config import TrainerSettings
 from trainer.encoders import build_encoder
+from trainer.errors import SettingsError
 
 SETTINGS = TrainerSettings.model_validate({"encoder": {"width": 8}})
 
@@ -25,7 +27,7 @@ def encoder() -> keras.Model:
 @pytest.fixture(scope="module")
 def exported(encoder, tmp_path_factory) -> str:
     directory = str(tmp_path_factory.mktemp("export") / "model")
-    export.export_encoder(encoder, SETTINGS, directory, {"steps": 3})
+    export.export_encoder(encoder, SETTINGS, (32, 32), directory, {"steps": 3})
     return directory
 
 
@@ -89,3 +91,57 @@ def test_description_and_untrained_twin(encoder, exported):
     assert twin(pixels).shape == (1, 8)
     np.testing.assert_array_equal(twin(pixels), export.Embeddings.of_untrained_twin(exported, seed=0)(pixels))
     assert not np.allclose(twin(pixels), export.Embeddings.of_export(exported)(pixels))
+
+
+NORM = TrainerSettings.model_validate({"encoder": {"width": 8, "batch_norm": True, "pooling": "average"}})
+
+
+def normalised(seed: int) -> keras.Model:
+    """With statistics that differ from those that it starts with."""
+    keras.utils.set_random_seed(seed)
+    network = build_encoder(NORM.encoder, (32, 32))
+    network(np.random.default_rng(seed).normal(3, 2, (8, 32, 32, 3)).astype(np.float32), training=True)
+    return network
+
+
+@pytest.fixture(scope="module")
+def exported_norm(tmp_path_factory) -> str:
+    directory = str(tmp_path_factory.mktemp("norm") / "model")
+    export.export_encoder(normalised(1), NORM, (32, 32), directory, {})
+    return directory
+
+
+def test_batch_norm_is_exported_with_its_statistics(exported_norm):
+    pixels = np.stack([photograph(32, 32), photograph(32, 32)[::-1]])
+    expected = normalised(1)(pixels.astype(np.float32) / 255).numpy()
+    np.testing.assert_allclose(export.Embeddings.of_export(exported_norm)(pixels), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_warm_start_takes_all_weights_and_statistics_under_any_strategy(exported_norm, logical_cpus):
+    with mirrored(logical_cpus[:2]).scope():
+        fresh = build_encoder(NORM.encoder, (32, 32))
+        export.load_weights(fresh, NORM, (64, 64), exported_norm)
+    for found, expected in zip(fresh.get_weights(), normalised(1).get_weights(), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_warm_start_from_another_architecture_is_refused_with_both(encoder, exported, exported_norm):
+    with pytest.raises(
+        SettingsError, match=r"(?s)is \(name convnet, width 8, batch_norm True.* wants .*batch_norm False"
+    ):
+        export.load_weights(encoder, SETTINGS, (32, 32), exported_norm)
+    larger = build_encoder(SETTINGS.encoder, (48, 48))
+    with pytest.raises(SettingsError, match=r"32x32 pixels\), and this training wants .*48x48 pixels"):
+        export.load_weights(larger, SETTINGS, (48, 48), exported)
+
+
+def test_warm_start_from_nothing_is_refused(encoder, tmp_path):
+    for start in (export.fingerprint, lambda directory: export.load_weights(encoder, SETTINGS, (32, 32), directory)):
+        with pytest.raises(SettingsError, match=rf"trainer\.warm_start: {tmp_path} holds no encoder of nnclr"):
+            start(str(tmp_path))
+
+
+def test_fingerprint_tells_weights_apart(exported, exported_norm, tmp_path):
+    again = str(tmp_path / "again")
+    export.export_encoder(normalised(1), NORM, (32, 32), again, {"steps": 9})
+    assert export.fingerprint(again) == export.fingerprint(exported_norm) != export.fingerprint(exported)

@@ -88,7 +88,11 @@ def test_same_seed_repeats_a_run_to_the_last_bit_and_another_seed_does_not(on_on
 def test_labels_leave_no_trace_in_the_encoder(tfrecords, logical_cpus, tmp_path, changes):
     rng = np.random.default_rng(0)
     encoders, probes = [], []
-    for name, relabel in (("true", lambda label: label), ("shuffled", lambda _: rng.integers(4)), ("zeroed", lambda _: 0)):
+    for name, relabel in (
+        ("true", lambda label: label),
+        ("shuffled", lambda _: rng.integers(4)),
+        ("zeroed", lambda _: 0),
+    ):
         directory = tmp_path / name
         directory.mkdir()
         files = tfrecords | {"train": write_relabelled(tfrecords["train"], directory, relabel)}

@@ -67,9 +67,7 @@ def test_two_processes_equal_one(records, tmp_path, ports):
         place.mkdir()
     alone = start_function(train_all, records, str(places[0]), {})
     assert finish(alone) == 0
-    together = [
-        start_function(train_all, records, str(place), cluster(ports, i)) for i, place in enumerate(places[1:])
-    ]
+    together = [start_function(train_all, records, str(place), cluster(ports, i)) for i, place in enumerate(places[1:])]
     assert [finish(process) for process in together] == [0, 0]
     for name in CASES:
         _, expected_history, expected = left(places[0], name)

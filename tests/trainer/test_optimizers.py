@@ -50,8 +50,8 @@ def test_lars(seed, steps, rate, momentum, decay):
     weights, found = run(chosen, rate, rng, gradients)
     velocities = [np.zeros_like(w) for w in weights]
     for step in gradients:
-        for i, gradient in enumerate(step):
-            local = rate
+        for i, given_gradient in enumerate(step):
+            gradient, local = given_gradient, rate
             if weights[i].ndim > 1:
                 gradient = gradient + decay * weights[i]
                 local *= 1e-3 * np.linalg.norm(weights[i]) / np.linalg.norm(gradient)

@@ -9,7 +9,7 @@ _WIDTH = 128
 
 
 def build(settings: Encoder, size: tuple[int, int], dtype: str) -> keras.Model:
-    """Four strided 3x3 convolutions, then a dense layer on all positions (keras.io/examples/vision/nnclr) or their mean.
+    """Four strided 3x3 convolutions; a dense layer on all positions (keras.io/examples/vision/nnclr) or their mean.
 
     Args:
         settings: the (last) `width` is also the length of the embedding.

@@ -57,6 +57,7 @@ def _resnet(
     branch: Callable, blocks: tuple[int, ...], settings: Encoder, size: tuple[int, int], dtype: str
 ) -> keras.Model:
     layers, width = _Layers(dtype), settings.width or _WIDTH
+    assert isinstance(width, int)  # the settings refuse a list
     images = keras.Input((None, None, 3))
     small = min(size) < _SMALL
     x = layers.conv(images, width, 3 if small else 7, 1 if small else 2, "stem")
@@ -80,10 +81,10 @@ def _resnet(
 
 
 def build_resnet18(settings: Encoder, size: tuple[int, int], dtype: str) -> keras.Model:
-    """ResNet-18: float [N, height, width, 3] in [0, 1] to [N, 8 x width]. Arguments as in `trainer.encoders.Builder`."""
+    """ResNet-18: float [N, height, width, 3] in [0, 1] to [N, 8 x width]; see `trainer.encoders.Builder`."""
     return _resnet(_basic, (2, 2, 2, 2), settings, size, dtype)
 
 
 def build_resnet50(settings: Encoder, size: tuple[int, int], dtype: str) -> keras.Model:
-    """ResNet-50: float [N, height, width, 3] in [0, 1] to [N, 32 x width]. Arguments as in `trainer.encoders.Builder`."""
+    """ResNet-50: float [N, height, width, 3] in [0, 1] to [N, 32 x width]; see `trainer.encoders.Builder`."""
     return _resnet(_bottleneck, (3, 4, 6, 3), settings, size, dtype)
