@@ -91,7 +91,7 @@ class Encoder(Strict):
     name: str = Field("convnet", description="convnet is the Keras example's; others come from installed packages")
     width: Units | list[Units] | None = Field(
         None,
-        description="channels of the convnet's convolutions, one number or four (128), or of a ResNet's first stage (64)",
+        description="channels of the convnet's convolutions, one or four numbers (128), or a ResNet's first stage (64)",
     )
     batch_norm: bool = Field(False, description="normalise after each convolution of the convnet; ResNets always do")
     pooling: Literal["flatten", "average"] = Field(
@@ -221,7 +221,7 @@ class TrainerSettings(Strict):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="of the encoder and the heads; auto is bfloat16 where the hardware multiplies it natively"
     )
-    xla: bool = Field(False, description="compile the encoder with XLA; for one GPU")
+    xla: bool = Field(False, description="compile the encoder with XLA; for one GPU alone")
     shuffle_buffer: Units = Field(10_000, description="images held in memory for shuffling")
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
 

@@ -11,20 +11,31 @@ from trainer.errors import SettingsError
 _CPU_FLAGS = Path("/proc/cpuinfo")
 
 
-def default_strategy() -> tf.distribute.Strategy:
+def default_strategy(xla: bool = False) -> tf.distribute.Strategy:
     """Over every GPU of this machine, or its CPU; over several machines where `TF_CONFIG` names them.
 
     `TF_CONFIG` is TensorFlow's own convention, which Kubeflow's TFJob and Vertex AI set. TensorFlow must not have
     computed anything before.
 
+    Args:
+        xla: the encoder will be compiled by XLA, inside which replicas cannot meet: for one device only.
+
     Raises:
-        SettingsError: `TF_CONFIG` cannot be read.
+        SettingsError: `TF_CONFIG` cannot be read, or there are several devices and XLA.
     """
-    if _machines() > 1:
+    machines = _machines()
+    if machines > 1 and not xla:
         return tf.distribute.MultiWorkerMirroredStrategy()
     gpus = tf.config.list_logical_devices("GPU")
-    devices = gpus or tf.config.list_logical_devices("CPU")
-    return tf.distribute.MirroredStrategy([device.name for device in devices])
+    devices = [device.name for device in gpus or tf.config.list_logical_devices("CPU")]
+    if not xla:
+        return tf.distribute.MirroredStrategy(devices)
+    if machines * len(devices) > 1:
+        raise SettingsError(
+            f"trainer.xla is for one device, and there are {machines * len(devices)}: set it to false, or show one GPU "
+            "alone (CUDA_VISIBLE_DEVICES=0)."
+        )
+    return tf.distribute.OneDeviceStrategy(devices[0])
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:

@@ -78,7 +78,7 @@ def train(
         KeyboardInterrupt: SIGINT came; the state is saved.
         TrainingError: loss or gradients are not finite, or the encoder collapsed; it says where and what to do.
     """
-    training = _Training(settings, job, strategy or devices.default_strategy())
+    training = _Training(settings, job, strategy or devices.default_strategy(settings.xla))
     with StopRequest() as stop:
         return training.model, training.run(stop)
 

@@ -55,7 +55,7 @@ class NNCLR(tf.Module):
             self.probe = keras.Sequential([keras.Input((features,)), head], name="online_probe")
             self.probe_optimizer = keras.optimizers.Adam(settings.online_probe.learning_rate)
             self.probe_optimizer.build(self.probe.trainable_variables)
-        # Compiled, it needs variables that it can write to itself: those of one device without a strategy's merging.
+        # Only the encoder: XLA cannot compile the augmentations' resampling. See devices.default_strategy.
         self._encode = tf.function(self.encoder, jit_compile=True) if settings.xla else self.encoder
 
     @property

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -151,6 +152,50 @@ def test_the_main_job_from_archive_to_champion_and_what_follows(data, tmp_path):
     assert (version["name"], version["version"], version["aliases"]) == ("nnclr-sample", 1, ["champion"])
     assert version["probe_accuracy"] == evaluation["probe_accuracy"]
     assert f"{evaluation['probe_accuracy']:.1%}" in shown.out
+
+
+def test_warm_start_from_the_champion(data, tmp_path):
+    run = ["run", *TINY, "--data", str(data), "--json"]
+    warm = [*run, "--set", "trainer.warm_start=champion", "--set", "trainer.epochs=1"]
+    first, warmed, mismatched = session(
+        tmp_path, run, [*warm, "--set", "evaluator.tolerance=1"], [*warm, "--set", "trainer.encoder.width=24"]
+    )
+    assert first.code == 0, first.err
+    assert warmed.code == 0, warmed.err
+    assert (warmed.states["Trainer"], warmed.json["trainer"]["steps"]) == ("done", 10)
+    assert warmed.json["registry"]["version"] == 2
+    assert mismatched.code == 2
+    assert "width 16" in mismatched.err
+    assert "this training wants (name convnet, width 24" in mismatched.err
+    assert "Traceback" not in mismatched.err
+
+
+def test_stopped_in_training_it_goes_on_from_there(data, tmp_path):
+    run = ["run", *TINY, "--data", str(data), "--json", "--set", "trainer.duration=150 steps"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipeline.cli", *run],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 300
+    while not list(tmp_path.glob("nnclr-runs/checkpoints/*/*.npz")) and time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    process.terminate()
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 75, stderr
+    assert "Trainer failed" in stderr
+    assert "of 150, and its state is saved. Start the same command again to go on." in " ".join(stderr.split())
+    assert "Traceback" not in stderr
+    (again,) = session(tmp_path, run)
+    assert again.states["Trainer"] == "done", again.err
+    assert again.json["trainer"]["steps"] == 150
+    assert {name for name, state in again.states.items() if state == "cached"} >= {"ImageExampleGen", "StatisticsGen"}
+    log = (tmp_path / "nnclr-runs" / "runs" / again.json["run_id"] / "run.log").read_text()
+    assert "Going on from" in log
+    assert not list(tmp_path.glob("nnclr-runs/checkpoints/*/*"))
 
 
 def test_bad_data_stops_before_anything_is_trained(data, tmp_path):

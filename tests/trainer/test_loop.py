@@ -171,6 +171,21 @@ def _plan():
     return Plan.of(settings(), 96)
 
 
+def test_xla_computes_the_same_on_one_device_and_is_refused_on_several(tfrecords, logical_cpus):
+    job = loop.Job(tfrecords["unlabelled"], tfrecords["train"])
+    # SGD, so that rounding stays rounding.
+    changes = NORM | {"duration": "2 steps", "optimizer": {"name": "sgd", "learning_rate": 1e-3}}
+    plain, compiled = (
+        state(loop.train(settings(**changes, xla=xla), job, tf.distribute.OneDeviceStrategy(logical_cpus[0]))[0])
+        for xla in (False, True)
+    )
+    for name, value in plain.items():
+        absolute = 1e-2 if "probe" in name else 1e-3
+        np.testing.assert_allclose(compiled[name], value, rtol=1e-2, atol=absolute, err_msg=name)
+    with pytest.raises(SettingsError, match=r"trainer\.xla is for one device, and there are 4: set it to false"):
+        loop.train(settings(xla=True), job)
+
+
 def test_divergence_is_diagnosed(tfrecords, logical_cpus):
     optimizer = {"name": "sgd", "learning_rate": 1e30}
     with pytest.raises(TrainingError) as caught:

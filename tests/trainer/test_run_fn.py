@@ -1,0 +1,74 @@
+"""What TFX's Trainer calls: training from its arguments, from the champion if asked, and what is left."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from trainer import export, run_fn
+from trainer.config import TrainerSettings
+from trainer.errors import SettingsError
+
+
+def arguments(files, directory: Path, base_model: str | None = None, **changes) -> SimpleNamespace:
+    settings = TrainerSettings.model_validate(
+        {"encoder": {"width": 8}, "projection": {"units": [8]}, "batch_size": 16, "duration": "2 steps"}
+        | {"support_set_size": 20, "online_probe": {"batch_size": 8}, "precision": "float32"}
+        | changes
+    )
+    return SimpleNamespace(
+        train_files=[f"{Path(files['unlabelled'][0]).parent}/unlabelled*"],
+        eval_files=[f"{Path(files['train'][0]).parent}/train*"],
+        model_run_dir=str(directory / "run"),
+        serving_model_dir=str(directory / "model"),
+        base_model=base_model,
+        custom_config={run_fn.SETTINGS: settings.model_dump_json(), run_fn.CHECKPOINTS: str(directory / "checkpoints")},
+    )
+
+
+def first_weights(directory: Path):
+    import tensorflow as tf
+
+    return tf.train.load_variable(f"{directory}/model/variables/variables", _kernel(directory))
+
+
+def _kernel(directory: Path) -> str:
+    import tensorflow as tf
+
+    names = [name for name, _ in tf.train.list_variables(f"{directory}/model/variables/variables")]
+    return next(name for name in sorted(names) if "kernel" in name)
+
+
+@pytest.fixture(scope="module")
+def champion(tfrecords, tmp_path_factory) -> Path:
+    directory = tmp_path_factory.mktemp("champion")
+    run_fn.run_fn(arguments(tfrecords, directory, seed=7))
+    return directory
+
+
+def test_leaves_the_encoder_and_its_figures_and_no_checkpoints(champion):
+    assert export.describe(str(champion / "model"))["training"]["steps"] == 2
+    figures = json.loads((champion / "run" / "training.json").read_text())
+    assert figures == export.describe(str(champion / "model"))["training"]
+    assert (champion / "run" / "history.csv").exists()
+    assert not list((champion / "checkpoints").rglob("*.npz"))
+
+
+def test_starts_from_the_champion(tfrecords, champion, tmp_path):
+    still = {"optimizer": {"name": "sgd", "learning_rate": 1e-12}, "warm_start": "champion"}
+    run_fn.run_fn(arguments(tfrecords, tmp_path, str(champion / "model"), **still))
+    assert first_weights(tmp_path) == pytest.approx(first_weights(champion), abs=1e-6)
+
+
+@pytest.mark.parametrize("base_model", [None, "nowhere"])
+def test_without_a_champion_it_starts_from_scratch(tfrecords, champion, tmp_path, base_model):
+    path = base_model and str(tmp_path / base_model)
+    run_fn.run_fn(arguments(tfrecords, tmp_path, path, warm_start="champion", seed=7))
+    assert first_weights(tmp_path) == pytest.approx(first_weights(champion), abs=1e-6)
+
+
+def test_a_champion_of_another_architecture_is_refused(tfrecords, champion, tmp_path):
+    wider = {"warm_start": "champion", "encoder": {"width": 9}}
+    with pytest.raises(SettingsError, match=r"width 8, .* this training wants .*width 9"):
+        run_fn.run_fn(arguments(tfrecords, tmp_path, str(champion / "model"), **wider))
