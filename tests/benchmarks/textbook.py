@@ -1,0 +1,136 @@
+"""Does the preset `keras-example` learn as the Keras example does? Both on the same batches, side by side.
+
+python -m tests.benchmarks.textbook EXAMPLES [--epochs 4]
+
+EXAMPLES is a folder with Split-unlabelled/ and Split-train/, as ImageExampleGen writes it. The textbook is a plain
+transcription of the example's method (keras.io/examples/vision/nnclr) in float32: an encoder call for each view, four
+neighbour searches, a loss that is not averaged, labelled images among the unlabelled ones, Keras' own layers for
+flips. Its contrastive accuracy is taken from projections, as this project's is (the example's own looks at encoder
+features). Prints both c_acc of each epoch and their ratio.
+"""
+
+import argparse
+import glob
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from trainer import data, examples, loop
+from trainer.config import TrainerSettings
+
+_SETTINGS = TrainerSettings(precision="float32")
+_WIDTH, _TEMPERATURE, _QUEUE = 128, 0.1, 10_000
+
+
+class _RandomResizedCrop(keras.layers.Layer):
+    def call(self, images):
+        count = tf.shape(images)[0]
+        area = tf.random.uniform([count], 0.2, 1.0)
+        ratio = tf.exp(tf.random.uniform([count], np.log(3 / 4), np.log(4 / 3)))
+        heights = tf.clip_by_value(tf.sqrt(area / ratio), 0, 1)
+        widths = tf.clip_by_value(tf.sqrt(area * ratio), 0, 1)
+        top = tf.random.uniform([count], 0, 1 - heights)
+        left = tf.random.uniform([count], 0, 1 - widths)
+        boxes = tf.stack([top, left, top + heights, left + widths], axis=1)
+        return tf.image.crop_and_resize(images, boxes, tf.range(count), tf.shape(images)[1:3])
+
+
+class _RandomBrightness(keras.layers.Layer):
+    def call(self, images):
+        factor = tf.random.uniform([tf.shape(images)[0], 1, 1, 1], 0.5, 1.5)
+        return tf.clip_by_value(images * factor, 0.0, 1.0)
+
+
+class Textbook:
+    """The example's model and training step.
+
+    Args:
+        size: height and width of the images.
+    """
+
+    def __init__(self, size: tuple[int, int]):
+        layers = keras.layers
+        self.augment = keras.Sequential(
+            [layers.Rescaling(1 / 255), layers.RandomFlip("horizontal"), _RandomResizedCrop(), _RandomBrightness()]
+        )
+        convolutions = [layers.Conv2D(_WIDTH, 3, strides=2, activation="relu") for _ in range(4)]
+        self.encoder = keras.Sequential(
+            [keras.Input((*size, 3)), *convolutions, layers.Flatten(), layers.Dense(_WIDTH, activation="relu")]
+        )
+        self.head = keras.Sequential(
+            [keras.Input((_WIDTH,)), layers.Dense(_WIDTH, activation="relu"), layers.Dense(_WIDTH)]
+        )
+        self.optimizer = keras.optimizers.Adam()
+        self.queue = tf.Variable(tf.math.l2_normalize(tf.random.normal([_QUEUE, _WIDTH]), axis=1))
+
+    def _neighbour(self, projections):
+        nearest = tf.gather(self.queue, tf.argmax(projections @ tf.transpose(self.queue), axis=1))
+        return projections + tf.stop_gradient(nearest - projections)
+
+    def _loss(self, first, second):
+        similarities = [
+            self._neighbour(first) @ tf.transpose(second) / _TEMPERATURE,
+            second @ tf.transpose(self._neighbour(first)) / _TEMPERATURE,
+            self._neighbour(second) @ tf.transpose(first) / _TEMPERATURE,
+            first @ tf.transpose(self._neighbour(second)) / _TEMPERATURE,
+        ]
+        labels = tf.tile(tf.range(tf.shape(first)[0]), [4])
+        return keras.losses.sparse_categorical_crossentropy(labels, tf.concat(similarities, axis=0), from_logits=True)
+
+    @tf.function(autograph=False)
+    def step(self, unlabelled, labelled):
+        """One update from uint8 images; the contrastive accuracy of its projections, float32 scalar."""
+        images = tf.cast(tf.concat([unlabelled, labelled], axis=0), tf.float32)
+        first_view, second_view = self.augment(images, training=True), self.augment(images, training=True)
+        with tf.GradientTape() as tape:
+            first = tf.math.l2_normalize(self.head(self.encoder(first_view)), axis=1)
+            second = tf.math.l2_normalize(self.head(self.encoder(second_view)), axis=1)
+            loss = self._loss(first, second)
+        variables = self.encoder.trainable_variables + self.head.trainable_variables
+        self.optimizer.apply(tape.gradient(loss, variables), variables)
+        self.queue.assign(tf.concat([first, self.queue[: -first.shape[0]]], axis=0))
+        own = tf.range(tf.shape(first)[0], dtype=tf.int64)
+        hits = [
+            tf.reduce_mean(tf.cast(tf.argmax(a @ tf.transpose(b), axis=1) == own, tf.float32))
+            for a, b in ((first, second), (second, first))
+        ]
+        return (hits[0] + hits[1]) / 2
+
+
+def textbook_curve(files: dict[str, list[str]], size: tuple[int, int], epochs: int) -> list[float]:
+    """Mean contrastive accuracy of each epoch."""
+    keras.utils.set_random_seed(1)
+    model, curve = Textbook(size), []
+    labelled_split = data.LabelledSplit(files[examples.TRAIN], size, _SETTINGS.online_probe.holdout)
+    for epoch in range(1, epochs + 1):
+        order = data.Order(_SETTINGS.shuffle_buffer, _SETTINGS.seed, epoch)
+        unlabelled = data.unlabelled_batches(files[examples.UNLABELLED], size, _SETTINGS.batch_size, order)
+        labelled = labelled_split.training_batches(_SETTINGS.online_probe.batch_size, order)
+        both = tf.data.Dataset.zip(unlabelled, labelled).prefetch(2)
+        curve.append(float(np.mean([model.step(a["image"], b["image"]) for a, b in both])))
+    return curve
+
+
+def main() -> None:
+    """Trains both and prints their curves."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("examples")
+    parser.add_argument("--epochs", type=int, default=4)
+    arguments = parser.parse_args()
+    files = {
+        split: sorted(glob.glob(f"{arguments.examples}/Split-{split}/*"))
+        for split in (examples.UNLABELLED, examples.TRAIN)
+    }
+    size = examples.image_size(files[examples.UNLABELLED])
+    settings = _SETTINGS.model_copy(update={"epochs": arguments.epochs})
+    _, result = loop.train(settings, loop.Job(files[examples.UNLABELLED], files[examples.TRAIN]))
+    ours = [row["c_acc"] for row in result.history]
+    theirs = textbook_curve(files, size, arguments.epochs)
+    print("epoch  textbook  keras-example  ratio")
+    for epoch, (a, b) in enumerate(zip(theirs, ours, strict=True), 1):
+        print(f"{epoch:5}  {a:8.3f}  {b:13.3f}  {b / a:5.2f}")
+
+
+if __name__ == "__main__":
+    main()
