@@ -20,7 +20,7 @@ def _head(name: str, features: int, settings: Head, norm_last: bool, dtype: str)
 
 
 def projection_head(features: int, settings: Head, dtype: str) -> keras.Model:
-    """g: [N, features] to [N, d], not normalised (arXiv 2104.14548, section 4.1).
+    """g: [N, features] to [N, d], not normalised (arXiv 2104.14548, implementation details).
 
     The paper's has 2048, 2048 and d = 256 units with batch norm on all layers, the last included, and ReLU on all but
     the last. The Keras example's has 128 and 128 without batch norm.
@@ -34,7 +34,7 @@ def projection_head(features: int, settings: Head, dtype: str) -> keras.Model:
 
 
 def prediction_head(settings: Head, width: int, dtype: str) -> keras.Model:
-    """h: [N, d] to [N, d], not normalised (arXiv 2104.14548, section 4.1).
+    """h: [N, d] to [N, d], not normalised (arXiv 2104.14548, implementation details).
 
     The paper's has 4096 and d units, with batch norm and ReLU on the hidden layer alone.
 

@@ -37,7 +37,7 @@ class SupportSet(tf.Module):
 
         Args:
             projections: float32 [N, width].
-            k: above 1, one of the k nearest (arXiv 2104.14548, section 4.4).
+            k: above 1, one of the k nearest (as in the ablations of arXiv 2104.14548).
             choice: which of the k, float32 [N], uniform in [0, 1).
         """
         similarities = tf.matmul(projections, self.members, transpose_b=True)
