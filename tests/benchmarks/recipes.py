@@ -1,0 +1,96 @@
+"""Recipes against each other at equal numbers of images seen: the Keras example, straight-through, the paper, SimCLR.
+
+python -m tests.benchmarks.recipes EXAMPLES [--epochs 4] [--every 2] [--seeds 0] [--only NAME ...]
+
+EXAMPLES is a folder with the splits of ImageExampleGen. All but `keras-example` share network, augmentation, batch and
+optimiser, those of the preset `stl10-convnet`; `paper` has the paper's heads, smaller. Prints the evaluator's linear
+probe (regularisation cross-validated inside `train`) and kNN accuracy on `test`, after each few epochs.
+"""
+
+import argparse
+import glob
+
+import numpy as np
+import tensorflow as tf
+
+from components.linear_probe_evaluator import probes
+from components.linear_probe_evaluator.probes import Labelled
+from pipeline import config
+from trainer import examples, loop, metrics, watch
+from trainer.config import TrainerSettings
+
+_NEIGHBOURS = 20
+_PAPER_HEADS = {
+    "projection": {"units": [512, 512, 128], "batch_norm": True},
+    "prediction": {"units": [512, 128], "batch_norm": True},
+}
+
+
+def recipes() -> dict[str, TrainerSettings]:
+    """The settings by name."""
+    ours = config.load("stl10-convnet").trainer.model_dump()
+    return {
+        "keras-example": config.load("keras-example").trainer,
+        "stl10-convnet": TrainerSettings.model_validate(ours),
+        "paper, small": TrainerSettings.model_validate(ours | _PAPER_HEADS | {"neighbour": "paper"}),
+        "SimCLR": TrainerSettings.model_validate(ours | {"neighbour": "none"}),
+    }
+
+
+class _Probing(watch.Watch):
+    """Measures on the splits `train` and `test` as well, every so often."""
+
+    every = 1
+    splits: dict[str, tuple[np.ndarray, np.ndarray]]
+    seed = 0
+
+    def measure(self, model) -> dict[str, float]:
+        row = super().measure(model)
+        self.count = getattr(self, "count", 0) + 1
+        if self.count % self.every == 0:
+            train, test = (Labelled(_embedded(model, pixels), labels) for pixels, labels in self.splits.values())
+            probe = probes.linear_probe(train, test, int(train.labels.max()) + 1, self.seed)
+            knn = metrics.knn_accuracy(train.features, train.labels, test.features, test.labels, _NEIGHBOURS)
+            interval = f"{probe.interval[0]:.1%} to {probe.interval[1]:.1%}"
+            print(f"    epoch {self.count:3}: probe {probe.accuracy:.1%} ({interval}), kNN {knn:.1%}", flush=True)
+        return row
+
+
+def _embedded(model, pixels: np.ndarray) -> np.ndarray:
+    batches = [model.look(tf.constant(pixels[i : i + 500])) for i in range(0, len(pixels), 500)]
+    return np.concatenate([batch["embedding"].numpy() for batch in batches])
+
+
+def _labelled(files: list[str], size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    pixels, labels = [], []
+    for records in tf.data.TFRecordDataset(files).batch(500):
+        parsed = examples.parse(records, examples.IMAGE, examples.LABEL)
+        pixels.append(examples.pixels(parsed[examples.IMAGE], size).numpy())
+        labels.append(parsed[examples.LABEL].numpy())
+    return np.concatenate(pixels), np.concatenate(labels)
+
+
+def main() -> None:
+    """Trains and prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("examples")
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--every", type=int, default=2)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--only", nargs="+", choices=list(recipes()), default=list(recipes()))
+    arguments = parser.parse_args()
+    files = {split: sorted(glob.glob(f"{arguments.examples}/Split-{split}/*")) for split in examples.SPLITS}
+    size = examples.image_size(files[examples.UNLABELLED])
+    _Probing.splits = {split: _labelled(files[split], size) for split in (examples.TRAIN, examples.TEST)}
+    _Probing.every = arguments.every
+    loop.Watch = _Probing  # type: ignore[misc]
+    for seed in arguments.seeds:
+        for name in arguments.only:
+            print(f"{name}, seed {seed}, {size[0]}x{size[1]} pixels", flush=True)
+            settings = recipes()[name].model_copy(update={"epochs": arguments.epochs, "seed": seed})
+            _, result = loop.train(settings, loop.Job(files[examples.UNLABELLED], files[examples.TRAIN]))
+            print(f"    {result.images_per_second:,.0f} images/s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
