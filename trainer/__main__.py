@@ -81,9 +81,13 @@ def main(
         )
     _log_to_stderr()
     # Only now: these imports take many seconds.
+    import tensorflow as tf
+
     from trainer import data, examples, loop, outcome
 
     output = output.rstrip("/")
+    if tf.io.gfile.exists(f"{output}/model"):
+        raise SettingsError(f"{output} holds a finished training already: name another folder, or delete this one.")
     job = loop.Job(
         data.matching_files([f"{records}/Split-{examples.UNLABELLED}/*"]),
         data.matching_files([f"{records}/Split-{examples.TRAIN}/*"], required=False),

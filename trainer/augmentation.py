@@ -7,6 +7,9 @@ the interrupted one. Nothing here runs at inference.
 Brightness, contrast, saturation, hue and grey are all linear in RGB, so their composition is one 3x3 matrix and one
 offset per sample: a single pass over the pixels instead of five (Keras' layers make one or more each, and clip in
 between; here the result is clipped once). A Gaussian blur is two products with banded matrices, one per sample.
+
+Keras' preprocessing layers draw from generators of their own, so that views would depend on how many devices share a
+batch, and could not be repeated. They are also 5 to 9 times slower on a CPU (python -m tests.benchmarks.augmentations).
 """
 
 import math

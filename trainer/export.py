@@ -67,19 +67,24 @@ def export_encoder(
         encoder: trained, under any strategy and precision; the export computes in float32 on one device.
         settings: that it was trained with, written beside it.
         size: height and width that it was trained at.
-        directory: to write to, local or `gs://`.
+        directory: to create, local or `gs://`; its parent exists.
         training: figures of the training, written beside it.
     """
     plain = build_encoder(settings.encoder, size)
     plain.set_weights(encoder.get_weights())
     embedder = _Embedder(plain, size)
     signatures = {"serving_default": embedder.serve, "embed_pixels": embedder.embed_pixels}
-    tf.saved_model.save(embedder, directory, signatures=signatures)
-    path = f"{directory}/{_DESCRIPTION}"
+    # Written aside: whoever finds the directory finds all of it.
+    aside = f"{directory}.partial"
+    if tf.io.gfile.exists(aside):
+        tf.io.gfile.rmtree(aside)
+    tf.saved_model.save(embedder, aside, signatures=signatures)
+    path = f"{aside}/{_DESCRIPTION}"
     tf.io.gfile.makedirs(path.rpartition("/")[0])
     description = {"image_size": size, "settings": settings.model_dump(mode="json"), "training": training}
     with tf.io.gfile.GFile(path, "w") as file:
         file.write(json.dumps(description, indent=2))
+    tf.io.gfile.rename(aside, directory)
 
 
 def load_weights(encoder: keras.Model, settings: TrainerSettings, size: tuple[int, int], directory: str) -> None:

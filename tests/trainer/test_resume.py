@@ -78,9 +78,10 @@ def test_killed_at_random_moments_it_ends_as_if_it_never_was(records, uninterrup
         if finish(process) == 0:
             break
         reached.append(checkpoints(tmp_path)[-1])
+    else:
+        assert finish(start([records, str(tmp_path), *ARGUMENTS])) == 0
     assert reached
     assert reached == sorted(reached)
-    assert finish(start([records, str(tmp_path), *ARGUMENTS])) == 0
     for found, expected in zip(weights(tmp_path), weights(uninterrupted), strict=True):
         np.testing.assert_array_equal(found, expected)
     assert curves(tmp_path) == curves(uninterrupted)
@@ -106,6 +107,13 @@ def test_a_signal_saves_and_ends_with_its_own_code(records, uninterrupted, tmp_p
     assert "step-00000010.npz" <= saved < "step-00000040.npz"
     assert finish(start([records, str(tmp_path), *ARGUMENTS])) == 0
     for found, expected in zip(weights(tmp_path), weights(uninterrupted), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_a_finished_training_is_not_overwritten(records, uninterrupted):
+    before = weights(uninterrupted)
+    assert finish(start([records, str(uninterrupted), *ARGUMENTS])) == 2
+    for found, expected in zip(weights(uninterrupted), before, strict=True):
         np.testing.assert_array_equal(found, expected)
 
 
