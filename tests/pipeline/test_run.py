@@ -15,7 +15,10 @@ from pipeline.data import sample
 
 TINY = [
     *("--preset", "sample", "--set", "data.image_size=32"),
-    *("--set", "trainer.encoder.width=16", "--set", "trainer.precision=float32", "--set", "trainer.epochs=6"),
+    # What learns enough in a minute to be blessed.
+    *("--set", "trainer.encoder={width: 16, batch_norm: false}", "--set", "trainer.projection.batch_norm=false"),
+    *("--set", "trainer.optimizer={learning_rate: 0.001, warmup: 0, schedule: constant}"),
+    *("--set", "trainer.precision=float32", "--set", "trainer.epochs=6"),
     *("--set", "trainer.batch_size=64", "--set", "trainer.support_set_size=300", "--set", "evaluator.floor=0"),
 ]
 COMPONENTS = [

@@ -10,9 +10,14 @@ import tensorflow as tf
 _key_bases = itertools.count(start=0, step=1_000_000)
 
 
-def mirrored(devices: list[str]) -> tf.distribute.MirroredStrategy:
-    """Strategies of different width in one process need keys of their own for their collectives."""
+def fresh_collectives() -> None:
+    """Strategies of different width in one process need keys of their own, or their collectives fail or hang."""
     tf.distribute.MirroredStrategy._collective_key_base = next(_key_bases)
+
+
+def mirrored(devices: list[str]) -> tf.distribute.MirroredStrategy:
+    """A strategy over logical devices."""
+    fresh_collectives()
     return tf.distribute.MirroredStrategy(devices)
 
 

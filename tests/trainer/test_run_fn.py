@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from tests.trainer.conftest import fresh_collectives
 from trainer import export, run_fn
 from trainer.config import TrainerSettings
 from trainer.errors import SettingsError
@@ -27,6 +28,11 @@ def arguments(files, directory: Path, base_model: str | None = None, **changes) 
     )
 
 
+def run(fn_args: SimpleNamespace) -> None:
+    fresh_collectives()
+    run_fn.run_fn(fn_args)
+
+
 def first_weights(directory: Path):
     import tensorflow as tf
 
@@ -43,7 +49,7 @@ def _kernel(directory: Path) -> str:
 @pytest.fixture(scope="module")
 def champion(tfrecords, tmp_path_factory) -> Path:
     directory = tmp_path_factory.mktemp("champion")
-    run_fn.run_fn(arguments(tfrecords, directory, seed=7))
+    run(arguments(tfrecords, directory, seed=7))
     return directory
 
 
@@ -57,18 +63,18 @@ def test_leaves_the_encoder_and_its_figures_and_no_checkpoints(champion):
 
 def test_starts_from_the_champion(tfrecords, champion, tmp_path):
     still = {"optimizer": {"name": "sgd", "learning_rate": 1e-12}, "warm_start": "champion"}
-    run_fn.run_fn(arguments(tfrecords, tmp_path, str(champion / "model"), **still))
+    run(arguments(tfrecords, tmp_path, str(champion / "model"), **still))
     assert first_weights(tmp_path) == pytest.approx(first_weights(champion), abs=1e-6)
 
 
 @pytest.mark.parametrize("base_model", [None, "nowhere"])
 def test_without_a_champion_it_starts_from_scratch(tfrecords, champion, tmp_path, base_model):
     path = base_model and str(tmp_path / base_model)
-    run_fn.run_fn(arguments(tfrecords, tmp_path, path, warm_start="champion", seed=7))
+    run(arguments(tfrecords, tmp_path, path, warm_start="champion", seed=7))
     assert first_weights(tmp_path) == pytest.approx(first_weights(champion), abs=1e-6)
 
 
 def test_a_champion_of_another_architecture_is_refused(tfrecords, champion, tmp_path):
     wider = {"warm_start": "champion", "encoder": {"width": 9}}
     with pytest.raises(SettingsError, match=r"width 8, .* this training wants .*width 9"):
-        run_fn.run_fn(arguments(tfrecords, tmp_path, str(champion / "model"), **wider))
+        run(arguments(tfrecords, tmp_path, str(champion / "model"), **wider))
