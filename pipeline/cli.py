@@ -77,7 +77,7 @@ def run(
 
     `nnclr run --preset sample` (the demo)
 
-    `nnclr run --preset keras-example --data stl10_binary.tar.gz`
+    `nnclr run --preset stl10-convnet --data stl10_binary.tar.gz`
 
     `nnclr run --data ~/pictures --set data.image_size=64 --set trainer.epochs=50`
 
@@ -168,7 +168,7 @@ def data_stl10(
 
     Size and SHA-256 are checked. The archive stays packed: ingest reads it as it is.
 
-    **Example**: `nnclr data stl10 data && nnclr run --preset keras-example --data data/stl10_binary.tar.gz`
+    **Example**: `nnclr data stl10 data && nnclr run --preset stl10-convnet --data data/stl10_binary.tar.gz`
     """
     import dataclasses
 
@@ -182,7 +182,7 @@ def data_stl10(
         task = progress.add_task("", total=archive.size)
         file = stl10_download.download(archive, out, lambda done: progress.update(task, completed=done))
     print(f"{file} is whole.")
-    print(f"Next: nnclr run --preset keras-example --data {file}")
+    print(f"Next: nnclr run --preset stl10-convnet --data {file}")
 
 
 @models_app.command("list")
