@@ -65,6 +65,10 @@ def run(
         typer.Option(metavar="NAME=VALUE", help="One Beam pipeline option, e.g. runner=DataflowRunner. Repeatable."),
     ] = None,
     workdir: WorkdirOption = workdirs.DEFAULT,
+    accept_baseline_reset: Annotated[
+        bool,
+        typer.Option("--accept-baseline-reset", help="Release even where the champion cannot be compared with."),
+    ] = False,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Run every component, even if nothing changed.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -92,6 +96,8 @@ def run(
         if "=" not in option:
             raise SettingsError(f"--beam takes NAME=VALUE, for instance runner=FlinkRunner, not {option!r}.")
         extra.append(f"beam.{option}")
+    if accept_baseline_reset:
+        extra.append("evaluator.accept_baseline_reset=true")
     settings = config.load(preset, config_file, [*(overrides or []), *extra])
     place = workdirs.Workdir(workdir)
     run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"

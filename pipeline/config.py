@@ -33,6 +33,13 @@ class RegistrySettings(Strict):
 
     model_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$")] = "nnclr-encoder"
     alias: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")] = "champion"
+    artifact_location: str | None = Field(
+        None,
+        description="where the files of a new registered model go, local or gs://; the registry's own place if null",
+    )
+    serving_directory: str | None = Field(
+        None, description="folder that TensorFlow Serving watches, local or gs://; nothing is published there if null"
+    )
 
     @field_validator("alias")
     @classmethod

@@ -20,6 +20,7 @@ from components.data_gate.component import DataGate
 from components.image_example_gen.component import ImageExampleGen
 from components.linear_probe_evaluator.component import LinearProbeEvaluator
 from components.registry_pusher.component import RegistryPusher
+from pipeline import provenance
 from pipeline.config import Settings
 from trainer import examples, run_fn
 from trainer.config import CHAMPION
@@ -39,6 +40,7 @@ def create_pipeline(
     registry_directory: str,
     checkpoint_root: str,
     champion: str | None = None,
+    labelled_fingerprint: str | None = None,
     enable_cache: bool = True,
     metadata: metadata_store_pb2.ConnectionConfig | None = None,
 ) -> Pipeline:
@@ -52,6 +54,7 @@ def create_pipeline(
         registry_directory: of the embedded registry, used when `MLFLOW_TRACKING_URI` is not set.
         checkpoint_root: where unfinished trainings keep their state.
         champion: identity of the registry's champion, where it is known beforehand.
+        labelled_fingerprint: of the contents of `evaluator.data`, if that is set.
         enable_cache: take a component's earlier result where its inputs and parameters are the same.
         metadata: connection to ML Metadata, where the orchestrator does not bring its own.
     """
@@ -73,6 +76,7 @@ def create_pipeline(
         alias=settings.registry.alias,
         registry_directory=registry_directory,
         expected=champion,
+        required=settings.evaluator.needs_champion,
     )
     # The Trainer is never given the split `test`.
     trainer = Trainer(
@@ -87,11 +91,22 @@ def create_pipeline(
         },
     )
     trainer.add_upstream_node(gate)
+    labelled = None
+    if settings.evaluator.data:
+        labelled = ImageExampleGen(
+            source=settings.evaluator.data,
+            fingerprint=labelled_fingerprint or "",
+            image_size=settings.data.image_size,
+            max_rejected=settings.data.max_rejected,
+            labelled_only=True,
+        ).with_id("LabelledExampleGen")
     evaluator = LinearProbeEvaluator(
         examples=ingest.outputs["examples"],
         model=trainer.outputs["model"],
+        model_run=trainer.outputs["model_run"],
         champion=resolver.outputs["model"],
         settings=settings.evaluator,
+        labelled_examples=labelled.outputs["examples"] if labelled else None,
     )
     pusher = RegistryPusher(
         model=trainer.outputs["model"],
@@ -100,13 +115,22 @@ def create_pipeline(
         model_name=settings.registry.model_name,
         alias=settings.registry.alias,
         registry_directory=registry_directory,
-        fingerprint=fingerprint,
-        run_id=run_id,
+        provenance={
+            "pipeline_run": run_id,
+            "data_fingerprint": fingerprint,
+            "labelled_fingerprint": labelled_fingerprint or fingerprint,
+            **provenance.code(),
+            # Beam's options may name credentials; they say nothing about the encoder.
+            "settings": settings.model_dump(mode="json", exclude={"beam"}),
+        },
+        artifact_location=settings.registry.artifact_location,
+        serving_directory=settings.registry.serving_directory,
     )
+    components = [ingest, statistics, schema, validator, gate, resolver, trainer, evaluator, pusher]
     return Pipeline(
         pipeline_name=settings.name,
         pipeline_root=pipeline_root,
-        components=[ingest, statistics, schema, validator, gate, resolver, trainer, evaluator, pusher],
+        components=[*components, labelled] if labelled else components,
         enable_cache=enable_cache,
         metadata_connection_config=metadata,
         beam_pipeline_args=settings.beam_pipeline_args(),

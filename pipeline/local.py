@@ -1,6 +1,7 @@
 """Runs the pipeline on this machine with TFX's LocalDagRunner."""
 
 import logging
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -43,20 +44,30 @@ def run(settings: Settings, workdir: Workdir, run_id: str, screen: Screen, enabl
         from components import json_file
         from components.champion_resolver import executor as champion_resolver
         from components.image_example_gen.fingerprint import fingerprint
-        from components.image_example_gen.sources.opening import open_source
+        from components.image_example_gen.sources.opening import open_labelled, open_source
         from components.model_registry import ModelRegistry
         from pipeline.dag import create_pipeline
         from pipeline.lineage import Lineage
 
         screen.waiting("Reading the data's fingerprint")
-        source = open_source(source_path)
-        data_fingerprint = fingerprint(source, workdir.fingerprints)
+        data_fingerprint = fingerprint(open_source(source_path), workdir.fingerprints)
+        labelled_path, labelled_fingerprint = settings.evaluator.data, None
+        if labelled_path:
+            labelled_path = _absolute(labelled_path)
+            labelled_fingerprint = fingerprint(open_labelled(labelled_path), workdir.fingerprints)
+        settings = settings.model_copy(
+            update={
+                "data": settings.data.model_copy(update={"source": source_path}),
+                "evaluator": settings.evaluator.model_copy(update={"data": labelled_path}),
+            }
+        )
         registry = ModelRegistry(str(workdir.registry))
         champion = registry.aliased(settings.registry.model_name, settings.registry.alias)
         metadata = sqlite_metadata_connection_config(str(workdir.metadata.resolve()))
         pipeline = create_pipeline(
-            settings.model_copy(update={"data": settings.data.model_copy(update={"source": source_path})}),
+            settings,
             fingerprint=data_fingerprint,
+            labelled_fingerprint=labelled_fingerprint,
             run_id=run_id,
             pipeline_root=str(workdir.artifacts.resolve()),
             registry_directory=str(workdir.registry.resolve()),
@@ -81,6 +92,7 @@ def run(settings: Settings, workdir: Workdir, run_id: str, screen: Screen, enabl
             logging.getLogger("absl").removeHandler(watch)
         result = summary.collect(run_id, source_path, data_fingerprint, lineage, watch.components)
         json_file.write(str(workdir.run(run_id)), "summary.json", result)
+        shutil.copyfile(summary.report_of(lineage), workdir.run(run_id) / "report.html")
     return result
 
 
@@ -127,6 +139,10 @@ def _source_path(settings: Settings, workdir: Workdir) -> str:
             reporter = Reporter("Drawing the sample", sum(sample.COUNTS.values()))
             sample.write_sample(workdir.sample, reporter.advance)
         return str(workdir.sample.resolve())
+    return _absolute(source)
+
+
+def _absolute(source: str) -> str:
     return source if "://" in source else str(Path(source).resolve())
 
 

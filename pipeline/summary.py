@@ -11,10 +11,11 @@ from pipeline.screen import write_line
 EXIT_DONE, EXIT_NOT_BLESSED = 0, 4
 
 _EVALUATION = (
-    *("probe_accuracy", "probe_interval", "knn_accuracy", "random_encoder_accuracy", "baseline_accuracy"),
-    *("blessed", "reasons"),
+    *("probe_accuracy", "probe_interval", "knn_accuracy", "knn", "folds", "label_shares", "fine_tuned_accuracy"),
+    *("random_encoder_accuracy", "over_random", "baseline", "baseline_accuracy", "over_baseline"),
+    *("rank_me", "duplicates", "findings", "blessed", "reasons", "checks"),
 )
-_REGISTRY = ("name", "version", "uri", "alias", "changed")
+_REGISTRY = ("name", "version", "uri", "alias", "changed", "standing_back", "page", "served")
 
 
 def collect(
@@ -56,6 +57,13 @@ def collect(
     }
 
 
+def report_of(lineage: Any) -> str:
+    """Path of the run's report, which the pusher leaves with the version in it."""
+    from components.registry_pusher import executor as pusher
+
+    return f"{lineage.execution('RegistryPusher').outputs[pusher.PUSHED]}/{pusher.REPORT}"
+
+
 def exit_code(result: dict[str, Any]) -> int:
     """0 where the encoder was pushed or was there already, 4 where it was not blessed."""
     return EXIT_DONE if result["evaluation"]["blessed"] else EXIT_NOT_BLESSED
@@ -80,15 +88,37 @@ def show(result: dict[str, Any], workdir: str, console: Console) -> None:
         table.add_row("Linear probe", f"{evaluation['probe_accuracy']:.1%} (95 % interval {low:.1%} to {high:.1%})")
         table.add_row("kNN", f"{evaluation['knn_accuracy']:.1%}")
         table.add_row("Untrained encoder", f"{evaluation['random_encoder_accuracy']:.1%}")
-    baseline = evaluation["baseline_accuracy"]
-    table.add_row("Champion before", "none" if baseline is None else f"{baseline:.1%}")
+    table.add_row("Champion before", _champion(evaluation))
     table.add_row("Verdict", "[green]blessed[/]" if evaluation["blessed"] else "[red]not blessed[/]")
     if registry["name"]:
         news = "registered" if registry["changed"] else "unchanged: the registry has it already"
-        table.add_row("Registry", f"{registry['uri']} as {registry['alias']} ({news})")
+        alias = f" as {registry['alias']}" if registry["alias"] else ""
+        table.add_row("Registry", f"{registry['uri']}{alias} ({news})")
+    if registry["served"]:
+        table.add_row("Served from", registry["served"])
     console.print(table)
-    for line in [*(f"Not blessed: {reason}" for reason in evaluation["reasons"]), _next_step(result, workdir)]:
+    lines = [
+        *(f"Not blessed: {reason}" for reason in evaluation["reasons"]),
+        *(f"Blessed: {check['sentence']}" for check in evaluation["checks"] if evaluation["blessed"]),
+        *(f"Note: {finding}" for finding in evaluation["findings"]),
+        *([f"Not the champion: {registry['standing_back']}"] if registry["standing_back"] else []),
+        f"Report: {workdir}/runs/{result['run_id']}/report.html",
+        _next_step(result, workdir),
+    ]
+    for line in lines:
         write_line(console, line)
+
+
+def _champion(evaluation: dict[str, Any]) -> str:
+    if evaluation["baseline"] is None:
+        return "none"
+    if evaluation["baseline_accuracy"] is None:
+        return f"{evaluation['baseline']}, not comparable"
+    lead = evaluation["over_baseline"]
+    return (
+        f"{evaluation['baseline_accuracy']:.1%} ({evaluation['baseline']}); {100 * lead['mean']:+.1f} points on the "
+        f"same images (95 % interval {100 * lead['low']:+.1f} to {100 * lead['high']:+.1f})"
+    )
 
 
 def _next_step(result: dict[str, Any], workdir: str) -> str:

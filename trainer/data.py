@@ -52,6 +52,19 @@ def labels(files: list[str]) -> np.ndarray:
     return np.concatenate([np.zeros([0], np.int64), *batches.as_numpy_iterator()])
 
 
+class LabelledPixels(NamedTuple):
+    """All images of a labelled split: uint8 [N, height, width, 3], and their classes, int64 [N]."""
+
+    pixels: np.ndarray
+    labels: np.ndarray
+
+
+def labelled_pixels(files: list[str], size: tuple[int, int]) -> LabelledPixels:
+    """Reads a whole labelled split into memory."""
+    batches = list(_records(files).batch(1024).map(_labelled_pixels_of(size)).as_numpy_iterator())
+    return LabelledPixels(*(np.concatenate([batch[name] for batch in batches]) for name in ("image", "label")))
+
+
 class Order(NamedTuple):
     """What decides the order of an epoch's records: the seed and the epoch, given the size of the shuffle buffer."""
 

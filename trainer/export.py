@@ -1,4 +1,4 @@
-"""The encoder as a SavedModel that takes images as they come: any size, encoded or decoded."""
+"""The encoder as a SavedModel."""
 
 import hashlib
 import json
@@ -11,48 +11,10 @@ import tensorflow as tf
 from trainer.config import Encoder, TrainerSettings
 from trainer.encoders import build_encoder
 from trainer.errors import SettingsError
+from trainer.signatures import Classifier, ClassifyingEmbedder, Embedder
 
 # TensorFlow Serving's place for a model's own files.
 _DESCRIPTION = "assets.extra/nnclr.json"
-
-
-class _Embedder(tf.Module):
-    """Encoder with its preprocessing: shorter side resized to the training size, centre cropped, scaled to [0, 1]."""
-
-    def __init__(self, encoder: keras.Model, size: tuple[int, int]):
-        super().__init__(name="embedder")
-        self._encoder, self._size = encoder, tuple(size)
-
-    def _fit(self, images: tf.Tensor) -> tf.Tensor:
-        """uint8 [N, h, w, 3] of one size to float32 [N, height, width, 3] in [0, 255]."""
-        height, width = self._size
-        have = tf.cast(tf.shape(images)[1:3], tf.float32)
-        scale = tf.reduce_max(tf.constant([height, width], tf.float32) / have)
-        wanted = tf.maximum(tf.cast(tf.round(have * scale), tf.int32), [height, width])
-        fitted = tf.cond(
-            tf.reduce_all(wanted == tf.shape(images)[1:3]),
-            lambda: tf.cast(images, tf.float32),
-            lambda: tf.image.resize(images, wanted, antialias=True),
-        )
-        top, left = (wanted[0] - height) // 2, (wanted[1] - width) // 2
-        cropped = fitted[:, top : top + height, left : left + width, :]
-        return tf.ensure_shape(cropped, [None, height, width, 3])
-
-    @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8, name="pixels")])
-    def embed_pixels(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        """uint8 [N, h, w, 3] to `embeddings`, float32 [N, d]."""
-        return {"embeddings": self._encoder(self._fit(pixels) / 255.0, training=False)}
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
-    def serve(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Encoded images (JPEG, PNG, BMP or GIF's first frame), strings [N], to `embeddings`, float32 [N, d]."""
-
-        def decode(encoded):
-            image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
-            return self._fit(image[tf.newaxis])[0]
-
-        images = tf.map_fn(decode, image_bytes, fn_output_signature=tf.TensorSpec([*self._size, 3], tf.float32))
-        return {"embeddings": self._encoder(images / 255.0, training=False)}
 
 
 def export_encoder(
@@ -72,8 +34,24 @@ def export_encoder(
     """
     plain = build_encoder(settings.encoder, size)
     plain.set_weights(encoder.get_weights())
-    embedder = _Embedder(plain, size)
+    description = {"image_size": size, "settings": settings.model_dump(mode="json"), "training": training}
+    _save(Embedder(plain, size), description, directory)
+
+
+def export_with_classifier(directory: str, classifier: Classifier, target: str) -> None:
+    """Exports the encoder in the SavedModel `directory` once more, to `target`, with the signature `classify`.
+
+    `classify` takes `image_bytes`, strings [N], to `labels`, strings [N], and `probabilities`, float32 [N, classes].
+    """
+    description = describe(directory)
+    embedder = ClassifyingEmbedder(rebuilt(directory), tuple(description["image_size"]), classifier)
+    _save(embedder, description | {"class_names": classifier.class_names}, target)
+
+
+def _save(embedder: Embedder, description: dict[str, Any], directory: str) -> None:
     signatures = {"serving_default": embedder.serve, "embed_pixels": embedder.embed_pixels}
+    if isinstance(embedder, ClassifyingEmbedder):
+        signatures["classify"] = embedder.classify
     # Written aside: whoever finds the directory finds all of it.
     aside = f"{directory}.partial"
     if tf.io.gfile.exists(aside):
@@ -81,7 +59,6 @@ def export_encoder(
     tf.saved_model.save(embedder, aside, signatures=signatures)
     path = f"{aside}/{_DESCRIPTION}"
     tf.io.gfile.makedirs(path.rpartition("/")[0])
-    description = {"image_size": size, "settings": settings.model_dump(mode="json"), "training": training}
     with tf.io.gfile.GFile(path, "w") as file:
         file.write(json.dumps(description, indent=2))
     tf.io.gfile.rename(aside, directory)
@@ -144,13 +121,30 @@ def _summary(settings: Encoder, size) -> str:
 
 
 def describe(directory: str) -> dict[str, Any]:
-    """What `export_encoder` wrote beside the model: `image_size`, `settings`, `training`."""
+    """What was written beside the model: `image_size`, `settings`, `training`, and `class_names` if it classifies."""
     with tf.io.gfile.GFile(f"{directory}/{_DESCRIPTION}") as file:
         return json.load(file)
 
 
+def rebuilt(directory: str) -> keras.Model:
+    """The encoder in an exported SavedModel, as a Keras model in float32: images in [0, 1] to embeddings."""
+    description = describe(directory)
+    settings, size = TrainerSettings.model_validate(description["settings"]), tuple(description["image_size"])
+    encoder = build_encoder(settings.encoder, size)
+    load_weights(encoder, settings, size, directory)
+    return encoder
+
+
+def export_untrained_twin(directory: str, target: str, seed: int) -> None:
+    """Exports an encoder of the same architecture as the SavedModel in `directory`, with fresh weights, to `target`."""
+    description = describe(directory)
+    settings, size = TrainerSettings.model_validate(description["settings"]), tuple(description["image_size"])
+    keras.utils.set_random_seed(seed)
+    export_encoder(build_encoder(settings.encoder, size), settings, size, target, {})
+
+
 class Embeddings:
-    """Computes embeddings of pixels: with an exported model, or with an untrained one of the same architecture."""
+    """Computes embeddings of pixels with an exported model."""
 
     def __init__(self, embed, batch: int = 256):
         self._embed, self._batch = embed, batch
@@ -163,17 +157,13 @@ class Embeddings:
         # The signature's function does not keep the model alive; this closure does.
         return cls(lambda pixels: (model, signature(pixels=pixels))[1]["embeddings"])
 
-    @classmethod
-    def of_untrained_twin(cls, directory: str, seed: int) -> "Embeddings":
-        """With the architecture of the SavedModel in `directory` and fresh weights."""
-        description = describe(directory)
-        settings = TrainerSettings.model_validate(description["settings"])
-        keras.utils.set_random_seed(seed)
-        size = tuple(description["image_size"])
-        twin = _Embedder(build_encoder(settings.encoder, size), size)
-        return cls(lambda pixels: twin.embed_pixels(pixels)["embeddings"])
-
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """uint8 [N, h, w, 3] to float32 [N, d], in batches."""
         parts = [self._embed(tf.constant(pixels[i : i + self._batch])) for i in range(0, len(pixels), self._batch)]
         return np.concatenate([part.numpy() for part in parts])
+
+
+def embed_encoded(directory: str, images: list[bytes]) -> np.ndarray:
+    """Embeds encoded images with the SavedModel in `directory`: float32 [N, d]."""
+    model = tf.saved_model.load(directory)
+    return model.signatures["serving_default"](image_bytes=tf.constant(images))["embeddings"].numpy()

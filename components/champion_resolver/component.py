@@ -13,6 +13,7 @@ class ChampionResolverSpec(component_spec.ComponentSpec):
         executor.MODEL_NAME: component_spec.ExecutionParameter(type=str),
         executor.ALIAS: component_spec.ExecutionParameter(type=str),
         executor.REGISTRY_DIRECTORY: component_spec.ExecutionParameter(type=str),
+        executor.REQUIRED: component_spec.ExecutionParameter(type=int),
         executor.EXPECTED: component_spec.ExecutionParameter(type=str, optional=True),
     }
     INPUTS: dict = {}
@@ -28,17 +29,27 @@ class ChampionResolver(base_component.BaseComponent):
         registry_directory: of the embedded registry, used when `MLFLOW_TRACKING_URI` is not set.
         expected: identity of the champion as it is now. A cached result stands for this champion and no other; an
             orchestrator that cannot say it beforehand must not cache this component.
+        required: stop where there is a champion that cannot be read.
     """
 
     SPEC_CLASS = ChampionResolverSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
 
-    def __init__(self, model_name: str, alias: str, registry_directory: str, expected: str | None = None):
+    def __init__(
+        self,
+        model_name: str,
+        alias: str,
+        registry_directory: str,
+        expected: str | None = None,
+        required: bool = True,
+    ):
         spec = ChampionResolverSpec(
             model_name=model_name,
             alias=alias,
             registry_directory=registry_directory,
             expected=expected,
+            # Kubeflow knows no booleans.
+            required=int(required),
             model=channel_utils.as_channel([standard_artifacts.Model()]),
         )
         super().__init__(spec=spec)

@@ -14,6 +14,7 @@ class ImageExampleGenSpec(component_spec.ComponentSpec):
         executor.FINGERPRINT: component_spec.ExecutionParameter(type=str),
         executor.IMAGE_SIZE: component_spec.ExecutionParameter(type=int),
         executor.MAX_REJECTED: component_spec.ExecutionParameter(type=int),
+        executor.LABELLED_ONLY: component_spec.ExecutionParameter(type=int),
     }
     INPUTS: dict = {}
     OUTPUTS = {executor.EXAMPLES: component_spec.ChannelParameter(type=standard_artifacts.Examples)}
@@ -30,17 +31,22 @@ class ImageExampleGen(base_beam_component.BaseBeamComponent):
         fingerprint: of the source's contents, see `components.image_example_gen.fingerprint`.
         image_size: height and width of the images to write.
         max_rejected: how many undecodable pictures are tolerated.
+        labelled_only: leave the split `unlabelled` empty, for a set to evaluate with.
     """
 
     SPEC_CLASS = ImageExampleGenSpec
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(executor.Executor)
 
-    def __init__(self, source: str, fingerprint: str, image_size: int, max_rejected: int = 0):
+    def __init__(
+        self, source: str, fingerprint: str, image_size: int, max_rejected: int = 0, labelled_only: bool = False
+    ):
         spec = ImageExampleGenSpec(
             source=source,
             fingerprint=fingerprint,
             image_size=image_size,
             max_rejected=max_rejected,
+            # Kubeflow knows no booleans.
+            labelled_only=int(labelled_only),
             examples=channel_utils.as_channel([standard_artifacts.Examples()]),
         )
         super().__init__(spec=spec)

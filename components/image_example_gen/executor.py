@@ -13,12 +13,13 @@ from tfx.types import artifact_utils
 from components import json_file
 from components.image_example_gen import transforms
 from components.image_example_gen.sources.base import Source
-from components.image_example_gen.sources.opening import open_source
+from components.image_example_gen.sources.opening import open_labelled, open_source
 from trainer import examples
 from trainer.errors import DataError
 
 EXAMPLES = "examples"
 SOURCE, FINGERPRINT, IMAGE_SIZE, MAX_REJECTED = "source", "fingerprint", "image_size", "max_rejected"
+LABELLED_ONLY = "labelled_only"
 
 _SHOWN_REJECTS = 5
 _DESCRIPTION = "dataset.json"
@@ -34,7 +35,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         exec_properties: dict[str, Any],
     ) -> None:
         artifact = artifact_utils.get_single_instance(output_dict[EXAMPLES])
-        source = open_source(exec_properties[SOURCE])
+        opening = open_labelled if exec_properties[LABELLED_ONLY] else open_source
+        source = opening(exec_properties[SOURCE])
         ingest(
             source,
             exec_properties[IMAGE_SIZE],

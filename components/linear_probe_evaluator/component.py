@@ -1,6 +1,6 @@
 """The contract of LinearProbeEvaluator."""
 
-from tfx.dsl.components.base import base_component, executor_spec
+from tfx.dsl.components.base import base_beam_component, executor_spec
 from tfx.types import channel, channel_utils, component_spec, standard_artifacts
 
 from components.linear_probe_evaluator import executor
@@ -13,6 +13,8 @@ class LinearProbeEvaluatorSpec(component_spec.ComponentSpec):
     PARAMETERS = {executor.SETTINGS: component_spec.ExecutionParameter(type=str)}
     INPUTS = {
         executor.EXAMPLES: component_spec.ChannelParameter(type=standard_artifacts.Examples),
+        executor.LABELLED_EXAMPLES: component_spec.ChannelParameter(type=standard_artifacts.Examples, optional=True),
+        executor.MODEL_RUN: component_spec.ChannelParameter(type=standard_artifacts.ModelRun),
         executor.MODEL: component_spec.ChannelParameter(type=standard_artifacts.Model),
         executor.CHAMPION: component_spec.ChannelParameter(type=standard_artifacts.Model),
     }
@@ -22,29 +24,35 @@ class LinearProbeEvaluatorSpec(component_spec.ComponentSpec):
     }
 
 
-class LinearProbeEvaluator(base_component.BaseComponent):
+class LinearProbeEvaluator(base_beam_component.BaseBeamComponent):
     """Measures an encoder by a linear probe and blesses it if it is good enough to replace the champion.
 
     Args:
-        examples: from ImageExampleGen, with the splits `train` and `test`.
+        examples: what the encoder was pretrained on, from ImageExampleGen.
         model: the candidate, from Trainer.
+        model_run: from Trainer too, for the training's curves.
         champion: from ChampionResolver.
         settings: what must be reached.
+        labelled_examples: with the splits `train` and `test`; by default those of `examples`.
     """
 
     SPEC_CLASS = LinearProbeEvaluatorSpec
-    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(executor.Executor)
 
     def __init__(
         self,
         examples: channel.BaseChannel,
         model: channel.BaseChannel,
+        model_run: channel.BaseChannel,
         champion: channel.BaseChannel,
         settings: EvaluatorSettings,
+        labelled_examples: channel.BaseChannel | None = None,
     ):
         spec = LinearProbeEvaluatorSpec(
             examples=examples,
+            labelled_examples=labelled_examples,
             model=model,
+            model_run=model_run,
             champion=champion,
             settings=settings.model_dump_json(),
             evaluation=channel_utils.as_channel([standard_artifacts.ModelEvaluation()]),

@@ -1,27 +1,106 @@
-"""Who is blessed, and why not."""
+"""Who is blessed, and why or why not."""
+
+from dataclasses import dataclass
 
 from components.linear_probe_evaluator.config import EvaluatorSettings
+from components.linear_probe_evaluator.probes import Difference
 
 
-def reasons_against(
-    settings: EvaluatorSettings, accuracy: float, untrained: float, champion: tuple[str, float] | None
-) -> list[str]:
-    """Why an encoder must not be released, a sentence with numbers each; empty if it may.
+@dataclass(frozen=True)
+class Rival:
+    """What a candidate is compared with: a name, its probe accuracy, and how far the candidate lies above it."""
+
+    name: str
+    accuracy: float
+    lead: Difference
+
+
+@dataclass(frozen=True)
+class Check:
+    """One requirement: whether it is met, and a sentence with the numbers."""
+
+    passed: bool
+    sentence: str
+
+
+def checks(
+    settings: EvaluatorSettings,
+    accuracy: float,
+    recall: dict[str, float],
+    untrained: Rival,
+    champion: Rival | None,
+    champion_problem: str | None,
+) -> list[Check]:
+    """Holds a candidate against every requirement that is on.
 
     Args:
-        settings: floor and tolerance.
+        settings: the requirements.
         accuracy: of the candidate's linear probe.
-        untrained: the same for an untrained encoder.
-        champion: name and the same for the registry's champion, if there is one.
+        recall: the same by class.
+        untrained: an untrained encoder of the same architecture.
+        champion: the registry's, if there is one that can be measured.
+        champion_problem: why there is one that cannot be.
     """
-    reasons = []
-    if accuracy < settings.floor:
-        reasons.append(f"The probe accuracy {accuracy:.1%} is below the floor {settings.floor:.1%} (evaluator.floor).")
-    if accuracy <= untrained:
-        reasons.append(f"The probe accuracy {accuracy:.1%} is not above an untrained encoder's {untrained:.1%}.")
-    if champion and accuracy < champion[1] - settings.tolerance:
-        reasons.append(
-            f"The probe accuracy {accuracy:.1%} falls behind the {champion[1]:.1%} of the champion {champion[0]} by "
-            f"more than {settings.tolerance:.1%} (evaluator.tolerance)."
-        )
-    return reasons
+    found = []
+    if settings.floor is not None:
+        found.append(_reaches_floor(accuracy, settings.floor))
+    if settings.least_recall is not None:
+        found.append(_reaches_in_every_class(recall, settings.least_recall))
+    if settings.beat_untrained:
+        found.append(_beats(accuracy, untrained))
+    if settings.tolerance is not None and champion:
+        found.append(_keeps_up(accuracy, champion, settings.tolerance))
+    if settings.tolerance is not None and champion_problem:
+        found.append(_goes_without(champion_problem, settings.accept_baseline_reset))
+    return found
+
+
+def _reaches_floor(accuracy: float, floor: float) -> Check:
+    passed = accuracy >= floor
+    relation = "reaches" if passed else "is below"
+    return Check(passed, f"The probe accuracy {accuracy:.1%} {relation} the floor {floor:.1%} (evaluator.floor).")
+
+
+def _reaches_in_every_class(recall: dict[str, float], least: float) -> Check:
+    weakest = min(recall, key=recall.__getitem__)
+    missed = [f"{name} {share:.1%}" for name, share in recall.items() if share < least]
+    if missed:
+        return Check(False, f"The recall of {', '.join(missed)} is below {least:.1%} (evaluator.least_recall).")
+    sentence = f"Every class reaches the recall {least:.1%}, the weakest ({weakest}) with {recall[weakest]:.1%}"
+    return Check(True, f"{sentence} (evaluator.least_recall).")
+
+
+def _beats(accuracy: float, untrained: Rival) -> Check:
+    passed = untrained.lead.low > 0
+    relation = "beats" if passed else "does not beat"
+    return Check(
+        passed,
+        f"The probe accuracy {accuracy:.1%} {relation} the {untrained.accuracy:.1%} of {untrained.name} beyond chance: "
+        f"{_points(untrained.lead)} (evaluator.beat_untrained).",
+    )
+
+
+def _keeps_up(accuracy: float, champion: Rival, tolerance: float) -> Check:
+    passed = champion.lead.low >= -tolerance
+    relation = "is not" if passed else "may be"
+    return Check(
+        passed,
+        f"The probe accuracy {accuracy:.1%} {relation} more than {100 * tolerance:.1f} points behind the "
+        f"{champion.accuracy:.1%} of {champion.name}: {_points(champion.lead)} (evaluator.tolerance).",
+    )
+
+
+def _goes_without(problem: str, accepted: bool) -> Check:
+    consequence = (
+        "released without a comparison, as evaluator.accept_baseline_reset says"
+        if accepted
+        else "nothing is released without a comparison, unless --accept-baseline-reset allows it"
+    )
+    return Check(accepted, f"{problem}: {consequence}.")
+
+
+def _points(lead: Difference) -> str:
+    return (
+        f"{100 * lead.mean:+.1f} points on the same test images, 95 % interval {100 * lead.low:+.1f} to "
+        f"{100 * lead.high:+.1f}"
+    )

@@ -1,5 +1,8 @@
 """The contract of RegistryPusher."""
 
+import json
+from typing import Any
+
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import channel, channel_utils, component_spec, standard_artifacts
 
@@ -13,8 +16,9 @@ class RegistryPusherSpec(component_spec.ComponentSpec):
         executor.MODEL_NAME: component_spec.ExecutionParameter(type=str),
         executor.ALIAS: component_spec.ExecutionParameter(type=str),
         executor.REGISTRY_DIRECTORY: component_spec.ExecutionParameter(type=str),
-        executor.FINGERPRINT: component_spec.ExecutionParameter(type=str),
-        executor.RUN_ID: component_spec.ExecutionParameter(type=str),
+        executor.PROVENANCE: component_spec.ExecutionParameter(type=str),
+        executor.ARTIFACT_LOCATION: component_spec.ExecutionParameter(type=str, optional=True),
+        executor.SERVING_DIRECTORY: component_spec.ExecutionParameter(type=str, optional=True),
     }
     INPUTS = {
         executor.MODEL: component_spec.ChannelParameter(type=standard_artifacts.Model),
@@ -34,9 +38,10 @@ class RegistryPusher(base_component.BaseComponent):
         model_name: of the registered model.
         alias: that marks the champion.
         registry_directory: of the embedded registry, used when `MLFLOW_TRACKING_URI` is not set.
-        fingerprint: of the data, recorded with the version.
-        run_id: of the pipeline run, recorded with the version. It is new in every run, so that a push, whose effect
-            lies outside of the pipeline, is never taken from the cache.
+        provenance: recorded with the version, see `release.Candidate`. `pipeline_run` is new in every run, so that a
+            push, whose effect lies outside of the pipeline, is never taken from the cache.
+        artifact_location: where the files of a new registered model go, if not to the registry's own place.
+        serving_directory: that TensorFlow Serving watches; nothing is published without.
     """
 
     SPEC_CLASS = RegistryPusherSpec
@@ -50,8 +55,9 @@ class RegistryPusher(base_component.BaseComponent):
         model_name: str,
         alias: str,
         registry_directory: str,
-        fingerprint: str,
-        run_id: str,
+        provenance: dict[str, Any],
+        artifact_location: str | None = None,
+        serving_directory: str | None = None,
     ):
         spec = RegistryPusherSpec(
             model=model,
@@ -60,8 +66,9 @@ class RegistryPusher(base_component.BaseComponent):
             model_name=model_name,
             alias=alias,
             registry_directory=registry_directory,
-            fingerprint=fingerprint,
-            run_id=run_id,
+            provenance=json.dumps(provenance),
+            artifact_location=artifact_location,
+            serving_directory=serving_directory,
             pushed_model=channel_utils.as_channel([standard_artifacts.PushedModel()]),
         )
         super().__init__(spec=spec)

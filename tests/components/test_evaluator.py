@@ -1,18 +1,22 @@
 """What is measured, and who is blessed."""
 
 import json
+import tempfile
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
 
 from components.image_example_gen.encoding import to_example
 from components.image_example_gen.sources.base import Picture
-from components.linear_probe_evaluator import executor, gate, probes
-from components.linear_probe_evaluator.config import EvaluatorSettings
-from components.linear_probe_evaluator.probes import Labelled
+from components.linear_probe_evaluator import duplicates, embedding, evaluation, gate, probes, protocols
+from components.linear_probe_evaluator.config import EvaluatorSettings, FineTuning
+from components.linear_probe_evaluator.evaluation import Places
+from components.linear_probe_evaluator.probes import Difference, Labelled
 from trainer import export
 from trainer.config import TrainerSettings
 from trainer.encoders import build_encoder
@@ -28,74 +32,201 @@ def clusters(seed: int, rows: int, spread: float, classes: int = 4) -> Labelled:
     return Labelled((centres[labels] + spread * rng.normal(size=(rows, 6))).astype(np.float32), labels)
 
 
+def probed(train: Labelled, test: Labelled, classes: int = 4) -> probes.Score:
+    return probes.score(probes.fit(train, classes, seed=0), test, seed=0)
+
+
 def test_probe_separates_clusters_and_reports_chance_for_noise():
-    separable = probes.linear_probe(clusters(1, 200, 0.1), clusters(2, 100, 0.1), classes=4, seed=0)
+    separable = probed(clusters(1, 200, 0.1), clusters(2, 100, 0.1))
     assert separable.accuracy == 1.0
     assert separable.recall == [1.0] * 4
-    noise = probes.linear_probe(clusters(1, 400, 100.0), clusters(2, 400, 100.0), classes=4, seed=0)
+    noise = probed(clusters(1, 400, 100.0), clusters(2, 400, 100.0))
     assert 0.15 < noise.accuracy < 0.35
     assert noise.interval[0] < noise.accuracy < noise.interval[1]
     # A binomial interval of 400 images is about +-4.2 points wide.
     assert 0.06 < noise.interval[1] - noise.interval[0] < 0.11
 
 
+@pytest.mark.parametrize("classes", [2, 4])
+def test_probe_is_scikit_learns_regression_for_features_as_they_are(classes, monkeypatch):
+    train, test = clusters(1, 300, 1.5, classes), clusters(2, 100, 1.5, classes)
+    scaler = StandardScaler().fit(train.features)
+    expected = LogisticRegression(C=0.1, max_iter=1_000).fit(scaler.transform(train.features), train.labels)
+    # Batches that do not divide the rows: nothing is lost at their seams.
+    monkeypatch.setattr(probes, "_BATCH", 64)
+    probe = probes.fit(train, classes, seed=0, strength=0.1)
+    np.testing.assert_array_equal(probe.predict(test.features), expected.predict(scaler.transform(test.features)))
+    shares = np.exp(test.features @ probe.weights + probe.bias)
+    shares /= shares.sum(-1, keepdims=True)
+    np.testing.assert_allclose(shares, expected.predict_proba(scaler.transform(test.features)), atol=2e-3)
+
+
+def test_probe_reads_features_from_disk(tmp_path):
+    train, test = clusters(1, 300, 1.0), clusters(2, 100, 1.0)
+    train.features.tofile(tmp_path / "features")
+    mapped = Labelled(np.memmap(tmp_path / "features", np.float32, "r", shape=train.features.shape), train.labels)
+    on_disk, in_memory = probes.fit(mapped, 4, seed=0), probes.fit(train, 4, seed=0)
+    np.testing.assert_array_equal(on_disk.weights, in_memory.weights)
+    assert on_disk.strength == in_memory.strength
+    assert isinstance(mapped.features, np.memmap)
+    assert probes.score(on_disk, test, 0).accuracy > 0.7
+
+
 def test_probe_never_learns_from_the_test_split():
-    train = clusters(1, 120, 1.0)
-    test = clusters(2, 80, 1.0)
+    train, test = clusters(1, 120, 1.0), clusters(2, 80, 1.0)
     shuffled = Labelled(test.features, np.random.default_rng(3).permutation(test.labels))
-    honest = probes.linear_probe(train, test, 4, seed=0)
-    misled = probes.linear_probe(train, shuffled, 4, seed=0)
-    assert misled.strength == honest.strength
-    assert misled.accuracy < honest.accuracy
+    assert probed(train, shuffled).accuracy < probed(train, test).accuracy
+    np.testing.assert_array_equal(probed(train, shuffled).predicted, probed(train, test).predicted)
 
 
 def test_probe_is_blind_to_the_scale_of_features():
     train, test = clusters(1, 120, 0.8), clusters(2, 80, 0.8)
     scale = np.array([1e-3, 1, 1e3, 1, 10, 1], np.float32)
-    scaled = probes.linear_probe(
-        Labelled(train.features * scale, train.labels), Labelled(test.features * scale, test.labels), 4, seed=0
-    )
-    assert scaled.accuracy == pytest.approx(probes.linear_probe(train, test, 4, seed=0).accuracy, abs=0.03)
+    scaled = probed(Labelled(train.features * scale, train.labels), Labelled(test.features * scale, test.labels))
+    assert scaled.accuracy == pytest.approx(probed(train, test).accuracy, abs=0.03)
 
 
-def test_class_that_test_lacks_has_recall_zero():
+def test_classes_that_a_split_lacks():
     test = clusters(2, 80, 0.1)
     some = test.labels != 3
-    result = probes.linear_probe(clusters(1, 80, 0.1), Labelled(test.features[some], test.labels[some]), 4, seed=0)
-    assert result.recall == [1.0, 1.0, 1.0, 0.0]
+    assert probed(clusters(1, 80, 0.1), test[some]).recall == [1.0, 1.0, 1.0, 0.0]
+    train = clusters(1, 80, 0.1)
+    without = probed(train[train.labels != 3], test)
+    assert without.recall == [1.0, 1.0, 1.0, 0.0]
+    assert 3 not in without.predicted
+    assert probed(train[train.labels == 2], test).recall == [0.0, 0.0, 1.0, 0.0]
+
+
+def test_paired_difference_is_sharper_than_the_intervals_suggest():
+    rng = np.random.default_rng(0)
+    hits = (rng.random(1000) < 0.6).astype(float)
+    better = np.maximum(hits, rng.random(1000) < 0.03)
+
+    def score(values):
+        return probes.Score(values.mean(), (0, 1), [], values, values)
+
+    lead = probes.difference(score(better), score(hits), seed=0)
+    assert lead.mean == pytest.approx(better.mean() - hits.mean())
+    # Two independent samples of this size differ by +-4 points; the same images tell one point apart.
+    assert 0 < lead.low < lead.mean < lead.high < lead.mean + 0.015
+    assert probes.difference(score(hits), score(hits), seed=0) == Difference(0.0, 0.0, 0.0)
+
+
+def test_draws_of_labels_are_even_over_classes_and_never_lose_one():
+    labels = np.repeat([0, 1, 2], [1000, 500, 3])
+    drawn = protocols.draws(labels, 0.1, seed=0)
+    assert len(drawn) == protocols.DRAWS
+    for rows in drawn:
+        assert np.bincount(labels[rows]).tolist() == [100, 50, 1]
+        assert len(set(rows)) == len(rows)
+    assert any((drawn[0] != rows).any() for rows in drawn[1:])
+    assert all((one == two).all() for one, two in zip(drawn, protocols.draws(labels, 0.1, seed=0), strict=True))
+
+
+def test_official_folds_are_fitted_one_by_one_and_scored_on_all_of_test():
+    folds = np.zeros([200, 16], bool)
+    for fold in range(10):
+        # Folds may overlap, and images may be in none.
+        folds[fold * 10 : fold * 10 + 60, fold] = True
+    subsets = protocols.official_folds(folds)
+    assert [rows[0] for rows in subsets] == list(range(0, 100, 10))
+    train, test = clusters(1, 200, 1.0), clusters(2, 100, 1.0)
+    result = protocols.repeated(train, test, subsets, 4, seed=0)
+    strength = probes.fit(train[subsets[0]], 4, seed=0).strength
+    fitted = [probes.fit(train[rows], 4, 0, strength) for rows in subsets]
+    accuracies = [float((probe.predict(test.features) == test.labels).mean()) for probe in fitted]
+    assert (result.runs, result.images) == (10, 60)
+    assert result.mean == pytest.approx(np.mean(accuracies))
+    assert result.deviation == pytest.approx(np.std(accuracies, ddof=1))
+    assert protocols.official_folds(np.zeros([200, 16], bool)) == []
+
+
+def lead(low: float, mean: float, high: float) -> Difference:
+    return Difference(mean, low, high)
+
+
+UNTRAINED = gate.Rival("an untrained encoder", 0.3, lead(0.25, 0.3, 0.35))
+CLOSE = gate.Rival("the champion m version 7", 0.605, lead(-0.009, -0.005, 0.0))
+NOISY = gate.Rival("the champion m version 7", 0.605, lead(-0.03, -0.005, 0.02))
+EVERY = {"floor": 0.5, "tolerance": 0.01, "least_recall": 0.2, "beat_untrained": True}
+RECALL = {"cat": 0.25, "dog": 0.9}
 
 
 @pytest.mark.parametrize(
-    ("accuracy", "untrained", "champion", "expected"),
+    ("settings", "accuracy", "recall", "untrained", "champion", "expected"),
     [
-        (0.6, 0.3, None, []),
-        (0.6, 0.3, ("m version 1", 0.605), []),
-        (0.4, 0.3, None, ["below the floor 50.0%"]),
-        (0.6, 0.6, None, ["not above an untrained encoder's 60.0%"]),
-        (0.6, 0.3, ("m version 7", 0.7), ["falls behind the 70.0% of the champion m version 7 by more than 1.0%"]),
-        (0.2, 0.3, ("m version 7", 0.7), ["floor", "untrained", "champion"]),
+        (EVERY, 0.6, RECALL, UNTRAINED, None, []),
+        (EVERY, 0.6, RECALL, UNTRAINED, CLOSE, []),
+        (EVERY, 0.4, RECALL, UNTRAINED, None, ["40.0% is below the floor 50.0%"]),
+        (EVERY, 0.6, {"cat": 0.1, "dog": 0.15}, UNTRAINED, None, ["cat 10.0%, dog 15.0% is below 20.0%"]),
+        (
+            *(EVERY, 0.6, RECALL, gate.Rival("an untrained encoder", 0.59, lead(-0.01, 0.01, 0.03)), None),
+            ["does not beat the 59.0% of an untrained encoder beyond chance: +1.0 points"],
+        ),
+        (
+            *(EVERY, 0.6, RECALL, UNTRAINED, NOISY),
+            ["may be more than 1.0 points behind the 60.5% of the champion m version 7: -0.5 points"],
+        ),
+        # Each switch turns off its own requirement and no other.
+        (EVERY | {"floor": None}, 0.4, RECALL, UNTRAINED, None, []),
+        (EVERY | {"least_recall": None}, 0.6, {"cat": 0.0}, UNTRAINED, None, []),
+        (EVERY | {"beat_untrained": False}, 0.6, RECALL, gate.Rival("u", 0.9, lead(-0.4, -0.3, -0.2)), None, []),
+        (EVERY | {"tolerance": None}, 0.6, RECALL, UNTRAINED, NOISY, []),
+        (EVERY | {"tolerance": 0.03}, 0.6, RECALL, UNTRAINED, NOISY, []),
     ],
 )
-def test_gate_says_why_not_with_numbers(accuracy, untrained, champion, expected):
-    settings = EvaluatorSettings(floor=0.5, tolerance=0.01)
-    reasons = gate.reasons_against(settings, accuracy, untrained, champion)
-    assert len(reasons) == len(expected)
-    for reason, part in zip(reasons, expected, strict=True):
-        assert part in reason
-        assert f"{accuracy:.1%}" in reason
+def test_gate_says_with_numbers_what_is_met_and_what_is_not(settings, accuracy, recall, untrained, champion, expected):
+    checks = gate.checks(EvaluatorSettings(**settings), accuracy, recall, untrained, champion, None)
+    failed = [check.sentence for check in checks if not check.passed]
+    assert len(failed) == len(expected)
+    for sentence, part in zip(failed, expected, strict=True):
+        assert part in sentence
+    on = sum(settings[name] not in (None, False) for name in ("floor", "least_recall", "beat_untrained"))
+    assert len(checks) == on + (settings["tolerance"] is not None and champion is not None)
 
 
-def write_examples(directory: Path, counts: dict[str, int]) -> str:
-    """Coloured squares, whose colour is their class, as ImageExampleGen leaves them."""
+def test_gate_lets_nothing_pass_a_champion_that_cannot_be_measured_unless_told_to():
+    problem = "The champion m version 7 cannot be compared with (no signature embed_pixels)"
+    (_, strict) = gate.checks(EvaluatorSettings(), 0.6, RECALL, UNTRAINED, None, problem)
+    assert not strict.passed
+    assert strict.sentence.startswith(problem)
+    assert "--accept-baseline-reset" in strict.sentence
+    allowed = gate.checks(EvaluatorSettings(accept_baseline_reset=True), 0.6, RECALL, UNTRAINED, None, problem)
+    assert all(check.passed for check in allowed)
+    assert problem in allowed[-1].sentence
+
+
+def test_hashes_find_copies_and_recompressed_pictures():
+    from PIL import Image
+
     rng = np.random.default_rng(0)
+    textures = [Image.fromarray(rng.integers(0, 256, (6, 6, 3), np.uint8)).resize((48, 48)) for _ in range(20)]
+    pixels = np.stack([np.asarray(texture) for texture in textures])
+    noisy = np.clip(pixels.astype(int) + rng.integers(-2, 3, pixels.shape), 0, 255).astype(np.uint8)
+    ours = duplicates.hashes(pixels)
+    assert {kind: len(set(values.tolist())) for kind, values in ours.items()} == {"exact": 20, "look": 20}
+    assert duplicates.found_in(ours["exact"], duplicates.hashes(pixels[::-1])["exact"]).all()
+    assert not duplicates.found_in(ours["exact"], duplicates.hashes(noisy)["exact"]).any()
+    assert duplicates.found_in(ours["look"], duplicates.hashes(noisy)["look"]).sum() >= 15
+    plain = np.full([3, 48, 48, 3], 90, np.uint8)
+    assert not duplicates.found_in(duplicates.hashes(plain)["look"], duplicates.hashes(plain)["look"]).any()
+
+
+def write_examples(directory: Path, counts: dict[str, int], seed: int = 0, folds: int = 0) -> str:
+    """Coloured squares, whose colour is their class, as ImageExampleGen leaves them."""
+    rng = np.random.default_rng(seed)
     colours = np.array([[150, 0, 0], [0, 150, 0], [0, 0, 150]])
     for split, count in counts.items():
         (directory / f"Split-{split}").mkdir(parents=True)
         with tf.io.TFRecordWriter(str(directory / f"Split-{split}" / "data_tfrecord-00000-of-00001")) as writer:
             for i in range(count):
                 image = (rng.integers(0, 30, (32, 32, 3)) + colours[i % 3]).astype(np.uint8)
-                writer.write(to_example(Picture(split, i, f"{split}/{i}", image, i % 3), image))
-    description = {"image_size": 32, "counts": counts, "class_names": ["red", "green", "blue"]}
+                membership = (i % folds,) if folds and split == "train" else ()
+                writer.write(to_example(Picture(split, i, f"{split}/{i}", image, i % 3, membership), image))
+    description = {
+        **{"image_size": 32, "counts": counts, "class_names": ["red", "green", "blue"]},
+        **{"source": str(directory), "kind": "test", "rejected": 0},
+    }
     (directory / "dataset.json").write_text(json.dumps(description))
     return str(directory)
 
@@ -117,29 +248,95 @@ def no_champion(tmp_path) -> str:
     return str(directory)
 
 
+def evaluated(tmp_path: Path, examples_dir: str, model: str, champion: str, labelled: str | None = None, **settings):
+    aside, memory = (Path(tempfile.mkdtemp(dir=tmp_path)) for _ in range(2))
+    places = Places(examples_dir, labelled or examples_dir, model, champion, str(aside), memory)
+    return evaluation.evaluate(EvaluatorSettings(**settings), places)
+
+
 def test_evaluation_of_real_models_with_and_without_champion(tmp_path, no_champion):
-    examples_dir = write_examples(tmp_path / "examples", {"unlabelled": 3, "train": 60, "test": 30})
+    examples_dir = write_examples(tmp_path / "examples", {"unlabelled": 300, "train": 60, "test": 30}, folds=4)
     model = f"{export_model(tmp_path / 'good', seed=1)}/Format-Serving"
-    alone = executor.evaluate(EvaluatorSettings(floor=0.9), examples_dir, model, no_champion)
-    assert alone["probe_accuracy"] == 1.0
-    assert alone["class_accuracy"] == {"red": 1.0, "green": 1.0, "blue": 1.0}
-    assert alone["baseline_accuracy"] is None
+    alone = evaluated(tmp_path, examples_dir, model, no_champion, floor=0.9, fine_tuning=FineTuning(epochs=3))
+    found = alone.metrics
+    assert found["probe_accuracy"] == 1.0
+    assert found["class_accuracy"] == {"red": 1.0, "green": 1.0, "blue": 1.0}
+    assert found["class_counts"] == {"red": 10, "green": 10, "blue": 10}
+    assert found["baseline_accuracy"] is None
+    assert found["knn"] == {"20": 1.0, "200": pytest.approx(1.0, abs=0.2)}
+    assert found["folds"] == {"mean": 1.0, "deviation": 0.0, "runs": 4, "images": 15}
+    assert {share: result["images"] for share, result in found["label_shares"].items()} == {"0.01": 3, "0.1": 6}
+    assert found["fine_tuned_accuracy"] > 0.6
+    assert found["embedding_size"] == 64
+    assert 1 < found["rank_me"] < 30
     # The untrained twin sees colours as well: a candidate must beat it, not equal it.
-    assert alone["random_encoder_accuracy"] == 1.0
-    assert alone["blessed"] is False
-    assert len(alone["reasons"]) == 1
+    assert found["random_encoder_accuracy"] == 1.0
+    assert found["blessed"] is False
+    (reason,) = found["reasons"]
+    assert "does not beat the 100.0% of an untrained encoder" in reason
+    # Row numbers lead back to the images: those of a class have its colour.
+    reds = np.flatnonzero(alone.candidate.test.labels == 0)[[0, 5, 9]]
+    assert (alone.images("test", reds).mean((1, 2)).argmax(-1) == 0).all()
 
     collapsed = f"{export_model(tmp_path / 'bad', seed=1, constant=True)}/Format-Serving"
     (tmp_path / "good" / "champion.json").write_text(json.dumps({"name": "colours", "version": 4}))
-    against = executor.evaluate(EvaluatorSettings(), examples_dir, collapsed, str(tmp_path / "good"))
+    against = evaluated(tmp_path, examples_dir, collapsed, str(tmp_path / "good")).metrics
     assert against["probe_accuracy"] == pytest.approx(1 / 3)
-    assert against["baseline_accuracy"] == 1.0
-    assert any("champion colours version 4" in reason for reason in against["reasons"])
+    assert (against["baseline"], against["baseline_accuracy"]) == ("colours version 4", 1.0)
+    assert against["over_baseline"]["mean"] == pytest.approx(-2 / 3)
+    assert any("behind the 100.0% of the champion colours version 4" in reason for reason in against["reasons"])
+    assert any("the encoder has collapsed" in finding for finding in against["findings"])
+
+
+def test_embeddings_from_beam_are_the_models_own_in_the_order_of_the_records(tmp_path, no_champion, monkeypatch):
+    monkeypatch.setattr(embedding, "_CHUNK", 7)
+    examples_dir = write_examples(tmp_path / "examples", {"unlabelled": 5, "train": 40, "test": 20})
+    model = f"{export_model(tmp_path / 'good', seed=1)}/Format-Serving"
+    result = evaluated(tmp_path, examples_dir, model, no_champion, beat_untrained=False)
+    pixels = result.images("test", np.arange(20))
+    np.testing.assert_allclose(
+        result.candidate.test.features, export.Embeddings.of_export(model)(pixels), rtol=1e-5, atol=1e-6
+    )
+    np.testing.assert_array_equal(result.candidate.test.labels, np.arange(20) % 3)
+    assert result.metrics["blessed"] is True
+    assert result.metrics["checks"] == []
+
+
+def test_a_champion_that_embeds_nothing_stops_a_release_and_says_how_to_go_on(tmp_path):
+    examples_dir = write_examples(tmp_path / "examples", {"unlabelled": 3, "train": 30, "test": 12})
+    model = f"{export_model(tmp_path / 'good', seed=1)}/Format-Serving"
+    champion = tmp_path / "champion"
+    tf.saved_model.save(tf.Module(), str(champion / "Format-Serving"))
+    (champion / "champion.json").write_text(json.dumps({"name": "colours", "version": 4}))
+    settings = {"beat_untrained": False, "label_shares": (), "neighbours": (5,)}
+    refused = evaluated(tmp_path, examples_dir, model, str(champion), **settings).metrics
+    assert refused["blessed"] is False
+    (reason,) = refused["reasons"]
+    assert "The champion colours version 4 cannot be compared with (KeyError: 'embed_pixels')" in reason
+    assert "--accept-baseline-reset" in reason
+    allowed = evaluated(tmp_path, examples_dir, model, str(champion), accept_baseline_reset=True, **settings).metrics
+    assert allowed["blessed"] is True
+    assert allowed["baseline_accuracy"] is None
+
+
+def test_a_labelled_set_of_its_own_is_what_is_measured_and_copies_in_it_are_told(tmp_path, no_champion):
+    pretraining = write_examples(tmp_path / "pretraining", {"unlabelled": 40, "train": 0, "test": 0})
+    labelled = write_examples(tmp_path / "labelled", {"unlabelled": 0, "train": 30, "test": 12}, seed=0)
+    model = f"{export_model(tmp_path / 'good', seed=1)}/Format-Serving"
+    found = evaluated(tmp_path, pretraining, model, no_champion, labelled, label_shares=()).metrics
+    assert found["counts"] == {"unlabelled": 40, "train": 30, "test": 12}
+    assert (found["data"], found["labelled_data"]) == (pretraining, labelled)
+    # Drawn with one seed, the first 30 of both are the same.
+    assert found["duplicates"]["train in unlabelled"]["exact"] == 30
+    assert found["duplicates"]["test in train"]["exact"] == 0
+    told = "30 of the 30 images of train occur in unlabelled as well (30 to the byte"
+    assert any(told in finding for finding in found["findings"])
 
 
 def test_without_labels_nothing_is_blessed_and_it_says_so(tmp_path, no_champion):
     examples_dir = write_examples(tmp_path / "examples", {"unlabelled": 3, "train": 0, "test": 0})
-    metrics = executor.evaluate(EvaluatorSettings(), examples_dir, str(tmp_path / "unused"), no_champion)
-    assert metrics["blessed"] is False
-    assert metrics["probe_accuracy"] is None
-    assert "no labelled images" in metrics["reasons"][0]
+    result = evaluated(tmp_path, examples_dir, str(tmp_path / "unused"), no_champion)
+    assert result.metrics["blessed"] is False
+    assert result.metrics["probe_accuracy"] is None
+    assert "no labelled images" in result.metrics["reasons"][0]
+    assert result.candidate is None

@@ -81,15 +81,17 @@ def test_batch_size_does_not_change_embeddings(exported):
     np.testing.assert_allclose(small(pixels), embeddings(pixels), rtol=1e-5, atol=1e-6)
 
 
-def test_description_and_untrained_twin(encoder, exported):
+def test_description_and_untrained_twin(exported, tmp_path):
     described = export.describe(exported)
     assert described["image_size"] == [32, 32]
     assert TrainerSettings.model_validate(described["settings"]) == SETTINGS
     assert described["training"] == {"steps": 3}
     pixels = photograph(32, 32)[np.newaxis]
-    twin = export.Embeddings.of_untrained_twin(exported, seed=0)
+    for name in ("twin", "again"):
+        export.export_untrained_twin(exported, str(tmp_path / name), seed=0)
+    twin = export.Embeddings.of_export(str(tmp_path / "twin"))
     assert twin(pixels).shape == (1, 8)
-    np.testing.assert_array_equal(twin(pixels), export.Embeddings.of_untrained_twin(exported, seed=0)(pixels))
+    np.testing.assert_array_equal(twin(pixels), export.Embeddings.of_export(str(tmp_path / "again"))(pixels))
     assert not np.allclose(twin(pixels), export.Embeddings.of_export(exported)(pixels))
 
 

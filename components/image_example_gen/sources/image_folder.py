@@ -15,8 +15,7 @@ class ImageFolder(Source):
     """Opens the folder at `path`. Files with other endings than `ENDINGS` are not looked at.
 
     Raises:
-        DataError: it has no pictures, only one of the labelled splits, a single class, or classes that
-            occur in `test` alone.
+        DataError: it has only one of the labelled splits, a single class, or classes that occur in `test` alone.
     """
 
     kind = "image folder"
@@ -35,7 +34,7 @@ class ImageFolder(Source):
             pictures[split].append(str(relative))
         self._pictures = pictures
         self.counts = {split: len(paths) for split, paths in pictures.items()}
-        self._require_pictures()
+        self._require_both_labelled_splits()
         self.class_names = tuple(sorted({_class_of(path) for path in pictures[examples.TRAIN]}))
         if len(self.class_names) == 1:
             raise DataError(f"{self.path}/train has the class {self.class_names[0]} alone: a probe needs two or more.")
@@ -43,10 +42,8 @@ class ImageFolder(Source):
         if unknown:
             raise DataError(f"{self.path}/test has classes that {self.path}/train has not: {', '.join(unknown)}.")
 
-    def _require_pictures(self) -> None:
+    def _require_both_labelled_splits(self) -> None:
         kinds = ", ".join(ENDINGS)
-        if not self.counts[examples.UNLABELLED]:
-            raise DataError(f"{self.path}/{examples.UNLABELLED} has no pictures ({kinds}).")
         train, test = self.counts[examples.TRAIN], self.counts[examples.TEST]
         if bool(train) != bool(test):
             empty, full = (examples.TEST, examples.TRAIN) if train else (examples.TRAIN, examples.TEST)

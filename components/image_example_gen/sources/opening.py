@@ -3,7 +3,8 @@
 from components.image_example_gen import stl10
 from components.image_example_gen.sources import files, tfds_stl10
 from components.image_example_gen.sources.base import Source
-from components.image_example_gen.sources.image_folder import ImageFolder
+from components.image_example_gen.sources.image_folder import ENDINGS, ImageFolder
+from components.image_example_gen.sources.labelled_only import LabelledOnly
 from components.image_example_gen.sources.stl10_archive import Stl10Archive
 from components.image_example_gen.sources.stl10_directory import Stl10Directory
 from components.image_example_gen.sources.tfds_stl10 import TfdsStl10
@@ -12,11 +13,32 @@ from trainer.errors import DataError
 
 
 def open_source(path: str) -> Source:
-    """Opens the images at `path`, local or `gs://`, whatever kind of source it is.
+    """Opens the images at `path`, local or `gs://`, whatever kind of source it is, for pretraining.
 
     Raises:
-        DataError: there is nothing, or nothing of a known kind; or the source is damaged.
+        DataError: there is nothing, or nothing of a known kind; the source is damaged; it has no unlabelled images.
     """
+    source = _open(path)
+    # Every other kind has all three splits; and an archive must be unpacked to count its images.
+    if isinstance(source, ImageFolder) and not source.counts[examples.UNLABELLED]:
+        kinds = ", ".join(ENDINGS)
+        raise DataError(f"{source.path}/{examples.UNLABELLED} has no pictures ({kinds}) to pretrain on.")
+    return source
+
+
+def open_labelled(path: str) -> Source:
+    """Opens the labelled images at `path`, to evaluate with.
+
+    Raises:
+        DataError: as `open_source`; here the images of the splits `train` and `test` are what must be there.
+    """
+    source = _open(path)
+    if isinstance(source, ImageFolder) and not source.counts[examples.TEST]:
+        raise DataError(f"{source.path} has no labelled images: evaluator.data needs train/ and test/.")
+    return LabelledOnly(source)
+
+
+def _open(path: str) -> Source:
     path = path.rstrip("/")
     if path.endswith((".tar.gz", ".tgz")):
         if not files.exists(path):

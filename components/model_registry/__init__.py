@@ -1,0 +1,7 @@
+"""The model registry: the one place that talks to MLflow."""
+
+from components.model_registry.contents import DamagedVersion
+from components.model_registry.history import Move
+from components.model_registry.registry import SERVER_VARIABLE, ModelRegistry, Release, Version
+
+__all__ = ["SERVER_VARIABLE", "DamagedVersion", "ModelRegistry", "Move", "Release", "Version"]

@@ -1,0 +1,31 @@
+"""What MLflow and Cloud Storage refuse, as one sentence."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from trainer.errors import UserError
+
+
+@contextmanager
+def understandable(place: str) -> Iterator[None]:
+    """Turns the errors of a registry and of the storage of its files into a `UserError`.
+
+    Both clients retry what may pass (503, a reset, a slow answer) before they raise.
+
+    Args:
+        place: whose errors they are, in words.
+    """
+    from google.api_core.exceptions import GoogleAPIError
+    from google.auth.exceptions import GoogleAuthError
+    from mlflow.exceptions import MlflowException
+    from requests.exceptions import RequestException
+
+    try:
+        yield
+    except MlflowException as error:
+        raise UserError(f"{place} refused: {error.message}") from error
+    except (GoogleAPIError, GoogleAuthError, RequestException) as error:
+        raise UserError(
+            f"The storage of {place} failed and kept failing: {' '.join(str(error).split())[:300]}. Nothing half was "
+            "registered; run it again when the storage answers."
+        ) from error

@@ -1,0 +1,362 @@
+"""Versions and aliases of registered models."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from components.model_registry import contents, history
+from components.model_registry.contents import DamagedVersion
+from components.model_registry.history import Move
+from components.model_registry.refusals import understandable
+from trainer.errors import SettingsError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+SERVER_VARIABLE = "MLFLOW_TRACKING_URI"
+
+_MODEL = "model"
+_RELEASE, _SHA256, _PROBE_ACCURACY, _TEST_DATA = "release", "sha256", "probe_accuracy", "test_data"
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version of a registered model.
+
+    Attributes:
+        name: of the registered model.
+        version: counts up from 1.
+        uri: as MLflow's clients take it, `models:/NAME/VERSION`.
+        run_id: of the MLflow run that holds its files and figures.
+        release: identity of what was released: pushing the same again makes no new version.
+        sha256: of the manifest of its files.
+        probe_accuracy: as measured before the release.
+        test_data: identity of the images that it was measured on.
+        created: time of registration.
+        aliases: that point to it.
+    """
+
+    name: str
+    version: int
+    run_id: str
+    release: str
+    sha256: str
+    probe_accuracy: float | None
+    test_data: str
+    created: datetime
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def uri(self) -> str:
+        return f"models:/{self.name}/{self.version}"
+
+
+@dataclass(frozen=True)
+class Release:
+    """What becomes a version.
+
+    Attributes:
+        identity: see `Version.release`.
+        directory: local folder with an MLflow model and a manifest.
+        probe_accuracy: as measured.
+        test_data: identity of the images that it was measured on.
+        description: Markdown, shown on the version's page.
+        metrics: figures of the MLflow run.
+        parameters: of the MLflow run.
+        tags: of run and version.
+    """
+
+    identity: str
+    directory: Path
+    probe_accuracy: float
+    test_data: str = ""
+    description: str = ""
+    metrics: dict[str, float] = field(default_factory=dict)
+    parameters: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+class ModelRegistry:
+    """An MLflow Model Registry: the server of `MLFLOW_TRACKING_URI`, or an embedded one.
+
+    Credentials never pass through here: MLflow's client, and Cloud Storage's, take them from their own environment.
+
+    Args:
+        embedded: local directory of the embedded registry (sqlite and files), used when no server is set.
+        artifacts: where the files of models that are new to the registry go, local or `gs://`; the server's own place,
+            or the embedded directory, if None.
+    """
+
+    def __init__(self, embedded: str, artifacts: str | None = None):
+        import mlflow
+
+        server = os.environ.get(SERVER_VARIABLE)
+        self._artifacts, self._lock = artifacts, None
+        if not server:
+            Path(embedded).mkdir(parents=True, exist_ok=True)
+            root = Path(embedded).resolve()
+            server = f"sqlite:///{root}/mlflow.db"
+            self._lock = root / ".lock"
+            self._artifacts = artifacts or (root / "artifacts").as_uri()
+        self._uri = server
+        self._client: MlflowClient = mlflow.MlflowClient(tracking_uri=server, registry_uri=server)
+
+    def names(self) -> list[str]:
+        """The registered models."""
+        with self._understandable():
+            return sorted(model.name for model in self._client.search_registered_models())
+
+    def versions(self, name: str) -> list[Version]:
+        """All versions of a registered model, newest first; none if the model is unknown."""
+        with self._understandable():
+            found = list(self._client.search_model_versions(f"name = '{name}'"))
+            pointing: dict[int, list[str]] = {}
+            for alias, version in (self._aliases(name) if found else {}).items():
+                pointing.setdefault(version, []).append(alias)
+            return sorted((_version(v, pointing) for v in found), key=lambda v: v.version, reverse=True)
+
+    def version(self, name: str, number: int) -> Version:
+        """One version.
+
+        Raises:
+            SettingsError: there is none of this number.
+        """
+        versions = self.versions(name)
+        found = next((v for v in versions if v.version == number), None)
+        if found is None:
+            known = ", ".join(str(v.version) for v in versions) or "none"
+            raise SettingsError(f"{name} has no version {number}; there are: {known}.")
+        return found
+
+    def aliased(self, name: str, alias: str) -> Version | None:
+        """The version that an alias points to, if any."""
+        return next((v for v in self.versions(name) if alias in v.aliases), None)
+
+    def details(self, version: Version) -> dict[str, Any]:
+        """Description, tags, metrics and parameters of a version, and the page that shows it, if a server does."""
+        with self._understandable():
+            run = self._client.get_run(version.run_id)
+            entity = self._client.get_model_version(version.name, str(version.version))
+        return {
+            "description": entity.description,
+            "tags": dict(entity.tags),
+            "metrics": dict(run.data.metrics),
+            "parameters": dict(run.data.params),
+            "artifacts": run.info.artifact_uri,
+            "page": self.page(version),
+        }
+
+    def page(self, version: Version) -> str | None:
+        """Address of the version's page on the server; None if the registry is an embedded one."""
+        if not self._uri.startswith(("http://", "https://")):
+            return None
+        return f"{self._uri.rstrip('/')}/#/models/{version.name}/versions/{version.version}"
+
+    def download(self, version: Version, directory: str) -> Path:
+        """Copies a version's files below a local directory and returns their folder.
+
+        Raises:
+            DamagedVersion: files are missing, or are not those that were registered.
+        """
+        folder, found = self.download_as_is(version, directory)
+        if found:
+            raise DamagedVersion(f"{version.uri}: {'; '.join(found)}")
+        return folder
+
+    def download_as_is(self, version: Version, directory: str) -> tuple[Path, list[str]]:
+        """The same, with the damage told instead of raised (see `contents.damage`)."""
+        from mlflow.artifacts import download_artifacts
+        from mlflow.exceptions import MlflowException
+
+        folder = Path(directory, _MODEL)
+        with self._understandable():
+            try:
+                source = self._client.get_model_version_download_uri(version.name, str(version.version))
+                found = download_artifacts(
+                    artifact_uri=source, dst_path=directory, tracking_uri=self._uri, registry_uri=self._uri
+                )
+            except (MlflowException, OSError) as error:
+                if not _is_missing(error):
+                    raise
+                return folder, [f"its files are gone ({' '.join(str(error).split())[:200]})"]
+        folder = Path(found)
+        return folder, contents.damage(folder, version.sha256)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps other processes from changing an embedded registry meanwhile; a server has no lock to give."""
+        if self._lock is None:
+            yield
+            return
+        with open(self._lock, "w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def find(self, name: str, release: str) -> Version | None:
+        """The version of a release, if it was registered."""
+        return next(iter(self._of_release(name, release)[-1:]), None)
+
+    def register(self, name: str, release: Release) -> Version:
+        """Makes a version of a release that has none.
+
+        The version appears last, when all its files are stored. If two processes do it at once, one version stays.
+        """
+        with self._understandable():
+            self._create(name, release)
+            version, *doubles = reversed(self._of_release(name, release.identity))
+            for double in doubles:
+                with _tolerating("RESOURCE_DOES_NOT_EXIST"):
+                    self._client.delete_model_version(name, str(double.version))
+            return version
+
+    def clear_up(self, name: str, release: str) -> None:
+        """Deletes what pushes of a release that were broken off, or lost a race, left behind."""
+        with self._understandable():
+            used = {version.run_id for version in self.versions(name)}
+            for run in self._client.search_runs([self._experiment(name)], f"tags.{_RELEASE} = '{release}'"):
+                if run.info.run_id not in used:
+                    self._delete_run(run.info.run_id)
+
+    def move_alias(self, name: str, move: Move) -> None:
+        """Points an alias to a version and records who did it, and why.
+
+        Args:
+            name: of the registered model.
+            move: what to do; `previous` is looked up.
+        """
+        with self._understandable():
+            aliases = self._aliases(name)
+            previous = aliases.get(move.alias)
+            if previous == move.version:
+                return
+            begun = [m for m in self.history(name) if m.alias == move.alias][-1:]
+            if not (begun and not begun[0].completed and (begun[0].version, begun[0].by) == (move.version, move.by)):
+                record = Move(move.alias, previous, move.version, move.kind, move.by, move.reason).stamped()
+                self._client.set_registered_model_tag(name, *record.as_tag())
+            self._client.set_registered_model_alias(name, move.alias, str(move.version))
+
+    def history(self, name: str) -> list[Move]:
+        """All moves of aliases, oldest first."""
+        with self._understandable():
+            return history.from_tags(self._client.get_registered_model(name).tags, self._aliases(name))
+
+    def tag(self, name: str, key: str) -> str | None:
+        """A tag of the registered model."""
+        with self._understandable():
+            return self._client.get_registered_model(name).tags.get(key)
+
+    def set_tag(self, name: str, key: str, value: str) -> None:
+        """Sets a tag of the registered model."""
+        with self._understandable():
+            self._client.set_registered_model_tag(name, key, value)
+
+    def delete(self, version: Version) -> None:
+        """Deletes a version, then its files.
+
+        Raises:
+            SettingsError: an alias points to it.
+        """
+        with self._understandable():
+            pointing = [alias for alias, number in self._aliases(version.name).items() if number == version.version]
+            if pointing:
+                raise SettingsError(f"{version.uri} is {', '.join(pointing)}: move the alias first.")
+            self._client.delete_model_version(version.name, str(version.version))
+            self._delete_run(version.run_id)
+
+    def _create(self, name: str, release: Release) -> None:
+        tags = release.tags | {_RELEASE: release.identity}
+        run_id = self._client.create_run(
+            self._experiment(name), tags=tags, run_name=release.tags.get("pipeline_run")
+        ).info.run_id
+        try:
+            for key, number in release.metrics.items():
+                self._client.log_metric(run_id, key, number)
+            for key, text in release.parameters.items():
+                self._client.log_param(run_id, key, text)
+            self._client.log_artifacts(run_id, str(release.directory), _MODEL)
+        except BaseException:
+            # Whatever stopped this may stop that as well, and is what must be told.
+            with suppress(Exception):
+                self._client.set_terminated(run_id, "FAILED")
+            raise
+        self._client.set_terminated(run_id)
+        if name not in self.names():
+            with _tolerating("RESOURCE_ALREADY_EXISTS"):
+                self._client.create_registered_model(name)
+        self._client.create_model_version(
+            name,
+            # The name of a logged folder, not a path: servers take no local sources.
+            f"runs:/{run_id}/{_MODEL}",
+            run_id,
+            tags=tags
+            | {
+                _SHA256: contents.fingerprint(release.directory),
+                _PROBE_ACCURACY: repr(release.probe_accuracy),
+                _TEST_DATA: release.test_data,
+            },
+            description=release.description,
+        )
+
+    def _of_release(self, name: str, identity: str) -> list[Version]:
+        return [version for version in self.versions(name) if version.release == identity]
+
+    def _delete_run(self, run_id: str) -> None:
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        where = self._client.get_run(run_id).info.artifact_uri
+        get_artifact_repository(where, tracking_uri=self._uri, registry_uri=self._uri).delete_artifacts()
+        self._client.delete_run(run_id)
+
+    def _experiment(self, name: str) -> str:
+        found = self._client.get_experiment_by_name(name)
+        if found:
+            return found.experiment_id
+        location = f"{self._artifacts.rstrip('/')}/{name}" if self._artifacts else None
+        with _tolerating("RESOURCE_ALREADY_EXISTS"):
+            return self._client.create_experiment(name, artifact_location=location)
+        return self._client.get_experiment_by_name(name).experiment_id
+
+    def _aliases(self, name: str) -> dict[str, int]:
+        return {alias: int(version) for alias, version in self._client.get_registered_model(name).aliases.items()}
+
+    def _understandable(self):
+        return understandable(
+            "the embedded model registry" if self._lock else f"the MLflow server of {SERVER_VARIABLE}"
+        )
+
+
+@contextmanager
+def _tolerating(code: str) -> Iterator[None]:
+    """Another process may have been faster."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code != code:
+            raise
+
+
+def _is_missing(error: Exception) -> bool:
+    return isinstance(error, FileNotFoundError) or "does not exist" in str(error) or "No such" in str(error)
+
+
+def _version(entity: "ModelVersion", aliases: dict[int, list[str]]) -> Version:
+    tags: dict[str, Any] = entity.tags or {}
+    return Version(
+        name=entity.name,
+        version=int(entity.version),
+        run_id=entity.run_id or "",
+        release=tags.get(_RELEASE, ""),
+        sha256=tags.get(_SHA256, ""),
+        probe_accuracy=float(tags[_PROBE_ACCURACY]) if _PROBE_ACCURACY in tags else None,
+        test_data=tags.get(_TEST_DATA, ""),
+        created=datetime.fromtimestamp(entity.creation_timestamp / 1000, UTC),
+        aliases=tuple(sorted(aliases.get(int(entity.version), ()))),
+    )

@@ -1,0 +1,140 @@
+"""Makes a blessed encoder a version of the registry, and its champion, once.
+
+Each step can be broken off, even by SIGKILL, and the whole be done again: what is there is found, what is half is
+cleared up. The alias moves after the version has proven to load back and to compute the same.
+"""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from components.model_registry import DamagedVersion, ModelRegistry, Move, Version, contents, history
+from components.registry_pusher import release, serving, verification
+from components.registry_pusher.release import Candidate
+
+# The registered model's tag with the folder that TensorFlow Serving watches.
+SERVING_DIRECTORY = "serving_directory"
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """What a push came to.
+
+    Attributes:
+        version: of the registry.
+        new: whether it was not there before.
+        moved: whether the alias moved to it.
+        standing_back: why the alias did not move to it, if it is not there.
+        served: folder for TensorFlow Serving, if one is published.
+    """
+
+    version: Version
+    new: bool
+    moved: bool
+    standing_back: str | None = None
+    served: str | None = None
+
+
+def push(
+    registry: ModelRegistry,
+    name: str,
+    alias: str,
+    candidate: Candidate,
+    serving_directory: str | None = None,
+) -> Pushed:
+    """Registers a candidate, unless it is registered, and points the alias to it.
+
+    If the champion is another one by now than the candidate was compared with (two runs raced), the better one of both
+    is champion in the end.
+
+    Args:
+        registry: to push to.
+        name: of the registered model, created if it is new.
+        alias: that marks the champion.
+        candidate: blessed.
+        serving_directory: that TensorFlow Serving watches, if it shall be published.
+
+    Raises:
+        DamagedVersion: what the registry gives back is not what it was given.
+    """
+    by = candidate.provenance["pipeline_run"]
+    with registry.locked():
+        seen = {move.key for move in registry.history(name)} if registry.versions(name) else set[str]()
+        champion = registry.aliased(name, alias)
+        known = registry.find(name, candidate.identity)
+        with tempfile.TemporaryDirectory() as aside:
+            version = known or registry.register(name, release.build(candidate, name, alias, Path(aside, "model")))
+        registry.clear_up(name, candidate.identity)
+        standing_back = _reason_to_stand_back(candidate, version, champion)
+        moved = False
+        if not standing_back and (champion is None or champion.version != version.version):
+            require_same(registry, version)
+            reason = f"Linear probe {version.probe_accuracy:.1%}, blessed by run {by}."
+            registry.move_alias(name, Move(alias, None, version.version, history.PUSH, by, reason))
+            moved = True
+        _settle(registry, name, alias, seen, by)
+        if serving_directory:
+            registry.set_tag(name, SERVING_DIRECTORY, serving_directory)
+        served = serve_champion(registry, name, alias)
+        now = registry.version(name, version.version)
+        if not standing_back and alias not in now.aliases:
+            standing_back, moved = "A better encoder was pushed at the same time.", False
+    return Pushed(now, known is None, moved, standing_back, served)
+
+
+def require_same(registry: ModelRegistry, version: Version) -> None:
+    """Downloads a version and lets it compute.
+
+    Raises:
+        DamagedVersion: its files or its embeddings are not those that were registered; the message names them.
+    """
+    with tempfile.TemporaryDirectory() as aside:
+        found = verification.differences(registry.download(version, aside))
+    if found:
+        raise DamagedVersion(f"{version.uri}: {'; '.join(found)}")
+
+
+def serve_champion(registry: ModelRegistry, name: str, alias: str) -> str | None:
+    """Publishes the champion where TensorFlow Serving looks, if the registered model has a place; returns it."""
+    directory = registry.tag(name, SERVING_DIRECTORY)
+    champion = registry.aliased(name, alias)
+    if not directory or not champion:
+        return None
+    if not serving.is_published(directory, champion.version):
+        with tempfile.TemporaryDirectory() as aside:
+            folder = registry.download(champion, aside)
+            serving.publish(folder / contents.SAVED_MODEL, directory, champion.version)
+    serving.withdraw_above(directory, champion.version)
+    return serving.place_of(directory, champion.version)
+
+
+def _reason_to_stand_back(candidate: Candidate, version: Version, champion: Version | None) -> str | None:
+    """Why the alias must stay where it is: the champion changed since the candidate was compared with it."""
+    if champion is None or champion.version in (version.version, candidate.metrics["baseline_version"]):
+        return None
+    if champion.test_data != version.test_data:
+        return (
+            f"The champion became version {champion.version} during the run, which was measured on other images: "
+            "run again to compare with it."
+        )
+    ours, theirs = version.probe_accuracy or 0.0, champion.probe_accuracy or 0.0
+    if ours <= theirs:
+        return (
+            f"The champion became version {champion.version} during the run, with a probe accuracy of {theirs:.1%}, "
+            f"and this encoder has {ours:.1%}."
+        )
+    return None
+
+
+def _settle(registry: ModelRegistry, name: str, alias: str, seen: set[str], by: str) -> None:
+    """A server has no lock: if another push moved the alias since we looked, the better one of all gets it."""
+    raced = [move for move in registry.history(name) if move.alias == alias and move.key not in seen]
+    contenders = {move.version for move in raced if move.kind == history.PUSH}
+    if len(contenders) < 2:
+        return
+    best = max(
+        (version for version in registry.versions(name) if version.version in contenders),
+        key=lambda version: (version.probe_accuracy or 0.0, version.version),
+    )
+    reason = f"Versions {', '.join(map(str, sorted(contenders)))} were pushed at once; this is the better one."
+    registry.move_alias(name, Move(alias, None, best.version, history.SETTLE, by, reason))

@@ -1,0 +1,31 @@
+"""What MLflow loads from a registered version: image bytes in, embeddings out.
+
+This file travels with the version ("models from code": nothing is pickled). It needs TensorFlow and nothing of nnclr.
+"""
+
+import mlflow.pyfunc
+import numpy as np
+
+_BATCH = 64
+
+
+class Encoder(mlflow.pyfunc.PythonModel):
+    """`predict` takes a DataFrame with the column `image_bytes` (JPEG, PNG, BMP): embeddings, float32 [N, d]."""
+
+    def load_context(self, context):
+        """Loads the SavedModel."""
+        import tensorflow as tf
+
+        self._model = tf.saved_model.load(context.artifacts["saved_model"])
+
+    def predict(self, context, model_input, params=None):
+        """Embeds images, in batches."""
+        import tensorflow as tf
+
+        images = list(model_input["image_bytes"])
+        embed = self._model.signatures["serving_default"]
+        batches = [images[first : first + _BATCH] for first in range(0, len(images), _BATCH)]
+        return np.concatenate([embed(image_bytes=tf.constant(batch))["embeddings"].numpy() for batch in batches])
+
+
+mlflow.models.set_model(Encoder())

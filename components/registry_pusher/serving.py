@@ -1,0 +1,86 @@
+"""A folder that TensorFlow Serving watches: `DIR/VERSION/` holds a SavedModel, and the highest version is served.
+
+A version is there as a whole or not at all. On a disk it is copied aside, under a name that Serving does not take for a
+version, and renamed. Cloud Storage renames no folders; there `saved_model.pb`, without which no folder is a
+SavedModel, is uploaded last and deleted first.
+"""
+
+import posixpath
+from pathlib import Path
+
+from fsspec.core import url_to_fs
+
+_MARK = "saved_model.pb"
+
+
+def is_published(directory: str, version: int) -> bool:
+    """Whether a version is there as a whole."""
+    files, root = _opened(directory)
+    return files.exists(posixpath.join(root, str(version), _MARK))
+
+
+def publish(saved_model: Path, directory: str, version: int) -> str:
+    """Adds a version; returns its folder.
+
+    Args:
+        saved_model: local.
+        directory: local folder or `gs://` URI.
+        version: number of the version.
+    """
+    files, root = _opened(directory)
+    files.makedirs(root, exist_ok=True)
+    place = posixpath.join(root, str(version))
+    if _renames(files):
+        aside = posixpath.join(root, f".{version}.partial")
+        if files.exists(aside):
+            files.rm(aside, recursive=True)
+        _copy(files, saved_model, aside)
+        files.mv(aside, place, recursive=True)
+    else:
+        _copy(files, saved_model, place)
+    return place_of(directory, version)
+
+
+def place_of(directory: str, version: int) -> str:
+    """The folder of a version."""
+    return f"{directory.rstrip('/')}/{version}"
+
+
+def withdraw_above(directory: str, version: int) -> None:
+    """Takes away every higher version, so that Serving goes back to this one."""
+    files, root = _opened(directory)
+    for name in sorted(posixpath.basename(path.rstrip("/")) for path in files.ls(root, detail=False)):
+        if name.isdigit() and int(name) > version:
+            _withdraw(files, posixpath.join(root, name))
+
+
+def _withdraw(files, place: str) -> None:
+    if _renames(files):
+        aside = posixpath.join(posixpath.dirname(place), f".{posixpath.basename(place)}.withdrawn")
+        if files.exists(aside):
+            files.rm(aside, recursive=True)
+        files.mv(place, aside, recursive=True)
+        place = aside
+    elif files.exists(posixpath.join(place, _MARK)):
+        files.rm(posixpath.join(place, _MARK))
+    files.rm(place, recursive=True)
+
+
+def _opened(directory: str):
+    files, root = url_to_fs(directory.rstrip("/"))
+    # Others write there as well.
+    files.invalidate_cache()
+    return files, root
+
+
+def _copy(files, saved_model: Path, place: str) -> None:
+    paths = sorted(path for path in saved_model.rglob("*") if path.is_file())
+    for path in sorted(paths, key=lambda path: path.name == _MARK):
+        target = posixpath.join(place, path.relative_to(saved_model).as_posix())
+        files.makedirs(posixpath.dirname(target), exist_ok=True)
+        files.put_file(str(path), target)
+
+
+def _renames(files) -> bool:
+    """Whether a folder is renamed in one step."""
+    return "file" in (files.protocol if isinstance(files.protocol, tuple) else (files.protocol,))

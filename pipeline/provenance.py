@@ -1,0 +1,47 @@
+"""Which code made a release."""
+
+import hashlib
+import os
+import subprocess
+from importlib import metadata, resources
+from pathlib import Path
+
+# Of an installed package the commit is not known: who builds the image says it.
+_COMMIT_VARIABLE = "NNCLR_GIT_COMMIT"
+_UNKNOWN = "unknown"
+
+
+def code() -> dict[str, str]:
+    """Version of nnclr, git commit (`+changes` where the work tree differs), sha256 of `requirements.lock`."""
+    return {
+        "nnclr_version": metadata.version("nnclr"),
+        "git_commit": os.environ.get(_COMMIT_VARIABLE) or _commit(_root()),
+        "lock_sha256": _lock(),
+    }
+
+
+def _root() -> Path:
+    return Path(__file__).resolve().parent.parent
+
+
+def _commit(root: Path) -> str:
+    if not (root / ".git").exists():
+        return _UNKNOWN
+    try:
+        commit = _git(root, "rev-parse", "HEAD")
+        return f"{commit}+changes" if _git(root, "status", "--porcelain") else commit
+    except (OSError, subprocess.CalledProcessError):
+        # No git on this machine, or a checkout that belongs to someone else.
+        return _UNKNOWN
+
+
+def _git(root: Path, *arguments: str) -> str:
+    return subprocess.run(["git", "-C", root, *arguments], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def _lock() -> str:
+    # The wheel carries it inside of the package, a checkout beside it.
+    for place in (resources.files("pipeline") / "requirements.lock", _root() / "requirements.lock"):
+        if place.is_file():
+            return hashlib.sha256(place.read_bytes()).hexdigest()
+    return _UNKNOWN

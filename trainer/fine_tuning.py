@@ -1,0 +1,71 @@
+"""Trains a whole encoder on labelled images, as the second half of the Keras example does. A figure to report only."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from trainer import augmentation, export
+from trainer.config import TrainerSettings
+from trainer.data import LabelledPixels
+from trainer.progress import Reporter
+
+# Apart from the streams of pretraining's own random views.
+_STREAM = 100
+
+
+def accuracy(
+    directory: str,
+    train: LabelledPixels,
+    test: LabelledPixels,
+    classes: int,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    seed: int,
+) -> float:
+    """Fine-tunes an exported encoder with a dense layer on top and returns its accuracy on `test`.
+
+    Images are augmented as in pretraining; Adam, at a constant rate, in float32 on one device.
+
+    Args:
+        directory: SavedModel that `export_encoder` wrote; it is not changed.
+        train: images to train on.
+        test: images to score on, once.
+        classes: how many there are.
+        epochs: passes over `train`.
+        batch_size: at most.
+        learning_rate: Adam's.
+        seed: of order, views and the dense layer.
+    """
+    keras.utils.set_random_seed(seed)
+    settings = TrainerSettings.model_validate(export.describe(directory)["settings"])
+    encoder = export.rebuilt(directory)
+    images = keras.Input(encoder.input_shape[1:])
+    model = keras.Model(images, keras.layers.Dense(classes)(encoder(images)))
+    optimizer = keras.optimizers.Adam(learning_rate)
+    optimizer.build(model.trainable_variables)
+    loss_of = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    rows = min(batch_size, len(train.labels))
+
+    @tf.function
+    def step(pixels: tf.Tensor, labels: tf.Tensor, number: tf.Tensor) -> None:
+        numbers = augmentation.uniform_numbers(seed, _STREAM, number, rows)
+        with tf.GradientTape() as tape:
+            views = augmentation.random_views(pixels, numbers, settings.augmentation)
+            loss = loss_of(labels, model(views, training=True))
+        optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
+
+    reporter = Reporter("Fine-tuning", epochs * (len(train.labels) // rows) * rows)
+    number = 0
+    for epoch in range(epochs):
+        order = np.random.default_rng([seed, epoch]).permutation(len(train.labels))
+        for first in range(0, len(order) - rows + 1, rows):
+            wanted = order[first : first + rows]
+            step(tf.constant(train.pixels[wanted]), tf.constant(train.labels[wanted]), tf.constant(number))
+            number += 1
+            reporter.advance(rows)
+    predicted = [
+        np.argmax(model(test.pixels[first : first + 256] / np.float32(255), training=False), -1)
+        for first in range(0, len(test.labels), 256)
+    ]
+    return float((np.concatenate(predicted) == test.labels).mean())
