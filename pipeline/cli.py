@@ -13,7 +13,9 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from pipeline import models
 from pipeline import workdir as workdirs
+from pipeline.options import JsonOption, WorkdirOption
 from pipeline.screen import Screen, write_line
 from trainer.errors import SettingsError, Stopped, UserError
 
@@ -29,18 +31,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 data_app = typer.Typer(help="Puts data sets on disk.", no_args_is_help=True)
-models_app = typer.Typer(help="Looks into the model registry.", no_args_is_help=True)
 presets_app = typer.Typer(help="Shows the shipped settings.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
-app.add_typer(models_app, name="models")
+app.add_typer(models.app, name="models")
 app.add_typer(presets_app, name="presets")
 
 _errors = Console(stderr=True)
-
-WorkdirOption = Annotated[
-    Path, typer.Option("--workdir", help="Folder for everything that runs write: data, artifacts, logs, registry.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON, on the last line of stdout.")]
 
 
 @app.command()
@@ -189,54 +185,6 @@ def data_stl10(
         file = stl10_download.download(archive, out, lambda done: progress.update(task, completed=done))
     print(f"{file} is whole.")
     print(f"Next: nnclr run --preset stl10-convnet --data {file}")
-
-
-@models_app.command("list")
-def models_list(workdir: WorkdirOption = workdirs.DEFAULT, as_json: JsonOption = False) -> None:
-    """List the registered versions: accuracy, date, alias.
-
-    Looks into the server of MLFLOW_TRACKING_URI, or else into the working directory's own registry.
-
-    **Example**: `nnclr models list --workdir nnclr-runs`
-    """
-    import os
-
-    from rich.table import Table
-
-    from pipeline import output
-
-    place = workdirs.Workdir(workdir)
-    if not os.environ.get("MLFLOW_TRACKING_URI") and not place.registry.exists():
-        raise SettingsError(f"There is no model registry in {workdir}: run the pipeline first, or name its --workdir.")
-    with output.captured(place.root / "models.log"):
-        from components.model_registry import ModelRegistry
-
-        registry = ModelRegistry(str(place.registry))
-        versions = [version for name in registry.names() for version in registry.versions(name)]
-    if as_json:
-        print(
-            json.dumps(
-                [
-                    {
-                        "name": v.name,
-                        "version": v.version,
-                        "uri": v.uri,
-                        "aliases": v.aliases,
-                        "probe_accuracy": v.probe_accuracy,
-                        "created": v.created.isoformat(),
-                        "sha256": v.sha256,
-                    }
-                    for v in versions
-                ]
-            )
-        )
-        return
-    table = Table("Model", "Version", "Alias", "Probe", "Created")
-    for v in versions:
-        accuracy = "" if v.probe_accuracy is None else f"{v.probe_accuracy:.1%}"
-        created = f"{v.created.astimezone():%Y-%m-%d %H:%M}"
-        table.add_row(v.name, str(v.version), ", ".join(v.aliases), accuracy, created)
-    Console().print(table)
 
 
 @presets_app.command("list")

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 SERVER_VARIABLE = "MLFLOW_TRACKING_URI"
 
 _MODEL = "model"
+# MLflow's limit for parameters.
+_MOST_IN_BATCH = 100
 _RELEASE, _SHA256, _PROBE_ACCURACY, _TEST_DATA = "release", "sha256", "probe_accuracy", "test_data"
 
 
@@ -96,6 +98,8 @@ class ModelRegistry:
     def __init__(self, embedded: str, artifacts: str | None = None):
         import mlflow
 
+        # Bars of MLflow's own would break through ours.
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         server = os.environ.get(SERVER_VARIABLE)
         self._artifacts, self._lock = artifacts, None
         if not server:
@@ -275,10 +279,7 @@ class ModelRegistry:
             self._experiment(name), tags=tags, run_name=release.tags.get("pipeline_run")
         ).info.run_id
         try:
-            for key, number in release.metrics.items():
-                self._client.log_metric(run_id, key, number)
-            for key, text in release.parameters.items():
-                self._client.log_param(run_id, key, text)
+            self._log_figures(run_id, release)
             self._client.log_artifacts(run_id, str(release.directory), _MODEL)
         except BaseException:
             # Whatever stopped this may stop that as well, and is what must be told.
@@ -302,6 +303,16 @@ class ModelRegistry:
             },
             description=release.description,
         )
+
+    def _log_figures(self, run_id: str, release: Release) -> None:
+        from mlflow.entities import Metric, Param
+
+        now = int(datetime.now(UTC).timestamp() * 1000)
+        metrics = [Metric(key, number, now, 0) for key, number in release.metrics.items()]
+        parameters = [Param(key, text) for key, text in release.parameters.items()]
+        for first in range(0, max(len(metrics), len(parameters)), _MOST_IN_BATCH):
+            part = slice(first, first + _MOST_IN_BATCH)
+            self._client.log_batch(run_id, metrics=metrics[part], params=parameters[part])
 
     def _of_release(self, name: str, identity: str) -> list[Version]:
         return [version for version in self.versions(name) if version.release == identity]
@@ -344,7 +355,8 @@ def _tolerating(code: str) -> Iterator[None]:
 
 
 def _is_missing(error: Exception) -> bool:
-    return isinstance(error, FileNotFoundError) or "does not exist" in str(error) or "No such" in str(error)
+    told = ("does not exist", "No such", "Failed to download artifacts", "404")
+    return isinstance(error, FileNotFoundError) or any(text in str(error) for text in told)
 
 
 def _version(entity: "ModelVersion", aliases: dict[int, list[str]]) -> Version:

@@ -8,12 +8,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.model_registry import DamagedVersion, ModelRegistry, Move, Version, contents, history
+from components.model_registry import DamagedVersion, ModelRegistry, Move, Version, history
 from components.registry_pusher import release, serving, verification
 from components.registry_pusher.release import Candidate
-
-# The registered model's tag with the folder that TensorFlow Serving watches.
-SERVING_DIRECTORY = "serving_directory"
 
 
 @dataclass(frozen=True)
@@ -68,44 +65,28 @@ def push(
         standing_back = _reason_to_stand_back(candidate, version, champion)
         moved = False
         if not standing_back and (champion is None or champion.version != version.version):
-            require_same(registry, version)
+            found = differences(registry, version)
+            if found:
+                raise DamagedVersion(f"{version.uri}: {'; '.join(found)}")
             reason = f"Linear probe {version.probe_accuracy:.1%}, blessed by run {by}."
             registry.move_alias(name, Move(alias, None, version.version, history.PUSH, by, reason))
             moved = True
         _settle(registry, name, alias, seen, by)
         if serving_directory:
-            registry.set_tag(name, SERVING_DIRECTORY, serving_directory)
-        served = serve_champion(registry, name, alias)
+            serving.watch(registry, name, serving_directory)
+        served = serving.serve_champion(registry, name, alias)
         now = registry.version(name, version.version)
         if not standing_back and alias not in now.aliases:
             standing_back, moved = "A better encoder was pushed at the same time.", False
     return Pushed(now, known is None, moved, standing_back, served)
 
 
-def require_same(registry: ModelRegistry, version: Version) -> None:
-    """Downloads a version and lets it compute.
-
-    Raises:
-        DamagedVersion: its files or its embeddings are not those that were registered; the message names them.
-    """
+def differences(registry: ModelRegistry, version: Version) -> list[str]:
+    """What differs in a version from what was registered: a clause for each file, or for its embeddings."""
     with tempfile.TemporaryDirectory() as aside:
-        found = verification.differences(registry.download(version, aside))
-    if found:
-        raise DamagedVersion(f"{version.uri}: {'; '.join(found)}")
-
-
-def serve_champion(registry: ModelRegistry, name: str, alias: str) -> str | None:
-    """Publishes the champion where TensorFlow Serving looks, if the registered model has a place; returns it."""
-    directory = registry.tag(name, SERVING_DIRECTORY)
-    champion = registry.aliased(name, alias)
-    if not directory or not champion:
-        return None
-    if not serving.is_published(directory, champion.version):
-        with tempfile.TemporaryDirectory() as aside:
-            folder = registry.download(champion, aside)
-            serving.publish(folder / contents.SAVED_MODEL, directory, champion.version)
-    serving.withdraw_above(directory, champion.version)
-    return serving.place_of(directory, champion.version)
+        folder, damage = registry.download_as_is(version, aside)
+        # What is damaged is not run.
+        return damage or verification.differences(folder)
 
 
 def _reason_to_stand_back(candidate: Candidate, version: Version, champion: Version | None) -> str | None:

@@ -84,9 +84,12 @@ def build(candidate: Candidate, name: str, alias: str, directory: Path) -> Relea
         _save_mlflow_model(directory, saved_model, described["image_size"], candidate.metrics["embedding_size"])
     verification.write_examples(directory, candidate.model)
     card = _environment().get_template("model_card.md.j2")
-    facts = {"metrics": candidate.metrics, "provenance": provenance, "settings": settings, "name": name, "alias": alias}
+    facts = {
+        **{"metrics": candidate.metrics, "provenance": provenance, "name": name, "alias": alias},
+        **{"trainer": candidate.provenance["settings"]["trainer"], "training": described["training"]},
+    }
     texts = {
-        "model_card.md": card.render(**facts, image_size=described["image_size"], training=described["training"]),
+        "model_card.md": card.render(**facts, image_size=described["image_size"]),
         "metrics.json": json.dumps(candidate.metrics, indent=2),
         "settings.yaml": settings,
         "provenance.json": json.dumps(provenance, indent=2),

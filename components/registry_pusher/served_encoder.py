@@ -5,6 +5,7 @@ This file travels with the version ("models from code": nothing is pickled). It 
 
 import mlflow.pyfunc
 import numpy as np
+import pandas as pd
 
 _BATCH = 64
 
@@ -18,7 +19,7 @@ class Encoder(mlflow.pyfunc.PythonModel):
 
         self._model = tf.saved_model.load(context.artifacts["saved_model"])
 
-    def predict(self, context, model_input, params=None):
+    def predict(self, context, model_input: pd.DataFrame, params=None) -> np.ndarray:
         """Embeds images, in batches."""
         import tensorflow as tf
 

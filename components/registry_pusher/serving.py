@@ -6,11 +6,36 @@ SavedModel, is uploaded last and deleted first.
 """
 
 import posixpath
+import tempfile
 from pathlib import Path
 
 from fsspec.core import url_to_fs
 
+from components.model_registry import ModelRegistry, contents
+
 _MARK = "saved_model.pb"
+# Of the registered model: the folder that Serving watches.
+_TAG = "serving_directory"
+
+
+def watch(registry: ModelRegistry, name: str, directory: str) -> None:
+    """Notes where TensorFlow Serving looks for a registered model."""
+    if registry.tag(name, _TAG) != directory:
+        registry.set_tag(name, _TAG, directory)
+
+
+def serve_champion(registry: ModelRegistry, name: str, alias: str) -> str | None:
+    """Publishes the champion where TensorFlow Serving looks, if the registered model has a place; returns it."""
+    directory = registry.tag(name, _TAG)
+    champion = registry.aliased(name, alias)
+    if not directory or not champion:
+        return None
+    if not is_published(directory, champion.version):
+        with tempfile.TemporaryDirectory() as aside:
+            folder = registry.download(champion, aside)
+            publish(folder / contents.SAVED_MODEL, directory, champion.version)
+    withdraw_above(directory, champion.version)
+    return place_of(directory, champion.version)
 
 
 def is_published(directory: str, version: int) -> bool:

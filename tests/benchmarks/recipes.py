@@ -49,7 +49,8 @@ class _Probing(watch.Watch):
         self.count = getattr(self, "count", 0) + 1
         if self.count % self.every == 0:
             train, test = (Labelled(_embedded(model, pixels), labels) for pixels, labels in self.splits.values())
-            probe = probes.linear_probe(train, test, int(train.labels.max()) + 1, self.seed)
+            fitted = probes.fit(train, int(train.labels.max()) + 1, self.seed)
+            probe = probes.score(fitted, test, self.seed)
             knn = metrics.knn_accuracy(train.features, train.labels, test.features, test.labels, _NEIGHBOURS)
             interval = f"{probe.interval[0]:.1%} to {probe.interval[1]:.1%}"
             print(f"    epoch {self.count:3}: probe {probe.accuracy:.1%} ({interval}), kNN {knn:.1%}", flush=True)

