@@ -57,8 +57,15 @@ def _split_cpu(request: pytest.FixtureRequest) -> None:
 
 
 @pytest.fixture
-def mlflow_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A real MLflow server on loopback; MLFLOW_TRACKING_URI names it."""
+def mlflow_server(running_mlflow_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A real MLflow server on loopback, which the tests of a module share; MLFLOW_TRACKING_URI names it."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", running_mlflow_server)
+    return running_mlflow_server
+
+
+@pytest.fixture(scope="module")
+def running_mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The server behind `mlflow_server`, with sqlite and its own artifacts; it starts in seconds."""
     import socket
     import subprocess
     import sys
@@ -70,6 +77,7 @@ def mlflow_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[s
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
+    tmp_path = tmp_path_factory.mktemp("mlflow")
     log = tmp_path / "mlflow.log"
     with open(log, "w") as out:
         server = subprocess.Popen(
@@ -92,7 +100,6 @@ def mlflow_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[s
                 time.sleep(0.5)
         else:
             raise AssertionError(f"the MLflow server did not come up: {log.read_text()}")
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
         yield url
     finally:
         os.killpg(server.pid, 15)

@@ -1,12 +1,11 @@
 """Cloud Storage that fails now and then: a proxy in front of a real fake-gcs-server.
 
-Of every kind of request the first one fails: with 503, by a reset connection, by an upload that is cut off halfway, or
-it is slow. Whoever tries again is served.
+Every other upload, and of every other kind of request the first one, fails: with 503, by a reset connection, by an upload
+that is cut off halfway, or it is slow. Whoever tries again is served.
 """
 
 import http.client
 import os
-import re
 import socket
 import struct
 import threading
@@ -17,7 +16,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 UNAVAILABLE, RESET, TRUNCATED, SLOW = "503", "reset", "truncated", "slow"
-_FAULTS = (UNAVAILABLE, RESET, TRUNCATED, SLOW)
+_FAULTS = (UNAVAILABLE, RESET, SLOW, TRUNCATED)
 _SLOW_SECONDS = 1.0
 # Between hosts, not for the other side.
 _HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "host"}
@@ -38,22 +37,29 @@ class FaultyStorage:
         self.faulty, self.down = True, False
         self.met: Counter[str] = Counter()
         self._seen: set[str] = set()
+        self._uploads = 0
         self._lock = threading.Lock()
 
     def fault(self, method: str, path: str) -> str | None:
         """The fault that a request meets, if any."""
-        # Random ids of uploads make no new kind of request.
-        kind = f"{method} {re.sub(r'upload_id=[^&]*', '', path)}"
+        kind = f"{method} {path}"
         with self._lock:
             if self.down:
                 return UNAVAILABLE
-            if not self.faulty or kind in self._seen:
+            if not self.faulty:
                 return None
-            self._seen.add(kind)
-            fault = _FAULTS[len(self._seen) % len(_FAULTS)]
-            if fault == TRUNCATED and method not in ("POST", "PUT"):
-                fault = RESET
-            self.met[fault] += 1
+            if method in ("POST", "PUT"):
+                # What is uploaded stands in the body: every other upload fails.
+                self._uploads += 1
+                fault = _FAULTS[self._uploads // 2 % len(_FAULTS)] if self._uploads % 2 else None
+            elif kind in self._seen:
+                fault = None
+            else:
+                self._seen.add(kind)
+                # There is nothing to cut off but an upload.
+                fault = _FAULTS[len(self._seen) % (len(_FAULTS) - 1)]
+            if fault:
+                self.met[fault] += 1
             return fault
 
 

@@ -44,9 +44,9 @@ def _on_change(call: Callable[[str, Callable], object]) -> None:
             setattr(owner, name, wrapped(name, getattr(owner, name)))
 
 
-def _push(root: str, model: str, run: str, accuracy: float, baseline: int | None) -> None:
+def _push(root: str, model: str, run: str, accuracy: float, baseline: int | None, name: str = "encoder") -> None:
     candidate = releases.candidate(model, run, accuracy, baseline)
-    push(ModelRegistry(f"{root}/registry"), "encoder", "champion", candidate, f"{root}/serving")
+    push(ModelRegistry(f"{root}/registry"), name, "champion", candidate, f"{root}/serving")
 
 
 def push_noting_changes(root: str, model: str, run: str, baseline: int | None, notes: str) -> None:
@@ -84,6 +84,7 @@ def push_at_once(
     model: str,
     run: str,
     accuracy: float,
+    name: str,
     environment: dict[str, str],
     wait,
     late: bool,
@@ -95,16 +96,16 @@ def push_at_once(
     os.environ |= environment
     waited = set()
 
-    def meet(name, change):
-        if wait is not None and name in ("create_model_version", "set_registered_model_alias") and name not in waited:
-            waited.add(name)
+    def meet(done, change):
+        if wait is not None and done in ("create_model_version", "set_registered_model_alias") and done not in waited:
+            waited.add(done)
             wait.wait(timeout=60)
             if late:
                 time.sleep(1)
         return change()
 
     _on_change(meet)
-    _push(root, model, run, accuracy, None)
+    _push(root, model, run, accuracy, None, name)
 
 
 def start(function: Callable[..., None], *arguments: object) -> BaseProcess:
