@@ -1,7 +1,7 @@
 """Cloud Storage that fails now and then: a proxy in front of a real fake-gcs-server.
 
-Every other upload, and of every other kind of request the first one, fails: with 503, by a reset connection, by an upload
-that is cut off halfway, or it is slow. Whoever tries again is served.
+Every second upload fails, and of every other kind of request the first one: with 503, by a reset connection, by an
+upload that is cut off halfway, or it is slow. Whoever tries again is served.
 """
 
 import http.client

@@ -15,7 +15,7 @@ from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
 from components import json_file
-from components.linear_probe_evaluator import report
+from components.linear_probe_evaluator import page as report
 from components.linear_probe_evaluator.config import EvaluatorSettings
 from components.linear_probe_evaluator.evaluation import Places, evaluate
 from trainer.signatures import Classifier

@@ -13,7 +13,7 @@ from tfx.utils import io_utils, path_utils
 
 from components import json_file
 from components.linear_probe_evaluator import executor as evaluator
-from components.linear_probe_evaluator import report
+from components.linear_probe_evaluator import page as report
 from components.model_registry import ModelRegistry
 from components.registry_pusher.push import push
 from components.registry_pusher.release import Candidate

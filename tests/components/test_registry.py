@@ -1,41 +1,33 @@
-"""Releases into real MLflow registries: embedded, and a server on loopback."""
+"""Releases into real MLflow registries, through the components: embedded, and a server on loopback."""
 
 import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from tfx.types import standard_artifacts
 
 from components.champion_resolver import executor as resolver
-from components.model_registry import ModelRegistry, Release, content_hash, manifest
+from components.linear_probe_evaluator import page
+from components.model_registry import DamagedVersion, ModelRegistry, Move, history
 from components.registry_pusher import executor as pusher
+from components.registry_pusher import verification
+from components.registry_pusher.push import differences
+from tests.components import releases
 from trainer import export
-from trainer.config import TrainerSettings
-from trainer.encoders import build_encoder
-from trainer.errors import UserError
+from trainer.errors import SettingsError, UserError
 
-SETTINGS = TrainerSettings.model_validate({"encoder": {"width": 8}})
-METRICS = {
-    "probe_accuracy": 0.5,
-    "knn_accuracy": 0.4,
-    "baseline_accuracy": None,
-    "reasons": [],
-    "class_accuracy": {"cat": 0.25, "chat d'été (été)": 0.75},
-}
+PAGE = f"<title>report</title>{page._NOT_RELEASED}"
 
 
 @pytest.fixture
 def registry(tmp_path, monkeypatch) -> ModelRegistry:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     return ModelRegistry(str(tmp_path / "registry"))
-
-
-def export_model(directory: Path, seed: int) -> str:
-    keras.utils.set_random_seed(seed)
-    export.export_encoder(build_encoder(SETTINGS.encoder, (32, 32)), SETTINGS, (32, 32), str(directory), {"steps": 3})
-    return str(directory)
 
 
 def artifact(kind, directory: Path):
@@ -45,106 +37,245 @@ def artifact(kind, directory: Path):
     return instance
 
 
-def push(tmp_path: Path, seed: int, run_id: str, blessed: bool = True) -> dict:
+def push(
+    tmp_path: Path, seed: int, run_id: str, blessed: bool = True, accuracy: float = 0.5, baseline: int | None = None
+) -> dict:
     """Runs the component's executor on real artifacts, as TFX does."""
     root = tmp_path / run_id
+    model = tmp_path / f"model-{seed}" / "Format-Serving"
+    if not model.exists():
+        model.parent.mkdir(parents=True, exist_ok=True)
+        releases.export_model(model, seed)
     inputs = {
-        "model": [artifact(standard_artifacts.Model, tmp_path / f"model-{seed}")],
+        "model": [artifact(standard_artifacts.Model, model.parent)],
         "evaluation": [artifact(standard_artifacts.ModelEvaluation, root / "evaluation")],
         "blessing": [artifact(standard_artifacts.ModelBlessing, root / "blessing")],
     }
-    if not (tmp_path / f"model-{seed}" / "Format-Serving").exists():
-        export_model(tmp_path / f"model-{seed}" / "Format-Serving", seed)
-    (root / "evaluation" / "metrics.json").write_text(json.dumps(METRICS))
+    candidate = releases.candidate(str(model), run_id, accuracy, baseline)
+    (root / "evaluation" / "metrics.json").write_text(json.dumps(candidate.metrics))
+    (root / "evaluation" / "report.html").write_text(PAGE)
+    np.savez(root / "evaluation" / "probe.npz", weights=candidate.classifier.weights, bias=candidate.classifier.bias)
     (root / "blessing" / ("BLESSED" if blessed else "NOT_BLESSED")).write_text("")
     outputs = {"pushed_model": [artifact(standard_artifacts.PushedModel, root / "pushed")]}
     properties = {
         "model_name": "encoder",
         "alias": "champion",
         "registry_directory": str(tmp_path / "registry"),
-        "fingerprint": "f00d",
-        "run_id": run_id,
+        "provenance": json.dumps(candidate.provenance),
     }
     pusher.Executor().Do(inputs, outputs, properties)
     return json.loads((root / "pushed" / "push.json").read_text())
 
 
-def test_push_registers_once_records_what_was_measured_and_moves_the_alias(tmp_path, registry):
+def test_a_version_carries_all_that_is_known_of_it(tmp_path, registry):
     first = push(tmp_path, seed=1, run_id="run-1")
     assert first == {
-        "pushed": True,
-        "changed": True,
-        "name": "encoder",
-        "version": 1,
-        "uri": "models:/encoder/1",
-        "alias": "champion",
+        **{"pushed": True, "changed": True, "name": "encoder", "version": 1, "uri": "models:/encoder/1"},
+        **{"alias": "champion", "standing_back": None, "page": None, "served": None},
     }
+    assert "Released as encoder version 1" in (tmp_path / "run-1" / "pushed" / "report.html").read_text()
     (version,) = registry.versions("encoder")
     assert version.aliases == ("champion",)
-    assert version.probe_accuracy == 0.5
-    assert version.sha256 == content_hash(manifest(str(tmp_path / "model-1" / "Format-Serving")))
+    assert (version.probe_accuracy, version.test_data) == (0.5, "beef")
 
-    client = registry._client
-    stored = client.get_model_version("encoder", "1")
-    run = client.get_run(stored.run_id)
-    assert run.info.status == "FINISHED"
-    assert stored.tags["data_fingerprint"] == run.data.tags["data_fingerprint"] == "f00d"
-    assert run.data.metrics["probe_accuracy"] == 0.5
-    assert run.data.metrics["class_accuracy/cat"] == 0.25
-    assert run.data.metrics["class_accuracy/chat d_été _été_"] == 0.75
-    assert run.data.params["encoder.width"] == "8"
-    assert {file.path for file in client.list_artifacts(stored.run_id)} == {"model", "manifest.json", "metrics.json"}
+    details = registry.details(version)
+    for name, value in {"git_commit": "c0ffee", "lock_sha256": "10c4", "data_fingerprint": "f00d"}.items():
+        assert details["tags"][name] == value
+    assert details["metrics"]["probe_accuracy"] == 0.5
+    assert details["metrics"]["knn_accuracy/200"] == 0.38
+    assert details["metrics"]["class_accuracy/cat"] == 0.25
+    assert details["metrics"]["class_accuracy/chat d_été _été_"] == 0.75
+    assert details["metrics"]["training/steps"] == 3
+    assert details["parameters"]["trainer.encoder.width"] == "8"
+    assert "Linear probe **50.0%** (95 % interval 48.0% to 52.0%)" in details["description"]
+
+    folder = registry.download(version, str(tmp_path / "downloaded"))
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert names >= {
+        *("MLmodel", "model_card.md", "metrics.json", "settings.yaml", "provenance.json", "report.html"),
+        *("manifest.json", "verification.json", "input_example.json", "artifacts/saved_model/saved_model.pb"),
+    }
+    assert set(json.loads((folder / "manifest.json").read_text())) == names - {"manifest.json"}
+    provenance = json.loads((folder / "provenance.json").read_text())
+    assert provenance["parents"] == {"warm_start": None, "compared_with": None}
+    card = (folder / "model_card.md").read_text()
+    for fact in ("| linear probe | 50.0% (48.0% to 52.0%) |", "100 unlabelled images", "3 steps in 2 s", "c0ffee"):
+        assert fact in card
+    assert "- 3 of the 40 images of test occur in train as well." in card
+    assert str(Path.home()) not in card
+
+
+def test_a_version_has_three_signatures_and_its_classifier_is_the_probe(tmp_path, registry):
+    push(tmp_path, seed=1, run_id="run-1")
+    folder = registry.download(registry.version("encoder", 1), str(tmp_path / "downloaded"))
+    model = tf.saved_model.load(str(folder / "artifacts" / "saved_model"))
+    assert set(model.signatures) == {"serving_default", "embed_pixels", "classify"}
+    images = verification.example_images((32, 32))
+    embeddings = export.embed_encoded(str(tmp_path / "model-1" / "Format-Serving"), images)
+    np.testing.assert_allclose(
+        model.signatures["serving_default"](image_bytes=tf.constant(images))["embeddings"], embeddings, atol=1e-6
+    )
+    found = model.signatures["classify"](image_bytes=tf.constant(images))
+    probe = releases.classifier(0)
+    logits = embeddings @ probe.weights + probe.bias
+    np.testing.assert_allclose(
+        found["probabilities"], np.exp(logits) / np.exp(logits).sum(-1, keepdims=True), rtol=1e-4, atol=1e-6
+    )
+    labels = [label.decode() for label in found["labels"].numpy()]
+    assert labels == [releases.CLASSES[i] for i in logits.argmax(-1)]
+
+
+def test_mlflow_alone_gives_embeddings_for_image_bytes(tmp_path, registry):
+    push(tmp_path, seed=1, run_id="run-1")
+    images = verification.example_images((32, 32))
+    expected = export.embed_encoded(str(tmp_path / "model-1" / "Format-Serving"), images)
+    np.save(tmp_path / "expected.npy", expected)
+    (tmp_path / "image.png").write_bytes(images[0])
+    # In a process that sees nothing of nnclr.
+    code = """
+import sys
+import mlflow, numpy as np, pandas as pd
+mlflow.set_tracking_uri(sys.argv[1])
+model = mlflow.pyfunc.load_model("models:/encoder@champion")
+found = model.predict(pd.DataFrame({"image_bytes": [open("image.png", "rb").read()] * 70}))
+assert found.shape == (70, 8) and found.dtype == np.float32
+np.testing.assert_allclose(found[69], np.load("expected.npy")[0], rtol=1e-5, atol=1e-6)
+example = model.input_example
+np.testing.assert_allclose(model.predict(example)[0], np.load("expected.npy")[0], rtol=1e-5, atol=1e-6)
+assert not {"trainer", "components", "pipeline"} & set(sys.modules)
+assert [column.name for column in model.metadata.get_input_schema()] == ["image_bytes"]
+"""
+    uri = f"sqlite:///{tmp_path}/registry/mlflow.db"
+    command = [sys.executable, "-P", "-c", code, uri]
+    process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    assert process.returncode == 0, process.stderr
 
 
 def test_pushing_the_same_content_again_changes_nothing(tmp_path, registry):
     push(tmp_path, seed=1, run_id="run-1")
-    before = registry._client.search_runs([registry._experiment("encoder")])
     again = push(tmp_path, seed=1, run_id="run-2")
     assert (again["pushed"], again["changed"], again["version"]) == (True, False, 1)
     assert len(registry.versions("encoder")) == 1
-    assert len(registry._client.search_runs([registry._experiment("encoder")])) == len(before)
+    assert len(registry._client.search_runs([registry._experiment("encoder")])) == 1
+    assert len(registry.history("encoder")) == 1
 
 
 def test_new_content_takes_over_the_alias_and_old_content_takes_it_back_without_a_copy(tmp_path, registry):
     push(tmp_path, seed=1, run_id="run-1")
-    push(tmp_path, seed=2, run_id="run-2")
+    push(tmp_path, seed=2, run_id="run-2", baseline=1)
     assert [(v.version, v.aliases) for v in registry.versions("encoder")] == [(2, ("champion",)), (1, ())]
-    back = push(tmp_path, seed=1, run_id="run-3")
+    back = push(tmp_path, seed=1, run_id="run-3", baseline=2)
     assert (back["version"], back["changed"]) == (1, True)
     assert [(v.version, v.aliases) for v in registry.versions("encoder")] == [(2, ()), (1, ("champion",))]
+    moves = [(m.previous, m.version, m.kind, m.by, m.completed) for m in registry.history("encoder")]
+    assert moves == [
+        (None, 1, "push", "run-1", True),
+        (1, 2, "push", "run-2", True),
+        (2, 1, "push", "run-3", True),
+    ]
 
 
 def test_not_blessed_pushes_nothing(tmp_path, registry):
     assert push(tmp_path, seed=1, run_id="run-1", blessed=False) == {"pushed": False, "changed": False}
     assert registry.names() == []
+    assert (tmp_path / "run-1" / "pushed" / "report.html").read_text() == PAGE
 
 
-def test_version_that_does_not_load_back_never_becomes_champion(tmp_path, registry):
+def test_a_version_that_does_not_load_back_never_becomes_champion(tmp_path, registry, monkeypatch):
     push(tmp_path, seed=1, run_id="run-1")
-    other = export_model(tmp_path / "other", seed=9)
+    real = ModelRegistry.download_as_is
 
-    def refuse(directory: str) -> None:
-        raise RuntimeError("differs")
+    def damaging(self, version, directory):
+        folder, _ = real(self, version, directory)
+        (folder / "artifacts" / "saved_model" / "saved_model.pb").write_bytes(b"")
+        return real(self, version, directory)[0], ["artifacts/saved_model/saved_model.pb has another sha256"]
 
-    with pytest.raises(RuntimeError, match="differs"):
-        registry.push("encoder", "champion", other, Release(probe_accuracy=0.9), refuse)
+    monkeypatch.setattr(ModelRegistry, "download_as_is", damaging)
+    with pytest.raises(DamagedVersion, match=r"models:/encoder/2: artifacts/saved_model/saved_model.pb has another"):
+        push(tmp_path, seed=2, run_id="run-2", baseline=1)
     assert registry.aliased("encoder", "champion").version == 1
 
 
-def test_embeddings_are_compared_and_a_difference_is_named(tmp_path):
-    one, two = export_model(tmp_path / "one", 1), export_model(tmp_path / "two", 2)
-    pusher.require_same_embeddings(one, one)
-    with pytest.raises(RuntimeError, match="embeddings differ"):
-        pusher.require_same_embeddings(one, two)
+def stored(registry: ModelRegistry, version: int) -> Path:
+    artifacts = registry.details(registry.version("encoder", version))["artifacts"]
+    return Path(artifacts.removeprefix("file://")) / "model"
 
 
-def resolve(tmp_path: Path, name: str, expected: str | None = None) -> str:
+def test_differences_name_the_file(tmp_path, registry):
+    push(tmp_path, seed=1, run_id="run-1")
+    version = registry.version("encoder", 1)
+    assert differences(registry, version) == []
+    weights = stored(registry, 1) / "artifacts" / "saved_model" / "variables" / "variables.data-00000-of-00001"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:100] + bytes([whole[100] ^ 1]) + whole[101:])
+    name = "artifacts/saved_model/variables/variables.data-00000-of-00001"
+    assert differences(registry, version) == [f"{name} has another sha256"]
+    weights.unlink()
+    (stored(registry, 1) / "extra.txt").write_text("?")
+    assert differences(registry, version) == [f"{name} is missing", "extra.txt was added"]
+    weights.write_bytes(whole)
+    (stored(registry, 1) / "extra.txt").unlink()
+    manifest = stored(registry, 1) / "manifest.json"
+    manifest.write_text(manifest.read_text() + " ")
+    assert differences(registry, version) == ["manifest.json has another sha256 than was registered"]
+
+
+def test_embeddings_that_changed_although_the_files_did_not_are_told(tmp_path, registry):
+    push(tmp_path, seed=1, run_id="run-1")
+    folder = registry.download(registry.version("encoder", 1), str(tmp_path / "downloaded"))
+    assert verification.differences(folder) == []
+    content = json.loads((folder / "verification.json").read_text())
+    content[2]["embedding"][3] += 0.5
+    (folder / "verification.json").write_text(json.dumps(content))
+    (told,) = verification.differences(folder)
+    assert told.startswith("artifacts/saved_model gives embeddings that differ by 0.")
+
+
+def test_an_aliased_version_is_not_deleted_and_another_goes_with_its_files(tmp_path, registry):
+    push(tmp_path, seed=1, run_id="run-1")
+    push(tmp_path, seed=2, run_id="run-2", baseline=1)
+    files = stored(registry, 1)
+    with pytest.raises(SettingsError, match="models:/encoder/2 is champion: move the alias first"):
+        registry.delete(registry.version("encoder", 2))
+    assert any(files.rglob("*.pb"))
+    registry.delete(registry.version("encoder", 1))
+    assert [v.version for v in registry.versions("encoder")] == [2]
+    assert not any(files.rglob("*"))
+    with pytest.raises(SettingsError, match="encoder has no version 1; there are: 2"):
+        registry.version("encoder", 1)
+
+
+def test_rollback_goes_to_the_champion_before_and_then_further_back():
+    def move(previous: int | None, version: int, kind: str, number: int) -> Move:
+        return Move("champion", previous, version, kind, "someone", "", key=f"alias_move.{number}")
+
+    moves = [move(None, 1, "push", 1), move(1, 2, "push", 2), move(2, 3, "promote", 3)]
+    assert history.before(moves, "champion", 3) == 2
+    moves.append(move(3, 2, "rollback", 4))
+    assert history.before(moves, "champion", 2) == 1
+    moves.append(move(2, 1, "rollback", 5))
+    assert history.before(moves, "champion", 1) is None
+    assert history.before(moves, "staging", 3) is None
+
+
+def test_a_move_that_was_broken_off_is_known_as_such_and_completed_by_whoever_began_it(tmp_path, registry):
+    push(tmp_path, seed=1, run_id="run-1")
+    push(tmp_path, seed=2, run_id="run-2", baseline=1)
+    begun = Move("champion", 2, 1, "promote", "ada@box", "why not").stamped()
+    registry.set_tag("encoder", *begun.as_tag())
+    assert [m.completed for m in registry.history("encoder")] == [True, True, False]
+    registry.move_alias("encoder", Move("champion", None, 1, "promote", "ada@box", "why not"))
+    assert [(m.version, m.completed) for m in registry.history("encoder")] == [(1, True), (2, True), (1, True)]
+
+
+def resolve(tmp_path: Path, name: str, expected: str | None = None, required: bool = True) -> str:
     output = artifact(standard_artifacts.Model, tmp_path / name)
     properties = {
         "model_name": "encoder",
         "alias": "champion",
         "registry_directory": str(tmp_path / "registry"),
         "expected": expected,
+        "required": int(required),
     }
     resolver.Executor().Do({}, {"model": [output]}, properties)
     return output.uri
@@ -154,12 +285,30 @@ def test_resolver_brings_the_champion_or_says_that_there_is_none(tmp_path, regis
     assert resolver.resolved(resolve(tmp_path, "before", expected="none")) is None
     push(tmp_path, seed=1, run_id="run-1")
     champion = resolve(tmp_path, "after", expected=resolver.identity(registry.aliased("encoder", "champion")))
-    assert resolver.resolved(champion) == ("encoder", 1)
+    assert resolver.resolved(champion) == resolver.Champion("encoder", 1)
     noise = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
-    np.testing.assert_array_equal(
+    np.testing.assert_allclose(
         export.Embeddings.of_export(f"{champion}/Format-Serving")(noise),
         export.Embeddings.of_export(str(tmp_path / "model-1" / "Format-Serving"))(noise),
+        atol=1e-6,
     )
+    # A warm start takes the weights of a released encoder as of an exported one.
+    assert export.rebuilt(f"{champion}/Format-Serving").count_params() > 0
+
+
+def test_a_champion_that_cannot_be_read_stops_a_run_and_says_what_allows_to_go_on(tmp_path, registry):
+    push(tmp_path, seed=1, run_id="run-1")
+    (stored(registry, 1) / "artifacts" / "saved_model" / "saved_model.pb").write_bytes(b"rotten")
+    with pytest.raises(
+        UserError, match=r"champion cannot be read \(models:/encoder/1: .*saved_model.pb has another"
+    ) as told:
+        resolve(tmp_path, "strict")
+    assert "--accept-baseline-reset" in str(told.value)
+    found = resolver.resolved(resolve(tmp_path, "lenient", required=False))
+    assert (found.version, "saved_model.pb has another sha256" in found.problem) == (1, True)
+    shutil.rmtree(stored(registry, 1))
+    with pytest.raises(UserError, match="its files are gone"):
+        resolve(tmp_path, "gone")
 
 
 def test_resolver_refuses_another_champion_than_the_run_was_started_for(tmp_path, registry):
@@ -169,12 +318,18 @@ def test_resolver_refuses_another_champion_than_the_run_was_started_for(tmp_path
 
 
 def test_a_real_server_holds_the_whole_release(tmp_path, mlflow_server):
-    assert push(tmp_path, seed=1, run_id="run-1")["uri"] == "models:/encoder/1"
+    first = push(tmp_path, seed=1, run_id="run-1")
+    assert first["uri"] == "models:/encoder/1"
+    assert first["page"] == f"{mlflow_server}/#/models/encoder/versions/1"
+    assert first["page"] in (tmp_path / "run-1" / "pushed" / "report.html").read_text()
     assert push(tmp_path, seed=1, run_id="run-2")["changed"] is False
-    assert push(tmp_path, seed=2, run_id="run-3")["version"] == 2
+    assert push(tmp_path, seed=2, run_id="run-3", baseline=1)["version"] == 2
     server = ModelRegistry("unused")
     assert [(v.version, v.aliases) for v in server.versions("encoder")] == [(2, ("champion",)), (1, ())]
-    assert resolver.resolved(resolve(tmp_path, "champion")) == ("encoder", 2)
+    assert [differences(server, version) for version in server.versions("encoder")] == [[], []]
+    assert resolver.resolved(resolve(tmp_path, "champion")) == resolver.Champion("encoder", 2)
+    server.delete(server.version("encoder", 1))
+    assert [v.version for v in server.versions("encoder")] == [2]
     # Nothing of it lies in the embedded registry.
     assert not (tmp_path / "registry").exists()
     assert not Path("unused").exists()

@@ -1,0 +1,126 @@
+"""The evaluation as one HTML page that needs nothing else: no script, no font, no picture from elsewhere.
+
+Read from the top: the verdict and its reasons, the accuracy against what it is compared with, then what explains it.
+"""
+
+import csv
+import html
+from typing import Any
+
+import jinja2
+import tensorflow as tf
+import yaml
+
+from components.linear_probe_evaluator.evaluation import Evaluation
+from components.linear_probe_evaluator.page import plots, retrieval
+from trainer import export
+
+# Where the registry's version goes once there is one.
+_NOT_RELEASED = '<p id="release">Not released.</p>'
+
+# More classes make a matrix that nobody reads.
+_LARGEST_MATRIX = 20
+_CONFUSIONS = 20
+
+
+def render(evaluation: Evaluation, model: str, run: str) -> str:
+    """Writes the page.
+
+    Args:
+        evaluation: what was found out.
+        model: the candidate's SavedModel.
+        run: Trainer's folder with `history.csv`.
+    """
+    metrics, described = evaluation.metrics, export.describe(model)
+    facts: dict[str, Any] = {
+        "metrics": metrics,
+        "described": described,
+        "settings": yaml.safe_dump(described["settings"], sort_keys=False),
+        "not_released": _NOT_RELEASED,
+        "curves": plots.curves(_history(run)),
+    }
+    if evaluation.candidate:
+        facts |= {
+            "intervals": plots.intervals(_compared(metrics)),
+            "classes": _classes(metrics),
+            "retrieval": retrieval.examples(evaluation),
+            "map": plots.embedding_map(evaluation.candidate.test, list(metrics["class_accuracy"])),
+            **_confusion(evaluation),
+        }
+    return _environment().get_template("report.html.j2").render(**facts)
+
+
+def released(page: str, name: str, version: int, uri: str, link: str | None) -> str:
+    """The page with the registry's version in it.
+
+    Args:
+        page: that `render` wrote.
+        name: of the registered model.
+        version: of it.
+        uri: as MLflow takes it.
+        link: to the version's page on the MLflow server; None if the registry is an embedded one.
+
+    Raises:
+        ValueError: the page has no place for it.
+    """
+    if _NOT_RELEASED not in page:
+        raise ValueError("the page has no place for a registry version")
+    text = html.escape(f"{name} version {version}")
+    linked = f'<a href="{html.escape(link)}">{text}</a>' if link else text
+    return page.replace(_NOT_RELEASED, f'<p id="release">Released as {linked}, <code>{html.escape(uri)}</code>.</p>', 1)
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("components.linear_probe_evaluator.page", "."),
+        undefined=jinja2.StrictUndefined,
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["percent"] = lambda share: f"{100 * share:.1f}\u202f%"
+    environment.filters["points"] = lambda share: f"{100 * share:+.1f}".replace("-", "\u2212")
+    return environment
+
+
+def _history(run: str) -> list[dict[str, float]]:
+    path = f"{run}/history.csv"
+    if not tf.io.gfile.exists(path):
+        return []
+    with tf.io.gfile.GFile(path) as file:
+        return [
+            {name: float(value) for name, value in row.items() if name and value}
+            for row in csv.DictReader(file.read().splitlines())
+        ]
+
+
+def _compared(metrics: dict[str, Any]) -> list[tuple[str, float, tuple[float, float]]]:
+    """Name, probe accuracy and its interval: of the candidate, the champion, the untrained encoder."""
+    rows = [("this encoder", metrics["probe_accuracy"], metrics["probe_interval"])]
+    if metrics["baseline_accuracy"] is not None:
+        rows.append(("champion", metrics["baseline_accuracy"], metrics["baseline_interval"]))
+    rows.append(("untrained encoder", metrics["random_encoder_accuracy"], metrics["random_encoder_interval"]))
+    return rows
+
+
+def _classes(metrics: dict[str, Any]) -> list[tuple[str, int, float]]:
+    """Name, test images and recall of each class, the weakest first."""
+    rows = [(name, metrics["class_counts"][name], recall) for name, recall in metrics["class_accuracy"].items()]
+    return sorted(rows, key=lambda row: row[2])
+
+
+def _confusion(evaluation: Evaluation) -> dict[str, Any]:
+    """A matrix, rows are true classes; or, where there are many classes, what is confused most often."""
+    assert evaluation.candidate is not None
+    names = list(evaluation.metrics["class_accuracy"])
+    counts = tf.math.confusion_matrix(
+        evaluation.candidate.test.labels, evaluation.candidate.score.predicted, len(names)
+    ).numpy()
+    if len(names) <= _LARGEST_MATRIX:
+        rows = [
+            (name, [(int(count), float(count / max(1, row.sum()))) for count in row])
+            for name, row in zip(names, counts, strict=True)
+        ]
+        return {"matrix": {"names": names, "rows": rows}, "confusions": []}
+    pairs = [(int(counts[i, j]), names[i], names[j]) for i in range(len(names)) for j in range(len(names)) if i != j]
+    return {"matrix": None, "confusions": [pair for pair in sorted(pairs, reverse=True)[:_CONFUSIONS] if pair[0]]}

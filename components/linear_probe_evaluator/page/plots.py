@@ -1,0 +1,127 @@
+"""Drawings as SVG inside of the page. Lines and letters take the page's own colour, so that they fit light and dark."""
+
+import io
+import re
+
+import matplotlib as mpl
+import numpy as np
+from markupsafe import Markup, escape
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
+
+from components.linear_probe_evaluator.probes import Labelled
+
+# Stands for the page's colour of text until the drawing is in the page.
+_INK = "#010203"
+# Of about one lightness, so that they can be told from black and from white.
+_COLOURS = (
+    *("#4269d0", "#d98e04", "#e8553f", "#3aa394", "#3c9a4a"),
+    *("#e0669a", "#a463f2", "#6c9bd9", "#9c6b4e", "#868b94"),
+)
+_MARKERS = "os^DvP<X>p"
+_STYLE = {
+    **{"svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9, "axes.titlesize": 10},
+    **{"text.color": _INK, "axes.labelcolor": _INK, "axes.edgecolor": _INK, "xtick.color": _INK, "ytick.color": _INK},
+    **{"axes.spines.top": False, "axes.spines.right": False, "axes.prop_cycle": mpl.cycler(color=_COLOURS)},
+    **{"legend.frameon": False, "axes.grid": True, "grid.color": _INK, "grid.alpha": 0.12, "grid.linewidth": 0.6},
+}
+
+_CURVES = (
+    ("Loss", ("c_loss",), "contrastive loss"),
+    ("Accuracy while training", ("c_acc", "val_p_acc", "knn_acc"), "share"),
+    ("Effective rank (RankMe)", ("rank_me",), "directions"),
+    ("Learning rate", ("learning_rate",), "per step"),
+)
+_LABELS = {"c_acc": "contrastive", "val_p_acc": "online probe", "knn_acc": "kNN"}
+
+_MOST_POINTS = 1_000
+_LEAST_POINTS = 10
+_COMPONENTS = 50
+_PERPLEXITY = 30
+
+
+def intervals(rows: list[tuple[str, float, tuple[float, float]]]) -> Markup:
+    """A dot and a whisker for each name, accuracy and 95 % interval, the first on top."""
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(6, 0.42 * len(rows) + 0.7), layout="constrained")
+        axes = figure.subplots()
+        for place, (_, accuracy, (low, high)) in enumerate(rows):
+            errors = [[100 * (accuracy - low)], [100 * (high - accuracy)]]
+            axes.errorbar(100 * accuracy, -place, xerr=errors, fmt="o", capsize=4, color=_COLOURS[place])
+        axes.set_yticks([-place for place in range(len(rows))], [name for name, _, _ in rows])
+        axes.set_ylim(0.5 - len(rows), 0.5)
+        axes.grid(axis="y", visible=False)
+        axes.set_xlabel("linear probe accuracy on the test images, % (95 % interval)")
+        told = ", ".join(f"{name} {100 * accuracy:.1f} %" for name, accuracy, _ in rows)
+        return _svg(figure, f"Linear probe accuracy: {told}", "intervals")
+
+
+def curves(history: list[dict[str, float]]) -> list[Markup]:
+    """Small plots over the epochs of what the training measured; those of which there is nothing are left out."""
+    drawn = []
+    with mpl.rc_context(_STYLE):
+        for title, names, unit in _CURVES:
+            present = [name for name in names if any(name in row for row in history)]
+            if not present:
+                continue
+            figure = Figure(figsize=(3.6, 2.5), layout="constrained")
+            axes = figure.subplots()
+            for name in present:
+                rows = [row for row in history if name in row]
+                steps = [row["step"] for row in rows]
+                # A single measurement is a dot, which a line would not show.
+                axes.plot(steps, [row[name] for row in rows], ".-", label=_LABELS.get(name, name))
+            axes.set(title=title, xlabel="step", ylabel=unit)
+            if len(present) > 1:
+                axes.legend()
+            drawn.append(_svg(figure, f"{title} over the steps of the training", title))
+    return drawn
+
+
+def embedding_map(test: Labelled, names: list[str]) -> Markup | None:
+    """The test embeddings in two dimensions by t-SNE, coloured by class; None if there are too few to draw.
+
+    Args:
+        test: features and classes; at most 1,000, evenly taken, are drawn.
+        names: of the classes.
+    """
+    if len(test.labels) < _LEAST_POINTS:
+        return None
+    rows = np.unique(np.linspace(0, len(test.labels) - 1, _MOST_POINTS).astype(int))
+    features, labels = np.asarray(test.features[rows], np.float64), test.labels[rows]
+    features = PCA(min(_COMPONENTS, *features.shape), random_state=0).fit_transform(features)
+    perplexity = min(_PERPLEXITY, (len(rows) - 1) / 3)
+    points = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(features)
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(6.4, 4.6), layout="constrained")
+        axes: Axes = figure.subplots()
+        for label, name in enumerate(names):
+            here = points[labels == label]
+            colour, marker = _COLOURS[label % len(_COLOURS)], _MARKERS[label // len(_COLOURS) % len(_MARKERS)]
+            axes.scatter(here[:, 0], here[:, 1], 9, colour, marker, alpha=0.8, linewidths=0, label=_escaped(name))
+        axes.set_axis_off()
+        if len(names) <= 3 * len(_COLOURS):
+            figure.legend(loc="outside right upper", markerscale=2, ncols=-(-len(names) // 15))
+        return _svg(figure, "Map of the test embeddings, coloured by class", "map")
+
+
+def _escaped(text: str) -> str:
+    # Matplotlib takes dollars for formulas.
+    return text.replace("$", r"\$")
+
+
+def _svg(figure: Figure, description: str, name: str) -> Markup:
+    buffer = io.StringIO()
+    # The salt makes ids that are the same in every run, and differ between the drawings of a page.
+    with mpl.rc_context({"svg.hashsalt": name}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    drawing = buffer.getvalue()
+    drawing = drawing[drawing.index("<svg") :]
+    drawing = re.sub(r"<metadata>.*?</metadata>", "", drawing, flags=re.DOTALL)
+    head, _, rest = drawing.partition(">")
+    head = re.sub(r'\s(xmlns(:xlink)?|version|width|height)="[^"]*"', "", head)
+    ids = re.sub(r"\W", "-", name)
+    rest = re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{ids}-", rest).replace(_INK, "currentColor")
+    return Markup(f'{head} role="img" aria-label="{escape(description)}">{rest}')

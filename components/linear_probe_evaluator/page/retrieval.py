@@ -1,0 +1,73 @@
+"""Test images and their nearest neighbours among the training images: what the encoder takes for alike."""
+
+import base64
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+from sklearn.neighbors import NearestNeighbors
+
+from components.linear_probe_evaluator.evaluation import Evaluation
+from trainer import examples as splits
+
+_QUERIES = 8
+_NEIGHBOURS = 6
+_SEED = 0
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image as a data URI, its class, and whether that is the query's."""
+
+    uri: str
+    class_name: str
+    right: bool
+
+
+@dataclass(frozen=True)
+class Row:
+    """A query and its nearest neighbours, the nearest first."""
+
+    query: Picture
+    neighbours: list[Picture]
+
+
+def examples(evaluation: Evaluation) -> list[Row]:
+    """Draws test images, spread over the classes, and finds their neighbours by cosine similarity."""
+    assert evaluation.candidate is not None
+    assert evaluation.images is not None
+    train, test = evaluation.candidate.train, evaluation.candidate.test
+    names = list(evaluation.metrics["class_accuracy"])
+    queries = _spread(test.labels)
+    index = NearestNeighbors(n_neighbors=min(_NEIGHBOURS, len(train.labels)), metric="cosine").fit(train.features)
+    found = index.kneighbors(test.features[queries], return_distance=False)
+    shown = evaluation.images(splits.TEST, queries)
+    near = evaluation.images(splits.TRAIN, found.ravel()).reshape(*found.shape, *shown.shape[1:])
+    return [
+        Row(
+            Picture(_uri(shown[i]), names[test.labels[query]], True),
+            [
+                Picture(_uri(near[i, j]), names[train.labels[row]], bool(train.labels[row] == test.labels[query]))
+                for j, row in enumerate(found[i])
+            ],
+        )
+        for i, query in enumerate(queries)
+    ]
+
+
+def _spread(labels: np.ndarray) -> np.ndarray:
+    """Row numbers, one of each class in turn."""
+    order = np.random.default_rng(_SEED).permutation(len(labels))
+    turn = np.empty(len(labels), int)
+    for label in np.unique(labels):
+        here = order[labels[order] == label]
+        turn[here] = np.arange(len(here))
+    first = order[np.argsort(turn[order], kind="stable")][:_QUERIES]
+    return first[np.argsort(labels[first], kind="stable")]
+
+
+def _uri(image: np.ndarray) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "WEBP", quality=85)
+    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
