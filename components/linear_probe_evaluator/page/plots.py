@@ -45,7 +45,7 @@ _PERPLEXITY = 30
 def intervals(rows: list[tuple[str, float, tuple[float, float]]]) -> Markup:
     """A dot and a whisker for each name, accuracy and 95 % interval, the first on top."""
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(6, 0.42 * len(rows) + 0.7), layout="constrained")
+        figure = Figure(figsize=(4.6, 0.42 * len(rows) + 0.7), layout="constrained")
         axes = figure.subplots()
         for place, (_, accuracy, (low, high)) in enumerate(rows):
             errors = [[100 * (accuracy - low)], [100 * (high - accuracy)]]
@@ -53,7 +53,7 @@ def intervals(rows: list[tuple[str, float, tuple[float, float]]]) -> Markup:
         axes.set_yticks([-place for place in range(len(rows))], [name for name, _, _ in rows])
         axes.set_ylim(0.5 - len(rows), 0.5)
         axes.grid(axis="y", visible=False)
-        axes.set_xlabel("linear probe accuracy on the test images, % (95 % interval)")
+        axes.set_xlabel("linear probe accuracy, % (95 % interval)")
         told = ", ".join(f"{name} {100 * accuracy:.1f} %" for name, accuracy, _ in rows)
         return _svg(figure, f"Linear probe accuracy: {told}", "intervals")
 
@@ -95,15 +95,15 @@ def embedding_map(test: Labelled, names: list[str]) -> Markup | None:
     perplexity = min(_PERPLEXITY, (len(rows) - 1) / 3)
     points = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(features)
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(6.4, 4.6), layout="constrained")
+        figure = Figure(figsize=(4.8, 4.8), layout="constrained")
         axes: Axes = figure.subplots()
         for label, name in enumerate(names):
             here = points[labels == label]
             colour, marker = _COLOURS[label % len(_COLOURS)], _MARKERS[label // len(_COLOURS) % len(_MARKERS)]
-            axes.scatter(here[:, 0], here[:, 1], 9, colour, marker, alpha=0.8, linewidths=0, label=_escaped(name))
+            axes.scatter(here[:, 0], here[:, 1], 14, colour, marker, alpha=0.8, linewidths=0, label=_escaped(name))
         axes.set_axis_off()
         if len(names) <= 3 * len(_COLOURS):
-            figure.legend(loc="outside right upper", markerscale=2, ncols=-(-len(names) // 15))
+            figure.legend(loc="outside lower center", markerscale=1.5, ncols=min(5, len(names)))
         return _svg(figure, "Map of the test embeddings, coloured by class", "map")
 
 
