@@ -145,7 +145,7 @@ class _Encoder(ModelHandler[Chunk, tuple[Place, dict[str, np.ndarray]], Embeddin
 def _write(result: tuple[Place, dict[str, np.ndarray]], directory: str, content: str) -> str:
     place, arrays = result
     buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+    np.savez(buffer, allow_pickle=False, **arrays)
     path = place.file_in(directory, content)
     parent = path.rpartition("/")[0]
     if not FileSystems.exists(parent):

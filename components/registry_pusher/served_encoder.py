@@ -3,14 +3,15 @@
 This file travels with the version ("models from code": nothing is pickled). It needs TensorFlow and nothing of nnclr.
 """
 
-import mlflow.pyfunc
 import numpy as np
 import pandas as pd
+from mlflow.models import set_model
+from mlflow.pyfunc import PythonModel
 
 _BATCH = 64
 
 
-class Encoder(mlflow.pyfunc.PythonModel):
+class Encoder(PythonModel):
     """`predict` takes a DataFrame with the column `image_bytes` (JPEG, PNG, BMP): embeddings, float32 [N, d]."""
 
     def load_context(self, context):
@@ -29,4 +30,4 @@ class Encoder(mlflow.pyfunc.PythonModel):
         return np.concatenate([embed(image_bytes=tf.constant(batch))["embeddings"].numpy() for batch in batches])
 
 
-mlflow.models.set_model(Encoder())
+set_model(Encoder())

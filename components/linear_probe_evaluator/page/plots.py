@@ -2,12 +2,14 @@
 
 import io
 import re
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from cycler import cycler
 from markupsafe import Markup, escape
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.typing import RcKeyType
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
@@ -21,11 +23,24 @@ _COLOURS = (
     *("#e0669a", "#a463f2", "#6c9bd9", "#9c6b4e", "#868b94"),
 )
 _MARKERS = "os^DvP<X>p"
-_STYLE = {
-    **{"svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9, "axes.titlesize": 10},
-    **{"text.color": _INK, "axes.labelcolor": _INK, "axes.edgecolor": _INK, "xtick.color": _INK, "ytick.color": _INK},
-    **{"axes.spines.top": False, "axes.spines.right": False, "axes.prop_cycle": mpl.cycler(color=_COLOURS)},
-    **{"legend.frameon": False, "axes.grid": True, "grid.color": _INK, "grid.alpha": 0.12, "grid.linewidth": 0.6},
+_STYLE: dict[RcKeyType, Any] = {
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "text.color": _INK,
+    "axes.titlesize": 10,
+    "axes.labelcolor": _INK,
+    "axes.edgecolor": _INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.prop_cycle": cycler(color=_COLOURS),
+    "axes.grid": True,
+    "grid.color": _INK,
+    "grid.alpha": 0.12,
+    "grid.linewidth": 0.6,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "legend.frameon": False,
 }
 
 _CURVES = (
@@ -96,11 +111,13 @@ def embedding_map(test: Labelled, names: list[str]) -> Markup | None:
     points = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(features)
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(4.8, 4.8), layout="constrained")
-        axes: Axes = figure.subplots()
+        axes = figure.subplots()
         for label, name in enumerate(names):
             here = points[labels == label]
             colour, marker = _COLOURS[label % len(_COLOURS)], _MARKERS[label // len(_COLOURS) % len(_MARKERS)]
-            axes.scatter(here[:, 0], here[:, 1], 14, colour, marker, alpha=0.8, linewidths=0, label=_escaped(name))
+            axes.scatter(
+                here[:, 0], here[:, 1], s=14, c=colour, marker=marker, alpha=0.8, linewidths=0, label=_escaped(name)
+            )
         axes.set_axis_off()
         if len(names) <= 3 * len(_COLOURS):
             figure.legend(loc="outside lower center", markerscale=1.5, ncols=min(5, len(names)))

@@ -1,0 +1,206 @@
+"""The report: one file, which says first what was decided, and shows what is true."""
+
+import base64
+import io
+from dataclasses import dataclass, replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.metrics import confusion_matrix
+from sklearn.metrics.pairwise import cosine_similarity
+
+from components.linear_probe_evaluator import page, probes
+from components.linear_probe_evaluator.evaluation import Evaluation, Measured
+from components.linear_probe_evaluator.probes import Labelled
+from tests.components import releases
+
+# Per row number.
+BRIGHTNESS = 4
+CLASSES = ["<b>cat</b>", "chat d'été & $x$", "dog"]
+CHECKS = [
+    {"passed": True, "sentence": "The probe accuracy 61.0% reaches the floor 45.0%."},
+    {"passed": False, "sentence": "It may be <more> than 1.0 points behind the champion."},
+]
+
+
+@dataclass
+class Element:
+    """A start tag with the text that follows it."""
+
+    tag: str
+    attributes: dict[str, str | None]
+    text: str = ""
+
+
+class Page(HTMLParser):
+    """What a browser finds, in order."""
+
+    def __init__(self, content: str):
+        super().__init__()
+        self.elements: list[Element] = []
+        self.feed(content)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append(Element(tag, dict(attrs)))
+
+    def handle_data(self, data):
+        if self.elements:
+            element = self.elements[-1]
+            element.text = " ".join(f"{element.text} {data}".split())
+
+    def all(self, tag: str) -> list[Element]:
+        return [element for element in self.elements if element.tag == tag]
+
+    @property
+    def links(self) -> list[str]:
+        names = ("src", "href", "xlink:href", "srcset", "data")
+        return [element.attributes[name] for element in self.elements for name in names if element.attributes.get(name)]
+
+    @property
+    def text(self) -> str:
+        return " ".join(element.text for element in self.elements if element.tag not in ("style", "title"))
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> str:
+    return releases.export_model(tmp_path_factory.mktemp("model") / "model", 1)
+
+
+@pytest.fixture
+def run(tmp_path) -> str:
+    rows = [
+        "step,c_loss,c_acc,val_p_acc,rank_me,learning_rate",
+        "10,5.0,0.1,0.2,3.0,0.001",
+        "20,4.0,0.3,0.25,6.0,0.0005",
+    ]
+    (tmp_path / "history.csv").write_text("\n".join(rows))
+    return str(tmp_path)
+
+
+def measured(classes: int, train: int = 60, test: int = 30) -> tuple[Measured, dict[str, np.ndarray]]:
+    """Features in clusters by class, and images whose brightness is their row number."""
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(classes, 8)) * 2
+    labelled = {}
+    for split, count in (("train", train), ("test", test)):
+        labels = np.arange(count) % classes
+        labelled[split] = Labelled((centres[labels] + rng.normal(size=(count, 8))).astype(np.float32), labels)
+    probe = probes.fit(labelled["train"], classes, 0, 0.1)
+    images = {
+        split: np.repeat(np.arange(len(part.labels), dtype=np.uint8), 16 * 16 * 3).reshape(-1, 16, 16, 3) * BRIGHTNESS
+        for split, part in labelled.items()
+    }
+    return Measured(labelled["train"], labelled["test"], probe, probes.score(probe, labelled["test"], 0)), images
+
+
+def evaluation(names: list[str], **changes) -> Evaluation:
+    candidate, images = measured(len(names))
+    counts = np.bincount(candidate.test.labels)
+    metrics = releases.metrics(candidate.score.accuracy) | {
+        "blessed": False,
+        "checks": CHECKS,
+        "probe_interval": candidate.score.interval,
+        "class_accuracy": dict(zip(names, candidate.score.recall, strict=True)),
+        "class_counts": dict(zip(names, counts.tolist(), strict=True)),
+        "duplicates": {"test in train": {"images": 30, "exact": 2, "look": 3}},
+        "counts": {"unlabelled": 1000, "train": 60, "test": 30},
+    }
+    return Evaluation(metrics | changes, candidate, lambda split, rows: images[split][rows])
+
+
+def test_it_is_one_file_that_loads_nothing_and_runs_nothing(model, run):
+    content = page.render(evaluation(CLASSES), model, run)
+    found = Page(content)
+    assert not {"script", "link", "iframe", "object", "embed", "base"} & {element.tag for element in found.elements}
+    assert all(link.startswith(("#", "data:image/webp;base64,")) for link in found.links)
+    assert "@import" not in content
+    assert "url(http" not in content
+    (policy,) = [e for e in found.all("meta") if e.attributes.get("http-equiv") == "Content-Security-Policy"]
+    assert policy.attributes["content"] == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    assert not [name for element in found.elements for name in element.attributes if name.startswith("on")]
+    # Names are text, whatever they contain.
+    assert "<b>cat</b>" not in content
+    assert "<b>cat</b>" in found.text
+    # It fits a phone, a dark room and paper; a reader that sees no pictures hears what they are.
+    assert any(element.attributes.get("name") == "viewport" for element in found.all("meta"))
+    assert "prefers-color-scheme: dark" in content
+    assert "@media print" in content
+    assert len(found.all("svg")) == 6
+    assert all(drawing.attributes["role"] == "img" and drawing.attributes["aria-label"] for drawing in found.all("svg"))
+    assert all(image.attributes["alt"] for image in found.all("img"))
+
+
+def test_verdict_and_reasons_come_first_with_the_findings(model, run):
+    found = Page(page.render(evaluation(CLASSES), model, run))
+    body = found.elements[[element.tag for element in found.elements].index("body") :]
+    assert next(element for element in body if element.text).text == "✗ Not blessed"
+    before_details = found.text[: found.text.index("How good")]
+    for sentence in (*(check["sentence"] for check in CHECKS), "3 of the 40 images of test occur in train as well."):
+        assert sentence in before_details
+    assert [e.attributes["data-mark"] for e in found.elements if "data-mark" in e.attributes] == ["✓", "✗", "!"]
+    blessed = Page(page.render(evaluation(CLASSES, blessed=True), model, run))
+    assert blessed.all("h1")[0].text == "✓ Blessed"
+
+
+def test_figures_are_those_that_were_measured(model, run):
+    subject = evaluation(CLASSES)
+    found = Page(page.render(subject, model, run))
+    candidate = subject.candidate
+    assert f"{100 * candidate.score.accuracy:.1f}\u202f%" in found.all("strong")[0].text.replace(" ", "\u202f")
+    cells = [e for e in found.all("td") if "--share" in (e.attributes.get("style") or "")][1:]
+    expected = confusion_matrix(candidate.test.labels, candidate.score.predicted)
+    assert [int(cell.text or 0) for cell in cells] == expected.ravel().tolist()
+    # The weakest class is read first.
+    bars = [float(e.attributes["style"].removeprefix("width: ").rstrip("%")) for e in found.all("i")]
+    assert bars == pytest.approx([100 * recall for recall in sorted(candidate.score.recall)], abs=0.06)
+
+
+def test_neighbours_are_the_nearest_ones_and_framed_by_class(model, run):
+    subject = evaluation(CLASSES)
+    found = Page(page.render(subject, model, run))
+    train, test = subject.candidate.train, subject.candidate.test
+    shown = [(image.attributes["alt"], row_of(image.attributes["src"])) for image in found.all("img")]
+    assert len(shown) == 8 * 7
+    similarity = cosine_similarity(test.features, train.features)
+    for first in range(0, len(shown), 7):
+        (query_text, query), *neighbours = shown[first : first + 7]
+        assert query_text == f"test image: {CLASSES[test.labels[query]]}"
+        assert [row for _, row in neighbours] == np.argsort(-similarity[query], kind="stable")[:6].tolist()
+        for text, row in neighbours:
+            right = train.labels[row] == test.labels[query]
+            assert text == f"{'right' if right else 'wrong'}: {CLASSES[train.labels[row]]}"
+
+
+def row_of(uri: str) -> int:
+    """The row number that a picture's brightness stands for."""
+    picture = Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
+    return round(float(np.asarray(picture).mean()) / BRIGHTNESS)
+
+
+def test_many_classes_give_the_confusions_instead_of_a_matrix(model, run):
+    found = Page(page.render(evaluation([f"class {i}" for i in range(25)]), model, run))
+    assert "What is confused most often." in found.text
+    assert "Confusion matrix" not in found.text
+
+
+def test_without_labels_it_says_so_and_shows_the_training(model, run):
+    reason = "There are no labelled images."
+    subject = evaluation(CLASSES, probe_accuracy=None, checks=[{"passed": False, "sentence": reason}])
+    found = Page(page.render(replace(subject, candidate=None), model, run))
+    assert reason in found.text
+    assert "How good" not in found.text
+    assert len(found.all("svg")) == 4
+
+
+def test_the_registrys_version_comes_in_afterwards(model, run):
+    content = page.render(evaluation(CLASSES), model, run)
+    assert "Not released." in Page(content).text
+    link = "http://127.0.0.1:5000/#/models/encoder/versions/3"
+    found = Page(page.released(content, "encoder", 3, "models:/encoder/3", link))
+    assert "Released as encoder version 3 , models:/encoder/3" in found.text
+    assert link in found.links
+    assert link not in Page(page.released(content, "encoder", 3, "models:/encoder/3", None)).links
+    with pytest.raises(ValueError, match="no place for a registry version"):
+        page.released("<p>", "encoder", 3, "models:/encoder/3", None)
