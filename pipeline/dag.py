@@ -71,12 +71,13 @@ def create_pipeline(
     schema = ImportSchemaGen(schema_file=str(resources.files("pipeline") / "schema" / "schema.pbtxt"))
     validator = ExampleValidator(statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"])
     gate = DataGate(statistics=statistics.outputs["statistics"], anomalies=validator.outputs["anomalies"])
+    warm = settings.trainer.warm_start == CHAMPION
     resolver = ChampionResolver(
         model_name=settings.registry.model_name,
         alias=settings.registry.alias,
         registry_directory=registry_directory,
         expected=champion,
-        required=settings.evaluator.needs_champion,
+        required=settings.evaluator.needs_champion or warm,
     )
     # The Trainer is never given the split `test`.
     trainer = Trainer(
@@ -84,7 +85,7 @@ def create_pipeline(
         examples=ingest.outputs["examples"],
         train_args=trainer_pb2.TrainArgs(splits=[examples.UNLABELLED]),
         eval_args=trainer_pb2.EvalArgs(splits=[examples.TRAIN]),
-        base_model=resolver.outputs["model"] if settings.trainer.warm_start == CHAMPION else None,
+        base_model=resolver.outputs["model"] if warm else None,
         custom_config={
             run_fn.SETTINGS: settings.trainer.model_dump_json(),
             run_fn.CHECKPOINTS: checkpoint_root,

