@@ -7,7 +7,6 @@ from importlib import resources
 
 # TFX first: it brings a module that this TFDV misses.
 from tfx.components import ExampleValidator, StatisticsGen, Trainer
-from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import trainer_pb2
 
@@ -20,6 +19,7 @@ from components.data_gate.component import DataGate
 from components.image_example_gen.component import ImageExampleGen
 from components.linear_probe_evaluator.component import LinearProbeEvaluator
 from components.registry_pusher.component import RegistryPusher
+from components.schema_importer.component import SchemaImporter
 from pipeline import provenance
 from pipeline.config import Settings
 from trainer import examples, run_fn
@@ -68,7 +68,7 @@ def create_pipeline(
         examples=ingest.outputs["examples"],
         stats_options=tfdv.StatsOptions(feature_allowlist=_DESCRIBED_FEATURES),
     )
-    schema = ImportSchemaGen(schema_file=str(resources.files("pipeline") / "schema" / "schema.pbtxt"))
+    schema = SchemaImporter((resources.files("pipeline") / "schema" / "schema.pbtxt").read_text(encoding="utf-8"))
     validator = ExampleValidator(statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"])
     gate = DataGate(statistics=statistics.outputs["statistics"], anomalies=validator.outputs["anomalies"])
     warm = settings.trainer.warm_start == CHAMPION
@@ -116,8 +116,8 @@ def create_pipeline(
         model_name=settings.registry.model_name,
         alias=settings.registry.alias,
         registry_directory=registry_directory,
+        pipeline_run=run_id,
         provenance={
-            "pipeline_run": run_id,
             "data_fingerprint": fingerprint,
             "labelled_fingerprint": labelled_fingerprint or fingerprint,
             **provenance.code(),

@@ -16,6 +16,7 @@ class RegistryPusherSpec(component_spec.ComponentSpec):
         executor.MODEL_NAME: component_spec.ExecutionParameter(type=str),
         executor.ALIAS: component_spec.ExecutionParameter(type=str),
         executor.REGISTRY_DIRECTORY: component_spec.ExecutionParameter(type=str),
+        executor.PIPELINE_RUN: component_spec.ExecutionParameter(type=str),
         executor.PROVENANCE: component_spec.ExecutionParameter(type=str),
         executor.ARTIFACT_LOCATION: component_spec.ExecutionParameter(type=str, optional=True),
         executor.SERVING_DIRECTORY: component_spec.ExecutionParameter(type=str, optional=True),
@@ -38,8 +39,9 @@ class RegistryPusher(base_component.BaseComponent):
         model_name: of the registered model.
         alias: that marks the champion.
         registry_directory: of the embedded registry, used when `MLFLOW_TRACKING_URI` is not set.
-        provenance: recorded with the version, see `release.Candidate`. `pipeline_run` is new in every run, so that a
-            push, whose effect lies outside of the pipeline, is never taken from the cache.
+        pipeline_run: identity of the run. It is new in every run, so that a push, whose effect lies outside of the
+            pipeline, is never taken from the cache.
+        provenance: what else is recorded with the version, see `release.Candidate`.
         artifact_location: where the files of a new registered model go, if not to the registry's own place.
         serving_directory: that TensorFlow Serving watches; nothing is published without.
     """
@@ -55,6 +57,7 @@ class RegistryPusher(base_component.BaseComponent):
         model_name: str,
         alias: str,
         registry_directory: str,
+        pipeline_run: str,
         provenance: dict[str, Any],
         artifact_location: str | None = None,
         serving_directory: str | None = None,
@@ -66,6 +69,7 @@ class RegistryPusher(base_component.BaseComponent):
             model_name=model_name,
             alias=alias,
             registry_directory=registry_directory,
+            pipeline_run=pipeline_run,
             provenance=json.dumps(provenance),
             artifact_location=artifact_location,
             serving_directory=serving_directory,

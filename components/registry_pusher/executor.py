@@ -22,7 +22,7 @@ MODEL, EVALUATION, BLESSING = "model", "evaluation", "blessing"
 PUSHED = "pushed_model"
 MODEL_NAME, ALIAS, REGISTRY_DIRECTORY = "model_name", "alias", "registry_directory"
 ARTIFACT_LOCATION, SERVING_DIRECTORY = "artifact_location", "serving_directory"
-PROVENANCE = "provenance"
+PIPELINE_RUN, PROVENANCE = "pipeline_run", "provenance"
 
 REPORT = evaluator.REPORT
 _DESCRIPTION = "push.json"
@@ -60,7 +60,8 @@ class Executor(base_executor.BaseExecutor):
                     classifier=evaluator.read_classifier(evaluation),
                     metrics=evaluator.read_metrics(evaluation),
                     report=page,
-                    provenance=json.loads(exec_properties[PROVENANCE]),
+                    provenance=json.loads(exec_properties[PROVENANCE])
+                    | {PIPELINE_RUN: exec_properties[PIPELINE_RUN]},
                 )
                 pushed = push(
                     registry,

@@ -61,7 +61,8 @@ def push(
         "model_name": "encoder",
         "alias": "champion",
         "registry_directory": str(tmp_path / "registry"),
-        "provenance": json.dumps(candidate.provenance),
+        "pipeline_run": run_id,
+        "provenance": json.dumps({k: v for k, v in candidate.provenance.items() if k != "pipeline_run"}),
     }
     pusher.Executor().Do(inputs, outputs, properties)
     return json.loads((root / "pushed" / "push.json").read_text())

@@ -22,7 +22,7 @@ TINY = [
     *("--set", "trainer.batch_size=64", "--set", "trainer.support_set_size=300", "--set", "evaluator.floor=0"),
 ]
 COMPONENTS = [
-    *("ChampionResolver", "ImageExampleGen", "ImportSchemaGen", "StatisticsGen", "ExampleValidator"),
+    *("ChampionResolver", "ImageExampleGen", "SchemaImporter", "StatisticsGen", "ExampleValidator"),
     *("DataGate", "Trainer", "LinearProbeEvaluator", "RegistryPusher"),
 ]
 

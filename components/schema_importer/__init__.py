@@ -1,0 +1,1 @@
+"""SchemaImporter: makes the curated schema an artifact."""
