@@ -82,7 +82,7 @@ def _beats(accuracy: float, untrained: Rival) -> Check:
 
 def _keeps_up(accuracy: float, champion: Rival, tolerance: float) -> Check:
     passed = champion.lead.low >= -tolerance
-    relation = "is not" if passed else "may be"
+    relation = "is not" if passed else "is" if champion.lead.high < -tolerance else "may be"
     return Check(
         passed,
         f"The probe accuracy {accuracy:.1%} {relation} more than {100 * tolerance:.1f} points behind the "
