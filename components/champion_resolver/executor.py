@@ -63,8 +63,8 @@ class Executor(base_executor.BaseExecutor):
                 # Said before anything is trained: it would stand in the way of a release.
                 if exec_properties[REQUIRED]:
                     raise UserError(
-                        f"The champion cannot be read ({error}). Roll back with nnclr models rollback, or go on without "
-                        "it: --accept-baseline-reset, and trainer.warm_start=null if training is to start from it."
+                        f"The champion cannot be read ({error}). Roll back with nnclr models rollback, or go on "
+                        "without it: --accept-baseline-reset, and trainer.warm_start=null if training starts from it."
                     ) from error
                 problem = str(error)
             champion = Champion(version.name, version.version, problem)
