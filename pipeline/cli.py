@@ -4,6 +4,7 @@ import json
 import secrets
 import signal
 import sys
+import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +16,7 @@ from rich.markup import escape
 
 from pipeline import models
 from pipeline import workdir as workdirs
-from pipeline.options import JsonOption, WorkdirOption
+from pipeline.options import ConfigOption, DataOption, JsonOption, PresetOption, SetOption, WorkdirOption
 from pipeline.screen import Screen, write_line
 from trainer.errors import SettingsError, Stopped, UserError
 
@@ -41,21 +42,10 @@ _errors = Console(stderr=True)
 
 @app.command()
 def run(
-    preset: Annotated[str | None, typer.Option(help="A shipped preset; see nnclr presets list.")] = None,
-    config_file: Annotated[
-        Path | None, typer.Option("--config", help="YAML file with settings, on top of the preset.")
-    ] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="One setting, on top of both. May be repeated."),
-    ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SOURCE",
-            help="STL-10 directory or stl10_binary.tar.gz, TFDS data_dir, or folder of pictures; local or gs://.",
-        ),
-    ] = None,
+    preset: PresetOption = None,
+    config_file: ConfigOption = None,
+    overrides: SetOption = None,
+    data: DataOption = None,
     beam: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="One Beam pipeline option, e.g. runner=DataflowRunner. Repeatable."),
@@ -87,7 +77,7 @@ def run(
     """
     from pipeline import config, local, output, summary
 
-    extra = [f"data.source={json.dumps(data)}"] if data is not None else []
+    extra = _data_override(data)
     for option in beam or []:
         if "=" not in option:
             raise SettingsError(f"--beam takes NAME=VALUE, for instance runner=FlinkRunner, not {option!r}.")
@@ -122,6 +112,50 @@ def run(
         summary.show(result, str(workdir), Console())
         print(f"Took {time.monotonic() - start:.0f} s.")
     raise typer.Exit(summary.exit_code(result))
+
+
+@app.command("compile")
+def compile_for_kubeflow(
+    output_file: Annotated[Path, typer.Option("--output", "-o", help="YAML file to write.")],
+    preset: PresetOption = None,
+    config_file: ConfigOption = None,
+    overrides: SetOption = None,
+    data: DataOption = None,
+    fingerprint: Annotated[
+        str,
+        typer.Option(
+            help="Identity or span of the images. Ingest is cached by it, and repeated in every run without it."
+        ),
+    ] = "",
+) -> None:
+    """Compile the pipeline for Kubeflow Pipelines: KFP v2 YAML, schema 2.1.
+
+    What the cluster needs to know is below `kubeflow` in the settings: image, resources, GPUs, Secrets, volumes.
+
+    **Example**: `nnclr compile --preset stl10-resnet18 --data gs://bucket/images --set kubeflow.image=IMAGE
+    --set kubeflow.gpus=1 -o pipeline.yaml`
+    """
+    from pipeline import config, output
+
+    settings = config.load(preset, config_file, [*(overrides or []), *_data_override(data)])
+    if not settings.data.source or settings.data.source == config.SAMPLE:
+        raise SettingsError("Which images? Name them with --data SOURCE: gs://, or a path that the pods can read.")
+    if not output_file.absolute().parent.is_dir():
+        raise SettingsError(f"{output_file} cannot be written: there is no folder {output_file.parent}.")
+    with tempfile.TemporaryDirectory() as aside, output.captured(Path(aside, "compile.log")):
+        from pipeline.kubeflow import compile as kubeflow
+
+        spec, platform = kubeflow.compile_pipeline(settings, fingerprint)
+        kubeflow.write(spec, platform, output_file)
+    steps, parameters = len(spec["components"]), spec["root"]["inputDefinitions"]["parameters"]
+    print(f"Wrote {output_file}: pipeline {settings.name}, {steps} steps, image {settings.kubeflow.image}.")
+    for name, parameter in sorted(parameters.items()):
+        print(f"  {name} = {parameter['defaultValue']!r}: {parameter['description']}")
+    print(f"Next: kfp run create --experiment-name {settings.name} --package-file {output_file} [PARAMETER=VALUE ...]")
+
+
+def _data_override(data: str | None) -> list[str]:
+    return [] if data is None else [f"data.source={json.dumps(data)}"]
 
 
 def _stop(*_: object) -> NoReturn:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator
 
 from components.linear_probe_evaluator.config import EvaluatorSettings
+from pipeline.kubeflow.config import KubeflowSettings
 from trainer import settings_tree
 from trainer.config import Strict, TrainerSettings
 from trainer.errors import SettingsError
@@ -59,6 +60,7 @@ class Settings(Strict):
     trainer: TrainerSettings = TrainerSettings()
     evaluator: EvaluatorSettings = EvaluatorSettings()
     registry: RegistrySettings = RegistrySettings()
+    kubeflow: KubeflowSettings = KubeflowSettings()
     beam: dict[str, str | int | float | bool] = Field(
         # What Beam's DirectRunner falls back to where it cannot download its Prism binary: in process, no download.
         {"runner": "FnApiRunner"},

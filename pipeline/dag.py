@@ -48,7 +48,7 @@ def create_pipeline(
 
     Args:
         settings: with a data source.
-        fingerprint: of the source's contents; ingest is repeated when it changes.
+        fingerprint: of the source's contents; ingest is repeated when it changes. Empty if it is not known beforehand.
         run_id: new in every run.
         pipeline_root: where artifacts go.
         registry_directory: of the embedded registry, used when `MLFLOW_TRACKING_URI` is not set.
@@ -118,11 +118,9 @@ def create_pipeline(
         registry_directory=registry_directory,
         pipeline_run=run_id,
         provenance={
-            "data_fingerprint": fingerprint,
-            "labelled_fingerprint": labelled_fingerprint or fingerprint,
             **provenance.code(),
-            # Beam's options may name credentials; they say nothing about the encoder.
-            "settings": settings.model_dump(mode="json", exclude={"beam"}),
+            # Beam's options may name credentials; where it ran says nothing about the encoder.
+            "settings": settings.model_dump(mode="json", exclude={"beam", "kubeflow"}),
         },
         artifact_location=settings.registry.artifact_location,
         serving_directory=settings.registry.serving_directory,

@@ -90,7 +90,7 @@ def run(settings: Settings, workdir: Workdir, run_id: str, screen: Screen, enabl
             raise
         finally:
             logging.getLogger("absl").removeHandler(watch)
-        result = summary.collect(run_id, source_path, data_fingerprint, lineage, watch.components)
+        result = summary.collect(run_id, lineage, watch.components)
         json_file.write(str(workdir.run(run_id)), "summary.json", result)
         shutil.copyfile(summary.report_of(lineage), workdir.run(run_id) / "report.html")
     return result

@@ -9,3 +9,16 @@ WorkdirOption = Annotated[
     Path, typer.Option("--workdir", help="Folder for everything that runs write: data, artifacts, logs, registry.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON, on the last line of stdout.")]
+PresetOption = Annotated[str | None, typer.Option(help="A shipped preset; see nnclr presets list.")]
+ConfigOption = Annotated[Path | None, typer.Option("--config", help="YAML file with settings, on top of the preset.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="One setting, on top of both. May be repeated."),
+]
+DataOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SOURCE",
+        help="STL-10 directory or stl10_binary.tar.gz, TFDS data_dir, or folder of pictures; local or gs://.",
+    ),
+]

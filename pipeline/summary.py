@@ -18,15 +18,11 @@ _EVALUATION = (
 _REGISTRY = ("name", "version", "uri", "alias", "changed", "standing_back", "page", "served")
 
 
-def collect(
-    run_id: str, source: str, fingerprint: str, lineage: Any, components: list[dict[str, Any]]
-) -> dict[str, Any]:
+def collect(run_id: str, lineage: Any, components: list[dict[str, Any]]) -> dict[str, Any]:
     """Gathers the summary of a finished run from its components' outputs.
 
     Args:
         run_id: of the run.
-        source: path of the data.
-        fingerprint: of the data.
         lineage: a `pipeline.lineage.Lineage` of the run.
         components: `id`, `state` and `seconds` of each component, in order.
     """
@@ -44,12 +40,7 @@ def collect(
     pushed = pusher.read_push(output("RegistryPusher", pusher.PUSHED))
     return {
         "run_id": run_id,
-        "data": {
-            "source": source,
-            "fingerprint": fingerprint,
-            "counts": described["counts"],
-            "rejected": described["rejected"],
-        },
+        "data": {name: described[name] for name in ("source", "fingerprint", "counts", "rejected")},
         "trainer": training,
         "evaluation": {name: metrics[name] for name in _EVALUATION},
         "registry": {name: pushed.get(name) for name in _REGISTRY},

@@ -12,6 +12,7 @@ from tfx.types import artifact_utils
 
 from components import json_file
 from components.image_example_gen import transforms
+from components.image_example_gen.fingerprint import fingerprint
 from components.image_example_gen.sources.base import Source
 from components.image_example_gen.sources.opening import open_labelled, open_source
 from trainer import examples
@@ -37,8 +38,10 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         artifact = artifact_utils.get_single_instance(output_dict[EXAMPLES])
         opening = open_labelled if exec_properties[LABELLED_ONLY] else open_source
         source = opening(exec_properties[SOURCE])
+        known = exec_properties[FINGERPRINT] or fingerprint(source)
         ingest(
             source,
+            known,
             exec_properties[IMAGE_SIZE],
             exec_properties[MAX_REJECTED],
             artifact.uri,
@@ -46,10 +49,17 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         )
         artifact.split_names = artifact_utils.encode_split_names(list(examples.SPLITS))
         artifact.set_string_custom_property("payload_format", "FORMAT_TF_EXAMPLE")
-        artifact.set_string_custom_property(FINGERPRINT, exec_properties[FINGERPRINT])
+        artifact.set_string_custom_property(FINGERPRINT, known)
 
 
-def ingest(source: Source, image_size: int, max_rejected: int, directory: str, make_pipeline=beam.Pipeline) -> None:
+def ingest(
+    source: Source,
+    fingerprint: str,
+    image_size: int,
+    max_rejected: int,
+    directory: str,
+    make_pipeline=beam.Pipeline,
+) -> None:
     """Writes all images of `source` below `directory`, and `dataset.json` beside them.
 
     Raises:
@@ -79,6 +89,7 @@ def ingest(source: Source, image_size: int, max_rejected: int, directory: str, m
             tf.io.gfile.rmtree(f"{directory}/{leftover}")
     description = {
         "source": source.path,
+        "fingerprint": fingerprint,
         "kind": source.kind,
         "image_size": image_size,
         "counts": counts,
@@ -89,7 +100,7 @@ def ingest(source: Source, image_size: int, max_rejected: int, directory: str, m
 
 
 def describe(directory: str) -> dict[str, Any]:
-    """What `ingest` wrote beside the examples: source, kind, image_size, counts, rejected, class_names."""
+    """What `ingest` wrote beside the examples: source, fingerprint, kind, image_size, counts, rejected, classes."""
     return json_file.read(directory, _DESCRIPTION)
 
 

@@ -14,7 +14,7 @@ from apache_beam.io.filesystems import FileSystems
 from components.image_example_gen.sources.base import Source
 
 
-def fingerprint(source: Source, memory: Path) -> str:
+def fingerprint(source: Source, memory: Path | None = None) -> str:
     """Hashes names, sizes and content digests of a source's files.
 
     Local contents are hashed once (sha256) and remembered by path, size, modification time and inode; of Cloud Storage
@@ -22,19 +22,20 @@ def fingerprint(source: Source, memory: Path) -> str:
 
     Args:
         source: opened.
-        memory: file that remembers digests between runs; it may not exist yet.
+        memory: file that remembers digests between runs, if they shall be; it may not exist yet.
 
     Returns:
         32 hexadecimal digits.
     """
-    known = _remembered(memory)
+    known = _remembered(memory) if memory else {}
     paths = source.files()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         current = dict(zip(paths, pool.map(lambda path: _digest(path, known), paths), strict=True))
-    aside = memory.with_name(f"{memory.name}.{os.getpid()}.partial")
-    aside.parent.mkdir(parents=True, exist_ok=True)
-    aside.write_text(json.dumps(known | {path: entry for path, entry in current.items() if entry[0]}))
-    aside.replace(memory)
+    if memory:
+        aside = memory.with_name(f"{memory.name}.{os.getpid()}.partial")
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        aside.write_text(json.dumps(known | {path: entry for path, entry in current.items() if entry[0]}))
+        aside.replace(memory)
 
     whole = hashlib.sha256(source.kind.encode())
     for path in sorted(paths):

@@ -82,7 +82,13 @@ def evaluate(
     pretraining, labelled = (image_example_gen.describe(place) for place in (places.pretraining, places.labelled))
     counts = {split: labelled["counts"][split] for split in (examples.TRAIN, examples.TEST)}
     counts[examples.UNLABELLED] = pretraining["counts"][examples.UNLABELLED]
-    common = {"counts": counts, "data": pretraining["source"], "labelled_data": labelled["source"]}
+    common = {
+        "counts": counts,
+        "data": pretraining["source"],
+        "data_fingerprint": pretraining["fingerprint"],
+        "labelled_data": labelled["source"],
+        "labelled_fingerprint": labelled["fingerprint"],
+    }
     if not counts[examples.TEST]:
         return Evaluation(_unmeasured() | common)
     size = (labelled["image_size"], labelled["image_size"])

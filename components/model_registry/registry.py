@@ -102,6 +102,8 @@ class ModelRegistry:
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         server = os.environ.get(SERVER_VARIABLE)
         self._artifacts, self._lock = artifacts, None
+        if not server and not embedded:
+            raise SettingsError(f"There is no model registry: name the MLflow server in {SERVER_VARIABLE}.")
         if not server:
             Path(embedded).mkdir(parents=True, exist_ok=True)
             root = Path(embedded).resolve()

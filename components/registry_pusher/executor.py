@@ -60,8 +60,7 @@ class Executor(base_executor.BaseExecutor):
                     classifier=evaluator.read_classifier(evaluation),
                     metrics=evaluator.read_metrics(evaluation),
                     report=page,
-                    provenance=json.loads(exec_properties[PROVENANCE])
-                    | {PIPELINE_RUN: exec_properties[PIPELINE_RUN]},
+                    provenance=json.loads(exec_properties[PROVENANCE]) | {PIPELINE_RUN: exec_properties[PIPELINE_RUN]},
                 )
                 pushed = push(
                     registry,

@@ -32,8 +32,8 @@ class Candidate:
         classifier: the fitted probe.
         metrics: of the evaluation.
         report: the evaluation's page.
-        provenance: where it comes from: `pipeline_run`, `data_fingerprint`, `labelled_fingerprint`, `nnclr_version`,
-            `git_commit`, `lock_sha256`, and `settings`, the whole tree.
+        provenance: where it comes from: `pipeline_run`, `nnclr_version`, `git_commit`, `lock_sha256`, and `settings`,
+            the whole tree.
     """
 
     model: str
@@ -45,7 +45,7 @@ class Candidate:
     @property
     def identity(self) -> str:
         """Changes when the encoder does, or the images that its classifier was fitted and measured on."""
-        parts = [self.provenance["labelled_fingerprint"]]
+        parts = [self.metrics["labelled_fingerprint"]]
         parts += [
             f"{path.relative_to(self.model)}:{hashlib.sha256(path.read_bytes()).hexdigest()}"
             for path in sorted(Path(self.model).rglob("*"))
@@ -76,6 +76,7 @@ def build(candidate: Candidate, name: str, alias: str, directory: Path) -> Relea
     """
     described = export.describe(candidate.model)
     provenance = {key: value for key, value in candidate.provenance.items() if key != "settings"}
+    provenance |= {key: candidate.metrics[key] for key in ("data_fingerprint", "labelled_fingerprint")}
     provenance["parents"] = candidate.parents
     settings = yaml.safe_dump(candidate.provenance["settings"], sort_keys=False)
     with tempfile.TemporaryDirectory() as aside:
@@ -102,7 +103,7 @@ def build(candidate: Candidate, name: str, alias: str, directory: Path) -> Relea
         identity=candidate.identity,
         directory=directory,
         probe_accuracy=candidate.metrics["probe_accuracy"],
-        test_data=candidate.provenance["labelled_fingerprint"],
+        test_data=candidate.metrics["labelled_fingerprint"],
         description=_description(candidate.metrics),
         metrics=dict(_numbers(candidate.metrics, described["training"])),
         parameters=dict(_flattened(candidate.provenance["settings"])),

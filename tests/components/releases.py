@@ -61,7 +61,9 @@ def metrics(accuracy: float, baseline_version: int | None = None) -> dict:
         "findings": ["3 of the 40 images of test occur in train as well."],
         "counts": {"unlabelled": 100, "train": 40, "test": 40},
         "data": "pictures",
+        "data_fingerprint": "f00d",
         "labelled_data": "pictures",
+        "labelled_fingerprint": "beef",
     }
 
 
@@ -74,8 +76,6 @@ def candidate(model: str, run: str, accuracy: float = 0.5, baseline: int | None 
         report=REPORT,
         provenance={
             "pipeline_run": run,
-            "data_fingerprint": "f00d",
-            "labelled_fingerprint": "beef",
             "nnclr_version": "0.1.0",
             "git_commit": "c0ffee",
             "lock_sha256": "10c4",

@@ -227,7 +227,7 @@ def write_examples(directory: Path, counts: dict[str, int], seed: int = 0, folds
                 writer.write(to_example(Picture(split, i, f"{split}/{i}", image, i % 3, membership), image))
     description = {
         **{"image_size": 32, "counts": counts, "class_names": ["red", "green", "blue"]},
-        **{"source": str(directory), "kind": "test", "rejected": 0},
+        **{"source": str(directory), "fingerprint": f"seed {seed}", "kind": "test", "rejected": 0},
     }
     (directory / "dataset.json").write_text(json.dumps(description))
     return str(directory)

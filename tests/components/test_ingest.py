@@ -53,7 +53,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.usefixtures("small_blocks")
 def test_every_image_arrives_unchanged_with_its_features(stl10_directory, stl10_images, tmp_path):
     out = tmp_path / "examples"
-    executor.ingest(open_source(str(stl10_directory)), 96, 0, str(out), runner)
+    executor.ingest(open_source(str(stl10_directory)), "f00d", 96, 0, str(out), runner)
     for split, images in stl10_images.items():
         found = records(out, split)
         assert list(found) == [f"{split}/{i:06d}" for i in range(len(images))]
@@ -80,14 +80,14 @@ def test_archive_and_directory_give_the_same_files(stl10_directory, tmp_path):
     contents = []
     for source in (stl10_directory, archive):
         out = tmp_path / f"from-{source.name}"
-        executor.ingest(open_source(str(source)), 48, 0, str(out), runner)
+        executor.ingest(open_source(str(source)), "f00d", 48, 0, str(out), runner)
         contents.append({p.relative_to(out): p.read_bytes() for p in out.rglob("data_tfrecord*")})
     assert contents[0] == contents[1]
     assert len(contents[0]) == 5 + 3 + 2
 
 
 def test_images_are_fitted_to_the_configured_size(stl10_directory, tmp_path):
-    executor.ingest(open_source(str(stl10_directory)), 32, 0, str(tmp_path / "out"), runner)
+    executor.ingest(open_source(str(stl10_directory)), "f00d", 32, 0, str(tmp_path / "out"), runner)
     assert {pixels(e).shape for e in records(tmp_path / "out", "test").values()} == {(32, 32, 3)}
 
 
@@ -96,7 +96,7 @@ def test_undecodable_picture_fails_with_its_name_the_reason_and_the_way_on(folde
     (folder / "unlabelled" / "2.png").write_bytes(whole[:50])
     (folder / "unlabelled" / "4.png").write_bytes(b"<html>")
     with pytest.raises(DataError) as error:
-        executor.ingest(open_source(str(folder)), 32, 0, str(tmp_path / "out"), runner)
+        executor.ingest(open_source(str(folder)), "f00d", 32, 0, str(tmp_path / "out"), runner)
     message = str(error.value)
     assert message.startswith("2 pictures cannot be decoded, 0 are allowed: unlabelled/2.png (")
     assert "unlabelled/4.png (cannot identify image file" in message
@@ -106,7 +106,7 @@ def test_undecodable_picture_fails_with_its_name_the_reason_and_the_way_on(folde
 def test_tolerated_pictures_are_listed_with_reasons_and_the_others_ingested(folder, tmp_path):
     (folder / "unlabelled" / "4.png").write_bytes(b"<html>")
     out = tmp_path / "out"
-    executor.ingest(open_source(str(folder)), 32, 1, str(out), runner)
+    executor.ingest(open_source(str(folder)), "f00d", 32, 1, str(out), runner)
     assert list(records(out, "unlabelled")) == [f"unlabelled/{i}.png" for i in range(4)]
     (listing,) = (out / "rejected").iterdir()
     (row,) = [json.loads(line) for line in listing.read_text().splitlines()]
@@ -119,7 +119,7 @@ def test_split_of_nothing_but_undecodable_pictures_is_refused(folder, tmp_path):
     for path in (folder / "unlabelled").iterdir():
         path.write_bytes(b"no")
     with pytest.raises(DataError, match="none of the 5 pictures of the split unlabelled can be decoded"):
-        executor.ingest(open_source(str(folder)), 32, 5, str(tmp_path / "out"), runner)
+        executor.ingest(open_source(str(folder)), "f00d", 32, 5, str(tmp_path / "out"), runner)
 
 
 def test_decompression_bomb_is_rejected(folder, tmp_path, monkeypatch):
@@ -127,11 +127,11 @@ def test_decompression_bomb_is_rejected(folder, tmp_path, monkeypatch):
 
     monkeypatch.setattr(encoding, "_LARGEST_PIXELS", 1_000)
     with pytest.raises(DataError, match="40x40 is more than 1,000 pixels"):
-        executor.ingest(open_source(str(folder)), 32, 0, str(tmp_path / "out"), runner)
+        executor.ingest(open_source(str(folder)), "f00d", 32, 0, str(tmp_path / "out"), runner)
 
 
 def test_folder_without_labels_has_empty_labelled_splits(folder, tmp_path):
-    executor.ingest(open_source(str(folder)), 32, 0, str(tmp_path / "out"), runner)
+    executor.ingest(open_source(str(folder)), "f00d", 32, 0, str(tmp_path / "out"), runner)
     assert executor.describe(str(tmp_path / "out"))["counts"] == {"unlabelled": 5, "train": 0, "test": 0}
     assert records(tmp_path / "out", "train") == {}
     assert len(list((tmp_path / "out" / "Split-train").iterdir())) == 1
@@ -176,7 +176,7 @@ def test_tfds_stl10_as_tfds_prepares_it(stl10_directory, stl10_images, tmp_path,
     tfds.builder("stl10", data_dir=str(tmp_path / "tfds")).download_and_prepare()
     source = open_source(str(tmp_path / "tfds"))
     assert source.kind == "tfds stl10"
-    executor.ingest(source, 96, 0, str(tmp_path / "out"), runner)
+    executor.ingest(source, "f00d", 96, 0, str(tmp_path / "out"), runner)
     for split, images in stl10_images.items():
         found = records(tmp_path / "out", split)
         # TFDS shuffles when it prepares: compare as sets.

@@ -1,0 +1,1 @@
+"""The pipeline on Kubeflow Pipelines: compile it, run its steps in pods."""

@@ -1,0 +1,168 @@
+"""Compiles the pipeline for Kubeflow Pipelines, and adds what TFX leaves out."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+from google.protobuf import json_format
+from kfp import dsl
+from kfp.kubernetes import kubernetes_executor_config_pb2 as kubernetes
+from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRunner, KubeflowV2DagRunnerConfig
+
+from pipeline.config import Settings
+from pipeline.dag import create_pipeline
+from pipeline.kubeflow.config import KubeflowSettings
+from pipeline.kubeflow.parameters import PREFIX, RunParameter, run_parameters
+
+_COMMAND = ["python3", "-m", "pipeline.kubeflow.entrypoint"]
+_TRAINER = "Trainer"
+_INGEST = ("ImageExampleGen", "LabelledExampleGen")
+# What they do or see lies outside of the pipeline.
+_NEVER_CACHED = ("ChampionResolver", "RegistryPusher")
+_CHECKPOINTS = "/checkpoints"
+
+
+def compile_pipeline(settings: Settings, fingerprint: str = "") -> tuple[dict[str, Any], dict[str, Any]]:
+    """Makes the pipeline spec (schema 2.1) and the platform spec of the very pipeline that runs locally.
+
+    Args:
+        settings: the defaults of the run's parameters are taken from it, too.
+        fingerprint: of the data that the defaults name; ingest is cached by it, and not at all if it is empty.
+    """
+    cluster = settings.kubeflow
+    pipeline = create_pipeline(
+        settings,
+        fingerprint=fingerprint,
+        labelled_fingerprint="",
+        run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
+        pipeline_root=cluster.pipeline_root or "",
+        # There is no embedded registry in a pod.
+        registry_directory="",
+        checkpoint_root=cluster.checkpoints,
+    )
+    runner = KubeflowV2DagRunner(
+        KubeflowV2DagRunnerConfig(default_image=cluster.image, default_commands=_COMMAND, use_pipeline_spec_2_1=True)
+    )
+    spec = runner.run(pipeline, write_out=False)["pipelineSpec"]
+    if not cluster.pipeline_root:
+        spec.pop("defaultPipelineRoot", None)
+    for task in _tasks(spec):
+        _configure(spec, task, cluster, cached=_is_cached(task, fingerprint))
+    for parameter in run_parameters(settings, fingerprint):
+        _add_run_parameter(spec, parameter)
+    platform = {
+        "platforms": {
+            "kubernetes": {
+                "deploymentSpec": {
+                    "executors": {_executor(spec, task): _pod(task, cluster) for task in sorted(_tasks(spec))}
+                }
+            }
+        }
+    }
+    return spec, platform
+
+
+def write(spec: dict[str, Any], platform: dict[str, Any], path: Path) -> None:
+    """Writes both as one YAML file, as Kubeflow Pipelines takes it."""
+    aside = path.with_name(f".{path.name}.partial")
+    aside.write_text(to_yaml(spec, platform), encoding="utf-8")
+    aside.replace(path)
+
+
+def to_yaml(spec: dict[str, Any], platform: dict[str, Any]) -> str:
+    """Both as YAML documents."""
+    return yaml.safe_dump_all([spec, platform], sort_keys=True, width=120, allow_unicode=True)
+
+
+def _tasks(spec: dict[str, Any]) -> dict[str, Any]:
+    return spec["root"]["dag"]["tasks"]
+
+
+def _executor(spec: dict[str, Any], task: str) -> str:
+    return spec["components"][task]["executorLabel"]
+
+
+def _container(spec: dict[str, Any], task: str) -> dict[str, Any]:
+    return spec["deploymentSpec"]["executors"][_executor(spec, task)]["container"]
+
+
+def _is_cached(task: str, fingerprint: str) -> bool:
+    return task not in _NEVER_CACHED and (task not in _INGEST or bool(fingerprint))
+
+
+def _configure(spec: dict[str, Any], task: str, cluster: KubeflowSettings, cached: bool) -> None:
+    container = _container(spec, task)
+    container["args"] = ["--component", task, *container["args"]]
+    trains = task == _TRAINER
+    resources = cluster.trainer_resources if trains else cluster.resources
+    container["resources"] = {
+        "resourceCpuRequest": resources.cpu,
+        "resourceMemoryRequest": resources.memory,
+        "resourceMemoryLimit": resources.memory,
+    }
+    if trains and cluster.gpus:
+        container["resources"]["accelerator"] = {"resourceType": "nvidia.com/gpu", "resourceCount": str(cluster.gpus)}
+    environment = dict(cluster.environment)
+    if not trains:
+        # TensorFlow would take all of a GPU's memory, for statistics.
+        environment["CUDA_VISIBLE_DEVICES"] = "-1"
+    container["env"] = [{"name": name, "value": value} for name, value in environment.items()]
+    _tasks(spec)[task]["cachingOptions"] = {"enableCache": True} if cached else {}
+    if cluster.retries:
+        _tasks(spec)[task]["retryPolicy"] = {
+            "maxRetryCount": cluster.retries,
+            "backoffDuration": "30s",
+            "backoffFactor": 2.0,
+            "backoffMaxDuration": "3600s",
+        }
+
+
+def _add_run_parameter(spec: dict[str, Any], parameter: RunParameter) -> None:
+    root = spec["root"].setdefault("inputDefinitions", {}).setdefault("parameters", {})
+    root[parameter.name] = parameter.as_input()
+    name = f"{PREFIX}{parameter.name}"
+    for task, targets in parameter.targets.items():
+        inputs = spec["components"][task].setdefault("inputDefinitions", {}).setdefault("parameters", {})
+        inputs[name] = {"parameterType": parameter.kind}
+        given = _tasks(spec)[task].setdefault("inputs", {}).setdefault("parameters", {})
+        given[name] = {"componentInputParameter": parameter.name}
+        for target in targets:
+            _container(spec, task)["args"] += ["--run_parameter", f"{parameter.name}={target}"]
+
+
+def _pod(task: str, cluster: KubeflowSettings) -> dict[str, Any]:
+    config = kubernetes.KubernetesExecutorConfig(
+        enabled_shared_memory=kubernetes.EnabledSharedMemory(volume_name="shm", size=cluster.shared_memory),
+        empty_dir_mounts=[
+            kubernetes.EmptyDirMount(volume_name="scratch", mount_path="/tmp", size_limit=cluster.scratch)
+        ],
+        secret_as_env=[
+            kubernetes.SecretAsEnv(
+                secret_name=secret,
+                secret_name_parameter=_constant(secret),
+                key_to_env=[
+                    kubernetes.SecretAsEnv.SecretKeyToEnvMap(secret_key=key, env_var=variable)
+                    for key, variable in keys.items()
+                ],
+            )
+            for secret, keys in cluster.secrets.items()
+        ],
+    )
+    if task == _TRAINER:
+        config.node_selector.labels.update(cluster.node_selector)
+        for toleration in cluster.tolerations:
+            config.tolerations.append(kubernetes.Toleration(**toleration.model_dump(exclude_none=True)))
+        if cluster.trainer_volume:
+            config.pvc_mount.append(
+                kubernetes.PvcMount(
+                    constant=cluster.trainer_volume,
+                    pvc_name_parameter=_constant(cluster.trainer_volume),
+                    mount_path=_CHECKPOINTS,
+                )
+            )
+    return json.loads(json_format.MessageToJson(config))
+
+
+def _constant(value: str) -> Any:
+    return {"runtime_value": {"constant": {"string_value": value}}}

@@ -1,0 +1,58 @@
+"""What the pipeline needs to know of a cluster."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from trainer.config import Strict
+
+# Kubernetes' own notation: 500m, 4, 16Gi.
+Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|[kMGTPE]i?)?$")]
+EnvironmentName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+
+
+class Resources(Strict):
+    """What a step's pod asks for, and may use at most."""
+
+    cpu: Quantity = "2"
+    memory: Quantity = "8Gi"
+
+
+class Toleration(Strict):
+    """A taint that a step's pod puts up with, as Kubernetes writes it."""
+
+    key: str | None = None
+    operator: Literal["Equal", "Exists"] = "Equal"
+    value: str | None = None
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+
+
+class KubeflowSettings(Strict):
+    """How the steps run in a cluster. Secrets are named here, their contents are not."""
+
+    image: str = Field("nnclr:latest", description="container image with nnclr, see infra/Dockerfile")
+    pipeline_root: str | None = Field(
+        None, description="where artifacts go: gs://, s3:// or minio://; the cluster's default if null"
+    )
+    checkpoints: str = Field(
+        "/tmp/nnclr-checkpoints",
+        description="where unfinished trainings keep their state: gs://, or a folder of trainer_volume; below /tmp a "
+        "training whose pod is lost starts anew",
+    )
+    trainer_volume: str | None = Field(
+        None, description="name of a PersistentVolumeClaim to mount at /checkpoints in the Trainer"
+    )
+    resources: Resources = Field(Resources(), description="of every step but the Trainer")
+    trainer_resources: Resources = Field(Resources(cpu="4", memory="16Gi"), description="of the Trainer")
+    gpus: Annotated[int, Field(ge=0)] = Field(0, description="nvidia.com/gpu of the Trainer; all others see none")
+    node_selector: dict[str, str] = Field({}, description="labels that the Trainer's node must have")
+    tolerations: tuple[Toleration, ...] = Field((), description="of the Trainer")
+    shared_memory: Quantity = Field("1Gi", description="size of /dev/shm, which comes out of a step's memory")
+    scratch: Quantity = Field("20Gi", description="most disk that a step may take in /tmp")
+    retries: Annotated[int, Field(ge=0)] = Field(2, description="how often a failed step is tried again")
+    environment: dict[EnvironmentName, str] = Field(
+        {}, description="environment variables of every step, MLFLOW_TRACKING_URI for instance; no secrets"
+    )
+    secrets: dict[str, dict[str, EnvironmentName]] = Field(
+        {}, description="environment variables from Secrets: name of the Secret, then its key and the variable's name"
+    )

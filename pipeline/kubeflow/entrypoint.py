@@ -1,0 +1,89 @@
+"""What a pod starts: one component's executor, under the launcher of Kubeflow Pipelines.
+
+TFX's own entry point fails on every component with inputs: the launcher hands artifacts over without their types, with
+URIs that TensorFlow cannot read, and with an output that TFX does not know. This one restores what TFX expects, lets
+TFX's own run the executor, and hands back what the launcher expects. The last line of a pod's log says what went wrong.
+"""
+
+import argparse
+import json
+import logging
+import os
+import signal
+import sys
+import traceback
+from typing import Any, NoReturn
+
+from pydantic import ValidationError
+from rich.console import Console
+
+from pipeline.kubeflow import invocation
+from pipeline.screen import Screen
+from trainer.errors import Stopped, UserError
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Runs a component. Ends with the exit code that `nnclr run` would end with."""
+    arguments, beam_arguments = _parser().parse_known_args(argv)
+    # TFX's Beam components hand sys.argv to absl, which would take these arguments for its own.
+    sys.argv = sys.argv[:1]
+    signal.signal(signal.SIGTERM, _stop)
+    console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname).1s %(name)s: %(message)s")
+    try:
+        with Screen(console) as screen:
+            screen.say(f"{arguments.component} started")
+            _run(arguments, beam_arguments)
+            screen.say(f"{arguments.component} done")
+    except (UserError, ValidationError) as error:
+        _fail(arguments.component, str(error), getattr(error, "exit_code", 2))
+    except Exception as error:
+        traceback.print_exc()
+        _fail(arguments.component, f"{type(error).__name__}: {error}", 1)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m pipeline.kubeflow.entrypoint", description=__doc__)
+    parser.add_argument("--component", required=True, help="id of the component, for the log")
+    parser.add_argument("--executor_class_path", required=True, help="executor to run, MODULE.CLASS")
+    parser.add_argument("--json_serialized_invocation_args", required=True, help="the launcher's ExecutorInput")
+    parser.add_argument("--json_serialized_inputs_spec_args", required=True, help="the component's ComponentInputsSpec")
+    parser.add_argument(
+        "--run_parameter", action="append", default=[], metavar="NAME=TARGET", help="where a run's parameter goes"
+    )
+    return parser
+
+
+def _run(arguments: argparse.Namespace, beam_arguments: list[str]) -> None:
+    from absl import logging as absl_logging
+    from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
+
+    # TFX logs whole protocol buffers.
+    absl_logging.get_absl_handler().addFilter(lambda record: record.levelno >= logging.WARNING)
+    given: dict[str, Any] = json.loads(arguments.json_serialized_invocation_args)
+    prepared = invocation.prepared(given, json.loads(arguments.json_serialized_inputs_spec_args))
+    values = prepared["inputs"].setdefault("parameterValues", {})
+    invocation.apply_run_parameters(values, arguments.run_parameter, os.environ)  # type: ignore[arg-type]
+    for listed in prepared["outputs"]["artifacts"].values():
+        for artifact in listed["artifacts"]:
+            os.makedirs(artifact["uri"], exist_ok=True)
+    arguments.json_serialized_invocation_args = json.dumps(prepared)
+    kubeflow_v2_run_executor.main((arguments, beam_arguments))
+    path = given["outputs"]["outputFile"]
+    with open(path, encoding="utf-8") as file:
+        output = json.load(file)
+    invocation.write_aside(path, invocation.handed_back(output, given))
+
+
+def _stop(*_: object) -> NoReturn:
+    raise Stopped("Asked to stop.")
+
+
+def _fail(component: str, message: str, code: int) -> NoReturn:
+    sys.stderr.flush()
+    print(f"Error: {component} failed: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()
