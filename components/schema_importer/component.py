@@ -10,7 +10,7 @@ class SchemaImporterSpec(component_spec.ComponentSpec):
     """Parameter and output of SchemaImporter."""
 
     PARAMETERS = {executor.TEXT: component_spec.ExecutionParameter(type=str)}
-    INPUTS = {}
+    INPUTS: dict = {}
     OUTPUTS = {executor.SCHEMA: component_spec.ChannelParameter(type=standard_artifacts.Schema)}
 
 

@@ -12,7 +12,9 @@ from typing import Any
 from pipeline.kubeflow.parameters import ENVIRONMENT, PREFIX
 
 # Where the launcher puts inputs, and takes outputs from.
-_MOUNTS = {"gs://": "/gcs/", "s3://": "/s3/", "minio://": "/minio/"}
+_MOUNTS = {"gs://": "gcs", "s3://": "s3", "minio://": "minio"}
+# Another root of these folders than `/`, where there is no container.
+ROOT_VARIABLE = "NNCLR_LAUNCHER_ROOT"
 # An output that the backend adds, of a type that TFX does not know.
 _LOGS = "executor-logs"
 
@@ -80,7 +82,7 @@ def local_path(uri: str) -> str:
     """Where the launcher keeps what lies at a URI."""
     for scheme, mount in _MOUNTS.items():
         if uri.startswith(scheme):
-            return mount + uri.removeprefix(scheme)
+            return os.path.join(os.environ.get(ROOT_VARIABLE, "/"), mount, uri.removeprefix(scheme))
     return uri
 
 

@@ -1,0 +1,179 @@
+"""A compiled pipeline, executed as Kubeflow Pipelines executes it, with processes in the place of pods.
+
+What the driver does (arguments, executor input, placeholders) is done by kfp's own code for local runs. What the
+launcher does is done here, after `launcher_v2.go`: artifacts are fetched to, and stored from, folders that only this
+pod sees, come without their types, and `executor-logs` is asked for as well.
+"""
+
+import copy
+import os
+import shutil
+import signal
+import subprocess
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from google.protobuf import json_format
+from kfp import dsl
+from kfp.local import executor_input_utils, graph_utils, io, placeholder_utils
+from kfp.local.orchestrator.orchestrator_utils import OrchestratorUtils
+from kfp.local.utils import struct_to_executor_spec
+from kfp.pipeline_spec import pipeline_spec_pb2
+
+from pipeline.kubeflow.invocation import ROOT_VARIABLE
+
+_SCHEME, _BUCKET = "minio://", "mlpipeline/v2/artifacts"
+
+
+@dataclass
+class Pod:
+    """One try of a task: its id, exit code and log."""
+
+    task: str
+    code: int
+    log: str
+
+
+class PodFailed(AssertionError):
+    """A task failed for good."""
+
+
+@dataclass
+class Cluster:
+    """Runs pipelines.
+
+    Attributes:
+        root: folder for everything.
+        python: interpreter of the image, with nnclr in it.
+        environment: of every pod.
+        disturb: called with each running process and the try's number, and may kill it.
+        pods: what ran, in order.
+    """
+
+    root: Path
+    python: Path
+    environment: dict[str, str]
+    disturb: Callable[[str, subprocess.Popen, int], None] | None = None
+    pods: list[Pod] = field(default_factory=list)
+
+    def run(self, package: Path, parameters: dict[str, Any]) -> dict[str, dict[str, Path]]:
+        """Runs a compiled pipeline and returns the stored outputs by task and name.
+
+        Raises:
+            PodFailed: a task failed as often as its retry policy allows, and once more.
+        """
+        document = next(yaml.safe_load_all(package.read_text()))
+        spec = json_format.ParseDict(document, pipeline_spec_pb2.PipelineSpec())
+        unknown = parameters.keys() - spec.root.input_definitions.parameters.keys()
+        assert not unknown, f"the backend refuses unknown parameters: {unknown}"
+        run_id, store = str(uuid.uuid4()), io.IOStore()
+        given = OrchestratorUtils.join_user_inputs_and_defaults(parameters, spec.root.input_definitions)
+        for name, value in given.items():
+            store.put_parent_input(name, value)
+        executors = {
+            name: struct_to_executor_spec(executor) for name, executor in spec.deployment_spec["executors"].items()
+        }
+        stored: dict[str, dict[str, Path]] = {}
+        order = graph_utils.topological_sort_tasks(spec.root.dag.tasks)
+        while order:
+            name = order.pop()
+            task = spec.root.dag.tasks[name]
+            component = spec.components[task.component_ref.name]
+            outputs = self._with_retries(
+                name,
+                task,
+                component,
+                executors[component.executor_label].container,
+                OrchestratorUtils.make_task_arguments(task.inputs, store),
+                run_id,
+            )
+            for key, artifact in outputs.items():
+                store.put_task_output(name, key, artifact)
+            stored[name] = {key: self._stored(artifact.uri) for key, artifact in outputs.items()}
+        return stored
+
+    def _with_retries(self, name, task, component, container, arguments, run_id) -> dict[str, dsl.Artifact]:
+        for attempt in range(task.retry_policy.max_retry_count + 1):
+            outputs = self._pod(name, component, container, arguments, run_id, attempt)
+            if outputs is not None:
+                return outputs
+        raise PodFailed(f"{name} failed: {self.pods[-1].log[-3000:]}")
+
+    def _pod(self, name, component, container, arguments, run_id, attempt) -> dict[str, dsl.Artifact] | None:
+        disk = self.root / "pods" / f"{name}-{len(self.pods)}"
+        disk.mkdir(parents=True)
+        task_root = f"{_SCHEME}{_BUCKET}/{run_id}/{name}/{attempt}"
+        executor_input = executor_input_utils.construct_executor_input(
+            component, arguments, task_root, block_input_artifact=False
+        )
+        executor_input.outputs.output_file = str(disk / "output_metadata.json")
+        handed = executor_input_utils.executor_input_to_dict(executor_input, component)
+        untyped = {"instanceSchema": ""}
+        for listed in handed.get("inputs", {}).get("artifacts", {}).values():
+            for artifact in listed["artifacts"]:
+                artifact["type"] = untyped
+                shutil.copytree(self._stored(artifact["uri"]), self._on_disk(disk, artifact["uri"]))
+        declared = list(handed["outputs"].get("artifacts", {}))
+        handed["outputs"].setdefault("artifacts", {})["executor-logs"] = {
+            "artifacts": [{"uri": f"{task_root}/executor-logs", "type": {"schemaTitle": "system.Artifact"}}]
+        }
+        command = placeholder_utils.replace_placeholders(
+            full_command=[*container.command, *container.args],
+            executor_input_dict=copy.deepcopy(handed),
+            pipeline_resource_name="run",
+            task_resource_name=name,
+            pipeline_root=f"{_SCHEME}{_BUCKET}",
+            unique_pipeline_id=run_id,
+        )
+        code, log = self._process(name, command, container, disk, attempt)
+        self.pods.append(Pod(name, code, log))
+        if code:
+            return None
+        # Strictly: what the backend does not know, it does not take.
+        text = (disk / "output_metadata.json").read_text()
+        output = json_format.Parse(text, pipeline_spec_pb2.ExecutorOutput())
+        found = {}
+        for key in declared:
+            (artifact,) = output.artifacts[key].artifacts
+            (asked,) = handed["outputs"]["artifacts"][key]["artifacts"]
+            assert artifact.uri == asked["uri"], "the launcher stores what lies where it said"
+            shutil.copytree(self._on_disk(disk, artifact.uri), self._stored(artifact.uri))
+            found[key] = dsl.Artifact(name=key, uri=artifact.uri, metadata=json_format.MessageToDict(artifact.metadata))
+        shutil.rmtree(disk)
+        return found
+
+    def _process(self, name, command, container, disk, attempt) -> tuple[int, str]:
+        process = subprocess.Popen(
+            command,
+            cwd=disk,
+            env={
+                **{key: os.environ[key] for key in ("HOME", "LANG") if key in os.environ},
+                **self.environment,
+                **{variable.name: variable.value for variable in container.env},
+                "PATH": f"{self.python.parent}:{os.defpath}",
+                ROOT_VARIABLE: str(disk),
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            if self.disturb:
+                self.disturb(name, process, attempt)
+            log, _ = process.communicate(timeout=600)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+        return process.returncode, log
+
+    def _stored(self, uri: str) -> Path:
+        return self.root / "storage" / uri.removeprefix(_SCHEME)
+
+    @staticmethod
+    def _on_disk(disk: Path, uri: str) -> Path:
+        return disk / "minio" / uri.removeprefix(_SCHEME)

@@ -1,0 +1,162 @@
+"""The compiled pipeline: what a cluster gets to read."""
+
+import difflib
+import json
+import re
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import yaml
+from kfp import components
+from pydantic import ValidationError
+
+from pipeline import config, provenance
+from pipeline.kubeflow import compile as kubeflow
+from pipeline.kubeflow.config import KubeflowSettings
+
+GOLDEN = Path(__file__).with_name("golden.yaml")
+EVERYTHING = [
+    *("data.source=gs://bucket/images", "kubeflow.image=registry.test/nnclr:1", "kubeflow.gpus=2"),
+    *("kubeflow.pipeline_root=gs://bucket/runs", "kubeflow.checkpoints=/checkpoints"),
+    *("kubeflow.trainer_volume=nnclr-checkpoints", "kubeflow.node_selector={pool: gpu}"),
+    "kubeflow.tolerations=[{key: nvidia.com/gpu, operator: Exists, effect: NoSchedule}]",
+    "kubeflow.environment={MLFLOW_TRACKING_URI: 'http://mlflow.mlflow:5000'}",
+    "kubeflow.secrets={mlflow: {password: MLFLOW_TRACKING_PASSWORD}}",
+]
+CODE = {"nnclr_version": "1", "git_commit": "c0ffee", "lock_sha256": "10c4"}
+TASKS = {
+    *("ChampionResolver", "DataGate", "ExampleValidator", "ImageExampleGen", "LinearProbeEvaluator", "RegistryPusher"),
+    *("SchemaImporter", "StatisticsGen", "Trainer"),
+}
+
+
+@pytest.fixture(scope="module")
+def compiled():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(provenance, "code", lambda: CODE)
+        yield kubeflow.compile_pipeline(config.load("sample", overrides=EVERYTHING))
+
+
+def tasks(spec):
+    return spec["root"]["dag"]["tasks"]
+
+
+def container(spec, task):
+    return spec["deploymentSpec"]["executors"][f"{task}_executor"]["container"]
+
+
+def test_it_is_what_it_was(compiled):
+    """After a wanted change: python -m tests.pipeline.kubeflow.test_compile writes the golden file anew."""
+    was, found = GOLDEN.read_text().splitlines(), kubeflow.to_yaml(*compiled).splitlines()
+    diff = list(difflib.unified_diff(was, found, "golden.yaml", "now", lineterm=""))
+    assert not diff, "\n".join(diff)
+
+
+def test_kfp_loads_it(compiled, tmp_path):
+    kubeflow.write(*compiled, tmp_path / "pipeline.yaml")
+    loaded = components.load_component_from_file(str(tmp_path / "pipeline.yaml"))
+    assert loaded.pipeline_spec.schema_version == "2.1.0"
+    assert loaded.pipeline_spec.pipeline_info.name == "nnclr-sample"
+    assert set(loaded.pipeline_spec.root.dag.tasks) == TASKS
+    assert loaded.platform_spec.platforms["kubernetes"].deployment_spec.executors.keys() == {
+        f"{task}_executor" for task in TASKS
+    }
+    # Nothing must be given for a run.
+    parameters = loaded.pipeline_spec.root.input_definitions.parameters
+    assert all(parameter.HasField("default_value") for parameter in parameters.values())
+    assert [path.name for path in tmp_path.iterdir()] == ["pipeline.yaml"]
+
+
+def test_argo_takes_every_task_name(compiled):
+    for name in tasks(compiled[0]):
+        assert re.fullmatch(r"[a-zA-Z0-9][-a-zA-Z0-9]*", name)
+
+
+def test_pushes_champions_and_unfingerprinted_ingest_are_never_cached(compiled):
+    def cached(spec):
+        return {name for name, task in tasks(spec).items() if task["cachingOptions"].get("enableCache")}
+
+    always = TASKS - {"ChampionResolver", "RegistryPusher", "ImageExampleGen"}
+    assert cached(compiled[0]) == always
+    spec, _ = kubeflow.compile_pipeline(config.load("sample", overrides=EVERYTHING), fingerprint="2026-11-24")
+    assert cached(spec) == always | {"ImageExampleGen"}
+
+
+def test_only_the_trainer_sees_gpus_and_goes_to_their_nodes(compiled):
+    spec, platform = compiled
+    executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    for task in TASKS:
+        environment = {variable["name"]: variable["value"] for variable in container(spec, task)["env"]}
+        accelerator = container(spec, task)["resources"].get("accelerator")
+        scheduling = executors[f"{task}_executor"].keys() & {"nodeSelector", "tolerations", "pvcMount"}
+        if task == "Trainer":
+            assert accelerator == {"resourceType": "nvidia.com/gpu", "resourceCount": "2"}
+            assert "CUDA_VISIBLE_DEVICES" not in environment
+            assert scheduling == {"nodeSelector", "tolerations", "pvcMount"}
+        else:
+            assert accelerator is None
+            assert environment["CUDA_VISIBLE_DEVICES"] == "-1"
+            assert not scheduling
+        assert environment["MLFLOW_TRACKING_URI"] == "http://mlflow.mlflow:5000"
+        assert executors[f"{task}_executor"]["enabledSharedMemory"]["size"] == "1Gi"
+        (scratch,) = executors[f"{task}_executor"]["emptyDirMounts"]
+        assert (scratch["mountPath"], scratch["sizeLimit"]) == ("/tmp", "20Gi")
+
+
+def test_secrets_are_named_and_their_contents_are_nowhere(compiled, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "s3cret")
+    spec, platform = kubeflow.compile_pipeline(config.load("sample", overrides=EVERYTHING))
+    assert "s3cret" not in json.dumps([spec, platform])
+    for executor in platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values():
+        (secret,) = executor["secretAsEnv"]
+        assert secret["secretName"] == "mlflow"
+        assert secret["keyToEnv"] == [{"secretKey": "password", "envVar": "MLFLOW_TRACKING_PASSWORD"}]
+
+
+def test_placeholders_stand_alone_as_the_backend_wants_them(compiled):
+    """The driver replaces a constant that is a placeholder, and none inside of a longer text."""
+    constants = [
+        value["runtimeValue"]["constant"]
+        for task in tasks(compiled[0]).values()
+        for value in task.get("inputs", {}).get("parameters", {}).values()
+        if "runtimeValue" in value
+    ]
+    with_placeholder = [text for text in constants if isinstance(text, str) and "{{$" in text]
+    assert with_placeholder == ["{{$.pipeline_job_uuid}}"]
+
+
+def test_run_parameters_lead_to_properties_that_exist(compiled):
+    spec, _ = compiled
+    for task in TASKS:
+        arguments = container(spec, task)["args"]
+        values = {
+            name: value["runtimeValue"]["constant"]
+            for name, value in tasks(spec)[task].get("inputs", {}).get("parameters", {}).items()
+            if "runtimeValue" in value
+        }
+        for flag, entry in pairwise(arguments):
+            if flag != "--run_parameter":
+                continue
+            name, _, target = entry.partition("=")
+            assert name in spec["root"]["inputDefinitions"]["parameters"]
+            if target.startswith("env:"):
+                continue
+            found = values
+            for step in target.split("."):
+                found = json.loads(found) if isinstance(found, str) else found
+                assert step in found, (task, entry)
+                found = found[step]
+
+
+def test_quantities_are_those_of_kubernetes():
+    for fine in ("500m", "4", "16Gi", "1.5"):
+        assert KubeflowSettings(resources={"cpu": fine}).resources.cpu == fine
+    with pytest.raises(ValidationError, match="cpu"):
+        KubeflowSettings(resources={"cpu": "two"})
+
+
+if __name__ == "__main__":
+    provenance.code = lambda: CODE
+    GOLDEN.write_text(kubeflow.to_yaml(*kubeflow.compile_pipeline(config.load("sample", overrides=EVERYTHING))))
+    print(f"Wrote {GOLDEN}: {len(list(yaml.safe_load_all(GOLDEN.read_text())))} documents.")

@@ -1,0 +1,85 @@
+"""What the launcher hands over, and what it gets back."""
+
+import json
+
+import pytest
+
+from pipeline.kubeflow import invocation
+
+EXAMPLES = {"artifactType": {"instanceSchema": "title: tfx.Examples\ntype: object\n"}}
+GIVEN = {
+    "inputs": {
+        "parameterValues": {"settings": '{"floor": 0.5}', "run_floor": 0.7},
+        "artifacts": {
+            "examples": {
+                "artifacts": [
+                    {"uri": "gs://b/examples", "type": {"instanceSchema": ""}, "metadata": {"split_names": '["train"]'}}
+                ]
+            }
+        },
+    },
+    "outputs": {
+        "artifacts": {
+            "model": {"artifacts": [{"uri": "minio://b/run/model", "type": {"schemaTitle": "tfx.Model"}}]},
+            "executor-logs": {"artifacts": [{"uri": "minio://b/logs", "type": {"schemaTitle": "system.Artifact"}}]},
+        },
+        "outputFile": "/tmp/kfp_outputs/output_metadata.json",
+    },
+}
+
+
+def test_types_are_restored_logs_dropped_and_uris_local():
+    before = json.dumps(GIVEN)
+    found = invocation.prepared(GIVEN, {"artifacts": {"examples": EXAMPLES}})
+    (examples,) = found["inputs"]["artifacts"]["examples"]["artifacts"]
+    assert examples == {
+        "uri": "/gcs/b/examples",
+        "type": EXAMPLES["artifactType"],
+        "metadata": {"split_names": '["train"]'},
+    }
+    assert list(found["outputs"]["artifacts"]) == ["model"]
+    assert found["outputs"]["artifacts"]["model"]["artifacts"][0]["uri"] == "/minio/b/run/model"
+    assert found["outputs"]["outputFile"] == GIVEN["outputs"]["outputFile"]
+    assert json.dumps(GIVEN) == before
+
+
+@pytest.mark.parametrize(
+    ("uri", "path"),
+    [
+        ("gs://bucket/a/b", "/gcs/bucket/a/b"),
+        ("s3://bucket/a", "/s3/bucket/a"),
+        ("minio://bucket/a", "/minio/bucket/a"),
+        ("/mnt/a", "/mnt/a"),
+    ],
+)
+def test_local_paths_are_the_launchers(uri, path):
+    assert invocation.local_path(uri) == path
+
+
+def test_outputs_go_back_to_where_the_launcher_said():
+    written = {"artifacts": {"model": {"artifacts": [{"uri": "/minio/b/run/model", "metadata": {"a": 1.0}}]}}}
+    back = invocation.handed_back(written, GIVEN)
+    assert back == {
+        "artifacts": {"model": {"artifacts": [{"uri": "minio://b/run/model", "metadata": {"a": 1.0}}]}},
+    }
+
+
+def test_run_parameters_reach_json_in_json_and_the_environment():
+    values = {
+        "settings": json.dumps({"floor": 0.5, "seed": 0}),
+        "custom_config": json.dumps({"settings": json.dumps({"epochs": 3}), "checkpoints": "/c"}),
+        "alias": "champion",
+        **{"run_floor": 0.7, "run_epochs": 9, "run_alias": "candidate", "run_uri": "http://mlflow", "run_none": ""},
+    }
+    environment = {"OTHER": "kept"}
+    targets = [
+        *("floor=settings.floor", "epochs=custom_config.settings.epochs", "alias=alias"),
+        *("uri=env:MLFLOW_TRACKING_URI", "none=env:OTHER"),
+    ]
+    invocation.apply_run_parameters(values, targets, environment)
+    assert values == {
+        "settings": json.dumps({"floor": 0.7, "seed": 0}),
+        "custom_config": json.dumps({"settings": json.dumps({"epochs": 9}), "checkpoints": "/c"}),
+        "alias": "candidate",
+    }
+    assert environment == {"OTHER": "kept", "MLFLOW_TRACKING_URI": "http://mlflow"}

@@ -1,0 +1,118 @@
+"""The whole pipeline as a cluster runs it, from the installed wheel, against what LocalDagRunner makes of the same."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import sysconfig
+import time
+import venv
+from pathlib import Path
+
+import pytest
+
+from components.model_registry import ModelRegistry
+from components.registry_pusher.push import differences
+from pipeline.data import sample
+from tests.pipeline.kubeflow.cluster import Cluster
+from tests.pipeline.sessions import session
+from tests.pipeline.test_run import COMPONENTS, TINY
+
+REPOSITORY = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory) -> Path:
+    """Python of an environment with the dependencies and the wheel, as in the container image; not the checkout."""
+    root = tmp_path_factory.mktemp("image")
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", root / "dist"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        check=True,
+    )
+    (wheel,) = (root / "dist").glob("*.whl")
+    venv.create(root / "venv", symlinks=True)
+    python = root / "venv" / "bin" / "python3"
+    (site,) = (root / "venv" / "lib").glob("python*/site-packages")
+    # Of a folder that is added this way, no other .pth files are read: the checkout stays outside.
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
+    uv = Path(sys.executable).with_name("uv")
+    subprocess.run([uv, "pip", "install", "--quiet", "--no-deps", "--python", python, wheel], check=True)
+    return python
+
+
+def test_the_wheel_is_complete(image, tmp_path):
+    code = "import pipeline, pathlib; print(pathlib.Path(pipeline.__file__).parent)"
+    where = subprocess.run([image, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True).stdout.strip()
+    assert Path(where).is_relative_to(image.parents[1])
+    for name in ("presets/sample.yaml", "schema/schema.pbtxt", "requirements.lock", "kubeflow/entrypoint.py"):
+        assert (Path(where) / name).is_file(), name
+    nnclr = image.with_name("nnclr")
+    listed = subprocess.run([nnclr, "presets", "list"], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert {line.partition(":")[0] for line in listed.splitlines()} >= {"sample", "keras-example", "paper"}
+
+
+def kill_at_first_checkpoint(checkpoints: Path):
+    def disturb(task: str, process: subprocess.Popen, attempt: int) -> None:
+        if task != "Trainer" or attempt:
+            return
+        deadline = time.monotonic() + 300
+        while not list(checkpoints.glob("*/*.npz")) and time.monotonic() < deadline:
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGKILL)
+
+    return disturb
+
+
+def test_pods_bless_what_the_local_runner_blesses(image, tmp_path, running_mlflow_server, monkeypatch):
+    data = tmp_path / "tiny"
+    sample.write_sample(data, counts={"unlabelled": 640, "train": 300, "test": 200})
+    settings = [*TINY, "--data", str(data)]
+    (local,) = session(tmp_path, ["run", *settings, "--json"])
+    assert local.code == 0, local.err
+
+    checkpoints = tmp_path / "volume"
+    # What the run's parameters must put right: the default would train three times as long.
+    compiled = subprocess.run(
+        [
+            *(image.with_name("nnclr"), "compile", *settings, "-o", "pipeline.yaml", "--set", "trainer.epochs=18"),
+            *("--set", f"kubeflow.checkpoints={checkpoints}"),
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert compiled.returncode == 0, compiled.stderr
+    assert "Wrote pipeline.yaml: pipeline nnclr-sample, 9 steps" in compiled.stdout
+    cluster = Cluster(tmp_path / "cluster", image, {}, kill_at_first_checkpoint(checkpoints))
+    parameters = {"epochs": 6, "registry_uri": running_mlflow_server}
+    outputs = cluster.run(tmp_path / "pipeline.yaml", parameters)
+
+    codes = [(pod.task, pod.code) for pod in cluster.pods if pod.code or pod.task == "Trainer"]
+    assert codes == [("Trainer", -signal.SIGKILL), ("Trainer", 0)]
+    assert {pod.task for pod in cluster.pods} == set(COMPONENTS)
+    trained = next(pod for pod in cluster.pods if pod.task == "Trainer" and not pod.code)
+    assert "Going on from" in trained.log
+    for pod in cluster.pods:
+        assert pod.log.startswith(f"{pod.task} started") or pod.code
+    metrics = json.loads((outputs["LinearProbeEvaluator"]["evaluation"] / "metrics.json").read_text())
+    (theirs,) = tmp_path.glob("nnclr-runs/artifacts/LinearProbeEvaluator/evaluation/*/metrics.json")
+    assert metrics == json.loads(theirs.read_text())
+    assert metrics["probe_accuracy"] == local.json["evaluation"]["probe_accuracy"]
+    assert (outputs["LinearProbeEvaluator"]["blessing"] / "BLESSED").is_file()
+
+    pushed = json.loads((outputs["RegistryPusher"]["pushed_model"] / "push.json").read_text())
+    assert (pushed["version"], pushed["alias"], pushed["changed"]) == (1, "champion", True)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", running_mlflow_server)
+    registry = ModelRegistry("")
+    version = registry.aliased("nnclr-sample", "champion")
+    assert differences(registry, version) == []
+    details = registry.details(version)
+    # The run's own identity and parameters are on record, not the defaults.
+    assert len(details["tags"]["pipeline_run"]) == 36
+    assert details["parameters"]["trainer.epochs"] == "6"
+    assert details["tags"]["lock_sha256"] != "unknown"
