@@ -213,8 +213,15 @@ class ModelRegistry:
 
         The version appears last, when all its files are stored. If two processes do it at once, one version stays.
         """
+        from mlflow.exceptions import MlflowException
+
         with self._understandable():
-            self._create(name, release)
+            try:
+                self._create(name, release)
+            except MlflowException:
+                # Another push of the same release may have been faster, and have cleared this one's run away.
+                if not self._of_release(name, release.identity):
+                    raise
             version, *doubles = reversed(self._of_release(name, release.identity))
             for double in doubles:
                 with _tolerating("RESOURCE_DOES_NOT_EXIST"):
@@ -245,7 +252,7 @@ class ModelRegistry:
             if not (begun and not begun[0].completed and (begun[0].version, begun[0].by) == (move.version, move.by)):
                 record = Move(move.alias, previous, move.version, move.kind, move.by, move.reason).stamped()
                 self._client.set_registered_model_tag(name, *record.as_tag())
-            self._client.set_registered_model_alias(name, move.alias, str(move.version))
+            self._point(name, move.alias, move.version)
 
     def history(self, name: str) -> list[Move]:
         """All moves of aliases, oldest first."""
@@ -274,6 +281,17 @@ class ModelRegistry:
                 raise SettingsError(f"{version.uri} is {', '.join(pointing)}: move the alias first.")
             self._client.delete_model_version(version.name, str(version.version))
             self._delete_run(version.run_id)
+
+    def _point(self, name: str, alias: str, version: int) -> None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._client.set_registered_model_alias(name, alias, str(version))
+        except MlflowException:
+            # MLflow looks whether there is such an alias before it adds one: of two that add it at once, one fails.
+            if alias not in self._aliases(name):
+                raise
+            self._client.set_registered_model_alias(name, alias, str(version))
 
     def _create(self, name: str, release: Release) -> None:
         tags = release.tags | {_RELEASE: release.identity}

@@ -9,6 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import BAD_REQUEST
 from tfx.types import standard_artifacts
 
 from components.champion_resolver import executor as resolver
@@ -174,6 +177,25 @@ def test_new_content_takes_over_the_alias_and_old_content_takes_it_back_without_
         (1, 2, "push", "run-2", True),
         (2, 1, "push", "run-3", True),
     ]
+
+
+def test_the_first_alias_set_by_two_at_once_is_set_by_both(tmp_path, registry, monkeypatch):
+    push(tmp_path, seed=1, run_id="run-1")
+    registry._client.delete_registered_model_alias("encoder", "champion")
+    real = MlflowClient.set_registered_model_alias
+
+    def slower(self, name, alias, version):
+        """What a server does when the other one came in between its look and its insertion."""
+        monkeypatch.setattr(MlflowClient, "set_registered_model_alias", real)
+        real(self, name, alias, version)
+        raise MlflowException("(sqlite3.IntegrityError) UNIQUE constraint failed", error_code=BAD_REQUEST)
+
+    monkeypatch.setattr(MlflowClient, "set_registered_model_alias", slower)
+    again = push(tmp_path, seed=1, run_id="run-2")
+    assert (again["version"], again["alias"]) == (1, "champion")
+    # A refusal that has another reason is told.
+    with pytest.raises(UserError, match=r"Model Version .* not found"):
+        registry.move_alias("encoder", Move("stable", None, 9, "promote", "ada@box", "hope"))
 
 
 def test_not_blessed_pushes_nothing(tmp_path, registry):
