@@ -8,7 +8,7 @@ from pipeline.config import Settings
 # A target of this form is an environment variable of the step.
 ENVIRONMENT = "env:"
 # In a step's inputs, so that no execution property is hidden.
-PREFIX = "run_"
+PREFIX = "run_parameter_"
 
 REGISTRY_URI = "registry_uri"
 

@@ -166,9 +166,9 @@ class Cluster:
             if self.disturb:
                 self.disturb(name, process, attempt)
             log, _ = process.communicate(timeout=600)
-        except BaseException:
-            os.killpg(process.pid, signal.SIGKILL)
-            raise
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
         return process.returncode, log
 
     def _stored(self, uri: str) -> Path:

@@ -5,11 +5,12 @@ import json
 import pytest
 
 from pipeline.kubeflow import invocation
+from pipeline.kubeflow.parameters import PREFIX
 
 EXAMPLES = {"artifactType": {"instanceSchema": "title: tfx.Examples\ntype: object\n"}}
 GIVEN = {
     "inputs": {
-        "parameterValues": {"settings": '{"floor": 0.5}', "run_floor": 0.7},
+        "parameterValues": {"settings": '{"floor": 0.5}', "run_parameter_floor": 0.7},
         "artifacts": {
             "examples": {
                 "artifacts": [
@@ -69,8 +70,11 @@ def test_run_parameters_reach_json_in_json_and_the_environment():
         "settings": json.dumps({"floor": 0.5, "seed": 0}),
         "custom_config": json.dumps({"settings": json.dumps({"epochs": 3}), "checkpoints": "/c"}),
         "alias": "champion",
-        **{"run_floor": 0.7, "run_epochs": 9, "run_alias": "candidate", "run_uri": "http://mlflow", "run_none": ""},
+        # TFX's own, which only looks like ours.
+        "run_fn": "trainer.run_fn.run_fn",
     }
+    given = {"floor": 0.7, "epochs": 9, "alias": "candidate", "uri": "http://mlflow", "none": ""}
+    values |= {f"{PREFIX}{name}": value for name, value in given.items()}
     environment = {"OTHER": "kept"}
     targets = [
         *("floor=settings.floor", "epochs=custom_config.settings.epochs", "alias=alias"),
@@ -81,5 +85,6 @@ def test_run_parameters_reach_json_in_json_and_the_environment():
         "settings": json.dumps({"floor": 0.7, "seed": 0}),
         "custom_config": json.dumps({"settings": json.dumps({"epochs": 9}), "checkpoints": "/c"}),
         "alias": "candidate",
+        "run_fn": "trainer.run_fn.run_fn",
     }
     assert environment == {"OTHER": "kept", "MLFLOW_TRACKING_URI": "http://mlflow"}

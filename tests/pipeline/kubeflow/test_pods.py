@@ -15,7 +15,7 @@ import pytest
 from components.model_registry import ModelRegistry
 from components.registry_pusher.push import differences
 from pipeline.data import sample
-from tests.pipeline.kubeflow.cluster import Cluster
+from tests.pipeline.kubeflow.cluster import Cluster, PodFailed
 from tests.pipeline.sessions import session
 from tests.pipeline.test_run import COMPONENTS, TINY
 
@@ -116,3 +116,20 @@ def test_pods_bless_what_the_local_runner_blesses(image, tmp_path, running_mlflo
     assert len(details["tags"]["pipeline_run"]) == 36
     assert details["parameters"]["trainer.epochs"] == "6"
     assert details["tags"]["lock_sha256"] != "unknown"
+
+
+def test_a_users_mistake_is_the_last_line_of_the_pods_log(image, tmp_path, running_mlflow_server):
+    compiled = [*(image.with_name("nnclr"), "compile", *TINY, "--data", "gone"), *("-o", "p.yaml")]
+    subprocess.run([*compiled, "--set", "kubeflow.retries=0"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    cluster = Cluster(tmp_path / "cluster", image, {})
+    with pytest.raises(PodFailed, match="ImageExampleGen failed"):
+        cluster.run(tmp_path / "p.yaml", {"registry_uri": running_mlflow_server, "source": str(tmp_path / "nowhere")})
+    failed = cluster.pods[-1]
+    assert (failed.task, failed.code) == ("ImageExampleGen", 3)
+    assert "Traceback" not in failed.log
+    last = failed.log.rstrip().splitlines()[-1]
+    assert last.startswith("Error: ImageExampleGen failed: ")
+    assert f"{tmp_path}/nowhere does not exist or is empty" in last
+    # What is not known is refused before anything starts.
+    with pytest.raises(AssertionError, match="unknown parameters: {'epoch'}"):
+        cluster.run(tmp_path / "p.yaml", {"epoch": 3})
