@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> None:
     sys.argv = sys.argv[:1]
     signal.signal(signal.SIGTERM, _stop)
     console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname).1s %(name)s: %(message)s")
+    _keep_log_readable()
     try:
         with Screen(console) as screen:
             screen.say(f"{arguments.component} started")
@@ -40,6 +40,16 @@ def main(argv: list[str] | None = None) -> None:
     except Exception as error:
         traceback.print_exc()
         _fail(arguments.component, f"{type(error).__name__}: {error}", 1)
+
+
+def _keep_log_readable() -> None:
+    """TFX and Beam log whole protocol buffers and hundreds of hints: their warnings are enough, and our own words."""
+    # In the order in which things happen, although nobody looks on.
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname).1s %(name)s: %(message)s"))
+    handler.addFilter(lambda record: record.levelno >= logging.WARNING or record.name.startswith("nnclr"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -55,11 +65,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(arguments: argparse.Namespace, beam_arguments: list[str]) -> None:
-    from absl import logging as absl_logging
     from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
 
-    # TFX logs whole protocol buffers.
-    absl_logging.get_absl_handler().addFilter(lambda record: record.levelno >= logging.WARNING)
     given: dict[str, Any] = json.loads(arguments.json_serialized_invocation_args)
     prepared = invocation.prepared(given, json.loads(arguments.json_serialized_inputs_spec_args))
     values = prepared["inputs"].setdefault("parameterValues", {})

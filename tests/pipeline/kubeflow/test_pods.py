@@ -98,7 +98,10 @@ def test_pods_bless_what_the_local_runner_blesses(image, tmp_path, running_mlflo
     trained = next(pod for pod in cluster.pods if pod.task == "Trainer" and not pod.code)
     assert "Going on from" in trained.log
     for pod in cluster.pods:
-        assert pod.log.startswith(f"{pod.task} started") or pod.code
+        assert pod.log.startswith(f"{pod.task} started")
+        # A person reads it: no hints by the hundred, no protocol buffers.
+        assert len(pod.log.splitlines()) < 40, pod.log
+        assert pod.code or pod.log.rstrip().endswith(f"{pod.task} done")
     metrics = json.loads((outputs["LinearProbeEvaluator"]["evaluation"] / "metrics.json").read_text())
     (theirs,) = tmp_path.glob("nnclr-runs/artifacts/LinearProbeEvaluator/evaluation/*/metrics.json")
     assert metrics == json.loads(theirs.read_text())
@@ -131,5 +134,5 @@ def test_a_users_mistake_is_the_last_line_of_the_pods_log(image, tmp_path, runni
     assert last.startswith("Error: ImageExampleGen failed: ")
     assert f"{tmp_path}/nowhere does not exist or is empty" in last
     # What is not known is refused before anything starts.
-    with pytest.raises(AssertionError, match="unknown parameters: {'epoch'}"):
+    with pytest.raises(AssertionError, match="unknown parameters"):
         cluster.run(tmp_path / "p.yaml", {"epoch": 3})
