@@ -15,7 +15,7 @@ demo: $(READY) ## Run the whole pipeline on the embedded sample.
 	$(BIN)/nnclr run --preset sample
 
 test: $(READY) ## Run the tests.
-	$(BIN)/pytest --numprocesses 2 --dist loadfile
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(READY) ## Check style, types and layering.
 	$(BIN)/ruff check $(SOURCES)
