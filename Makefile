@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SOURCES := pipeline components trainer tests
+LOCK := $(BIN)/uv pip compile --generate-hashes --no-emit-index-url --quiet --python-version 3.11
 
 .PHONY: help demo test lint format lock clean
 .DEFAULT_GOAL := help
@@ -17,24 +18,30 @@ demo: $(READY) ## Run the whole pipeline on the embedded sample.
 test: $(READY) ## Run the tests.
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-lint: $(READY) ## Check style, types and layering.
+lint: $(READY) ## Check style, types, layering, container image and manifests.
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint infra/Dockerfile
+	for overlay in infra/kubernetes/overlays/*; do \
+		manifests=$$($(BIN)/kubectl kustomize $$overlay) || exit 1; \
+		echo "$$manifests" | $(BIN)/kubernetes-validate --strict --quiet /dev/stdin || exit 1; \
+	done
 
 format: $(READY) ## Rewrite the sources in the project's style.
 	$(BIN)/ruff check --fix $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
 
-lock: $(READY) ## Resolve the dependencies anew and write requirements.lock.
-	$(BIN)/uv pip compile pyproject.toml --extra dev --generate-hashes --no-emit-index-url --upgrade --quiet \
-		--python-version 3.11 --output-file requirements.lock
+lock: $(READY) ## Resolve the dependencies anew and write the lock files.
+	$(LOCK) --upgrade pyproject.toml --output-file requirements.lock
+	$(LOCK) --upgrade pyproject.toml --extra dev --constraint requirements.lock --output-file requirements-dev.lock
+	$(LOCK) --upgrade infra/gpu.in --output-file infra/gpu.lock
 
 clean: ## Remove the virtual environment and all caches.
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
-$(READY): requirements.lock pyproject.toml
+$(READY): requirements-dev.lock pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { \
 		echo "nnclr needs Python 3.11, and there is no $(PYTHON) on the PATH: install it, or run make PYTHON=/path/to/python3.11."; \
 		exit 1; }
@@ -43,6 +50,6 @@ $(READY): requirements.lock pyproject.toml
 		exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip sync --quiet --require-hashes requirements.lock
+	$(BIN)/uv pip sync --quiet --require-hashes requirements-dev.lock
 	$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@

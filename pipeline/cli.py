@@ -154,6 +154,32 @@ def compile_for_kubeflow(
     print(f"Next: kfp run create --experiment-name {settings.name} --package-file {output_file} [PARAMETER=VALUE ...]")
 
 
+@app.command()
+def doctor(as_json: JsonOption = False) -> None:
+    """Check that this machine, or this container image, can run the pipeline: packages, devices, registry.
+
+    Ends with exit code 1 if something is wrong.
+
+    **Example**: `docker run --rm --gpus all IMAGE doctor`
+    """
+    from dataclasses import asdict
+
+    from pipeline import output
+
+    write_line(_errors, "Loading TensorFlow and TFX ...")
+    with tempfile.TemporaryDirectory() as aside, output.captured(Path(aside, "doctor.log")):
+        from pipeline import doctor
+
+        findings = doctor.examine()
+    if as_json:
+        print(json.dumps([asdict(finding) for finding in findings]))
+    for finding in findings if not as_json else []:
+        mark = "[green]fine[/]" if finding.fine else "[red]wrong[/]"
+        write_line(Console(), f"{mark}  {finding.name}: {escape(finding.detail)}")
+    if not all(finding.fine for finding in findings):
+        raise typer.Exit(EXIT_FAILED)
+
+
 def _data_override(data: str | None) -> list[str]:
     return [] if data is None else [f"data.source={json.dumps(data)}"]
 

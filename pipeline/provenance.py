@@ -4,6 +4,7 @@ import hashlib
 import os
 import subprocess
 from importlib import metadata, resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
 # Of an installed package the commit is not known: who builds the image says it.
@@ -13,11 +14,18 @@ _UNKNOWN = "unknown"
 
 def code() -> dict[str, str]:
     """Version of nnclr, git commit (`+changes` where the work tree differs), sha256 of `requirements.lock`."""
+    lock = lock_file()
     return {
         "nnclr_version": metadata.version("nnclr"),
         "git_commit": os.environ.get(_COMMIT_VARIABLE) or _commit(_root()),
-        "lock_sha256": _lock(),
+        "lock_sha256": hashlib.sha256(lock.read_bytes()).hexdigest() if lock else _UNKNOWN,
     }
+
+
+def lock_file() -> Traversable | None:
+    """`requirements.lock`: the wheel carries it inside of the package, a checkout beside it."""
+    places = (resources.files("pipeline") / "requirements.lock", _root() / "requirements.lock")
+    return next((place for place in places if place.is_file()), None)
 
 
 def _root() -> Path:
@@ -37,11 +45,3 @@ def _commit(root: Path) -> str:
 
 def _git(root: Path, *arguments: str) -> str:
     return subprocess.run(["git", "-C", root, *arguments], capture_output=True, text=True, check=True).stdout.strip()
-
-
-def _lock() -> str:
-    # The wheel carries it inside of the package, a checkout beside it.
-    for place in (resources.files("pipeline") / "requirements.lock", _root() / "requirements.lock"):
-        if place.is_file():
-            return hashlib.sha256(place.read_bytes()).hexdigest()
-    return _UNKNOWN

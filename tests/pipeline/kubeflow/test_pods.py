@@ -52,6 +52,12 @@ def test_the_wheel_is_complete(image, tmp_path):
     nnclr = image.with_name("nnclr")
     listed = subprocess.run([nnclr, "presets", "list"], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
     assert {line.partition(":")[0] for line in listed.splitlines()} >= {"sample", "keras-example", "paper"}
+    # What the image's build ends with.
+    doctor = subprocess.run([nnclr, "doctor", "--json"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert doctor.returncode == 0, doctor.stdout
+    findings = {finding["name"]: finding["detail"] for finding in json.loads(doctor.stdout)}
+    assert findings.keys() >= {"Packages", "Devices", "TFX", "Beam", "Model registry"}
+    assert findings["Packages"].endswith("dependencies as locked")
 
 
 def kill_at_first_checkpoint(checkpoints: Path):

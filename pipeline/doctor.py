@@ -1,0 +1,130 @@
+"""Whether this machine, or this container image, can run the pipeline: what `nnclr doctor` finds."""
+
+import os
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+
+from pipeline import provenance
+
+_PINNED = re.compile(r"^([A-Za-z0-9][\w.-]*)==(\S+)", re.MULTILINE)
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at: what was found, and whether the pipeline can run with it."""
+
+    name: str
+    fine: bool
+    detail: str
+
+
+def examine() -> list[Finding]:
+    """Looks at everything. Takes as long as loading TensorFlow and TFX does."""
+    checks: dict[str, Callable[[], str]] = {
+        "Python": _python,
+        "Packages": _packages,
+        "TensorFlow": _tensorflow,
+        "Devices": _devices,
+        "TFX": _tfx,
+        "Beam": _beam,
+        "Presets": _presets,
+        "Model registry": _registry,
+    }
+    return [_finding(name, check) for name, check in checks.items()]
+
+
+def _finding(name: str, check: Callable[[], str]) -> Finding:
+    try:
+        return Finding(name, True, check())
+    # Whatever is wrong is what shall be told.
+    except Exception as error:
+        return Finding(name, False, " ".join(f"{type(error).__name__}: {error}".split()))
+
+
+def _python() -> str:
+    version = ".".join(map(str, sys.version_info[:3]))
+    if sys.version_info[:2] != (3, 11):
+        raise RuntimeError(f"{version}, and nnclr needs 3.11")
+    return version
+
+
+def _packages() -> str:
+    lock = provenance.lock_file()
+    if lock is None:
+        raise RuntimeError("requirements.lock is not part of this installation")
+    pinned = dict(_PINNED.findall(lock.read_text(encoding="utf-8")))
+    other = []
+    for name, version in pinned.items():
+        try:
+            found = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found = "missing"
+        if found != version:
+            other.append(f"{name} {found} instead of {version}")
+    if other:
+        more = f" and {len(other) - _SHOWN} more" if len(other) > _SHOWN else ""
+        raise RuntimeError(f"not as locked: {', '.join(other[:_SHOWN])}{more}")
+    return f"nnclr {metadata.version('nnclr')}, {len(pinned)} dependencies as locked"
+
+
+def _tensorflow() -> str:
+    import keras
+    import tensorflow as tf
+
+    return f"{tf.__version__}, Keras {keras.__version__}"
+
+
+def _devices() -> str:
+    import tensorflow as tf
+
+    from trainer import devices
+
+    gpus = tf.config.list_physical_devices("GPU")
+    names = [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in gpus]
+    where = f"{len(gpus)} GPUs ({', '.join(names)})" if gpus else f"no GPU, {os.cpu_count()} CPU cores"
+    return f"{where}; precision auto is {devices.compute_dtype('auto')}"
+
+
+def _tfx() -> str:
+    # TFX first: it brings a module that this TFDV misses.
+    from tfx import version
+
+    # isort: split
+    import ml_metadata
+    import tensorflow_data_validation as tfdv
+
+    from pipeline import dag
+
+    return f"{version.__version__}, TFDV {tfdv.__version__}, MLMD {ml_metadata.__version__}, {dag.__name__} loads"
+
+
+def _beam() -> str:
+    import apache_beam as beam
+    from apache_beam.options.pipeline_options import PipelineOptions
+    from apache_beam.testing.util import assert_that, equal_to
+
+    from pipeline.config import Settings
+
+    with beam.Pipeline(options=PipelineOptions(Settings().beam_pipeline_args())) as pipeline:
+        assert_that(pipeline | beam.Create([1, 2, 3]) | beam.CombineGlobally(sum), equal_to([6]))
+    return beam.__version__
+
+
+def _presets() -> str:
+    from pipeline import config
+
+    for name in config.presets():
+        config.load(name)
+    return ", ".join(config.presets())
+
+
+def _registry() -> str:
+    from components.model_registry import SERVER_VARIABLE, ModelRegistry
+
+    if not os.environ.get(SERVER_VARIABLE):
+        return f"embedded, as {SERVER_VARIABLE} is not set"
+    return f"the server of {SERVER_VARIABLE} answers: {len(ModelRegistry('').names())} models"
