@@ -17,9 +17,9 @@ from pipeline.kubeflow.parameters import PREFIX, RunParameter, run_parameters
 
 _COMMAND = ["python3", "-m", "pipeline.kubeflow.entrypoint"]
 _TRAINER = "Trainer"
-_INGEST = ("ImageExampleGen", "LabelledExampleGen")
-# What they do or see lies outside of the pipeline.
-_NEVER_CACHED = ("ChampionResolver", "RegistryPusher")
+_INGEST = "ImageExampleGen"
+# What they do or see lies outside of the pipeline, and no parameter says whether it changed.
+_NEVER_CACHED = ("ChampionResolver", "LabelledExampleGen", "RegistryPusher")
 _CHECKPOINTS = "/checkpoints"
 
 
@@ -88,7 +88,7 @@ def _container(spec: dict[str, Any], task: str) -> dict[str, Any]:
 
 
 def _is_cached(task: str, fingerprint: str) -> bool:
-    return task not in _NEVER_CACHED and (task not in _INGEST or bool(fingerprint))
+    return task not in _NEVER_CACHED and (task != _INGEST or bool(fingerprint))
 
 
 def _configure(spec: dict[str, Any], task: str, cluster: KubeflowSettings, cached: bool) -> None:

@@ -227,6 +227,9 @@ cli.main()
         (["run", "--beam", "runner"], "--beam takes NAME=VALUE"),
         (["models", "list"], "no model registry in nnclr-runs"),
         (["data", "sample", "."], ". exists already"),
+        (["compile", "-o", "pipeline.yaml"], "Which images? Name them with --data SOURCE"),
+        (["compile", "--data", "gs://b", "-o", "no/pipeline.yaml"], "there is no folder no"),
+        (["compile", "--set", "kubeflow.gpus=-1", "-o", "pipeline.yaml"], "kubeflow.gpus"),
         (["fly"], "No such command 'fly'"),
     ],
 )

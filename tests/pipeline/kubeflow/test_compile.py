@@ -79,7 +79,9 @@ def test_pushes_champions_and_unfingerprinted_ingest_are_never_cached(compiled):
 
     always = TASKS - {"ChampionResolver", "RegistryPusher", "ImageExampleGen"}
     assert cached(compiled[0]) == always
-    spec, _ = kubeflow.compile_pipeline(config.load("sample", overrides=EVERYTHING), fingerprint="2026-11-24")
+    settings = config.load("sample", overrides=[*EVERYTHING, "evaluator.data=gs://bucket/labelled"])
+    spec, _ = kubeflow.compile_pipeline(settings, fingerprint="2026-11-24")
+    assert "LabelledExampleGen" in tasks(spec)
     assert cached(spec) == always | {"ImageExampleGen"}
 
 
