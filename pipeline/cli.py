@@ -16,6 +16,7 @@ from rich.markup import escape
 
 from pipeline import models
 from pipeline import workdir as workdirs
+from pipeline.kubeflow import commands as kubeflow_commands
 from pipeline.options import ConfigOption, DataOption, JsonOption, PresetOption, SetOption, WorkdirOption
 from pipeline.screen import Screen, write_line
 from trainer.errors import SettingsError, Stopped, UserError
@@ -36,6 +37,8 @@ presets_app = typer.Typer(help="Shows the shipped settings.", no_args_is_help=Tr
 app.add_typer(data_app, name="data")
 app.add_typer(models.app, name="models")
 app.add_typer(presets_app, name="presets")
+app.command("submit")(kubeflow_commands.submit)
+app.command("runs")(kubeflow_commands.list_runs)
 
 _errors = Console(stderr=True)
 
@@ -151,7 +154,7 @@ def compile_for_kubeflow(
     print(f"Wrote {output_file}: pipeline {settings.name}, {steps} steps, image {settings.kubeflow.image}.")
     for name, parameter in sorted(parameters.items()):
         print(f"  {name} = {parameter['defaultValue']!r}: {parameter['description']}")
-    print(f"Next: kfp run create --experiment-name {settings.name} --package-file {output_file} [PARAMETER=VALUE ...]")
+    print(f"Next: nnclr submit {output_file} --host URL [--param NAME=VALUE] --wait")
 
 
 @app.command()

@@ -242,14 +242,16 @@ def test_wrong_usage_ends_with_2_and_one_sentence(arguments, message, tmp_path):
     assert "Traceback" not in process.stderr
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["data", "--help"], ["models", "list", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["run", "--help"], ["data", "--help"], ["models", "list", "--help"], ["submit", "--help"]]
+)
 def test_help_loads_nothing_heavy(arguments):
     code = (
         "import sys; from pipeline import cli\n"
         f"sys.argv = ['nnclr', *{arguments!r}]\n"
         "try: cli.main()\n"
         "except SystemExit as exit: code = exit.code\n"
-        "heavy = {'tensorflow', 'tfx', 'apache_beam', 'mlflow', 'sklearn', 'numpy', 'keras'} & set(sys.modules)\n"
+        "heavy = {'tensorflow', 'tfx', 'apache_beam', 'mlflow', 'sklearn', 'numpy', 'keras', 'kfp'} & set(sys.modules)\n"
         "sys.exit(f'loaded {heavy}' if heavy or code else 0)"
     )
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
