@@ -37,8 +37,6 @@ presets_app = typer.Typer(help="Shows the shipped settings.", no_args_is_help=Tr
 app.add_typer(data_app, name="data")
 app.add_typer(models.app, name="models")
 app.add_typer(presets_app, name="presets")
-app.command("submit")(kubeflow_commands.submit)
-app.command("runs")(kubeflow_commands.list_runs)
 
 _errors = Console(stderr=True)
 
@@ -155,6 +153,10 @@ def compile_for_kubeflow(
     for name, parameter in sorted(parameters.items()):
         print(f"  {name} = {parameter['defaultValue']!r}: {parameter['description']}")
     print(f"Next: nnclr submit {output_file} --host URL [--param NAME=VALUE] --wait")
+
+
+app.command("submit")(kubeflow_commands.submit)
+app.command("runs")(kubeflow_commands.list_runs)
 
 
 @app.command()

@@ -251,7 +251,8 @@ def test_help_loads_nothing_heavy(arguments):
         f"sys.argv = ['nnclr', *{arguments!r}]\n"
         "try: cli.main()\n"
         "except SystemExit as exit: code = exit.code\n"
-        "heavy = {'tensorflow', 'tfx', 'apache_beam', 'mlflow', 'sklearn', 'numpy', 'keras', 'kfp'} & set(sys.modules)\n"
+        "heavy = {'tensorflow', 'tfx', 'apache_beam', 'mlflow', 'sklearn', 'numpy', 'keras', 'kfp'}\n"
+        "heavy &= set(sys.modules)\n"
         "sys.exit(f'loaded {heavy}' if heavy or code else 0)"
     )
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
