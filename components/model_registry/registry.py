@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from components.model_registry import contents, history
 from components.model_registry.contents import DamagedVersion
@@ -160,9 +161,13 @@ class ModelRegistry:
 
     def page(self, version: Version) -> str | None:
         """Address of the version's page on the server; None if the registry is an embedded one."""
-        if not self._uri.startswith(("http://", "https://")):
+        server = urlsplit(self._uri)
+        if server.scheme not in ("http", "https"):
             return None
-        return f"{self._uri.rstrip('/')}/#/models/{version.name}/versions/{version.version}"
+        # The address may hold a password, and this goes into reports.
+        host = server.netloc.rpartition("@")[2]
+        fragment = f"/models/{quote(version.name)}/versions/{version.version}"
+        return urlunsplit((server.scheme, host, f"{server.path.rstrip('/')}/", "", fragment))
 
     def download(self, version: Version, directory: str) -> Path:
         """Copies a version's files below a local directory and returns their folder.

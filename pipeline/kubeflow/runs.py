@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from pipeline.kubeflow.config import CREDENTIALS
 from trainer.errors import SettingsError, UserError
 
 _TYPES: dict[str, Callable[[str], Any]] = {"STRING": str, "NUMBER_INTEGER": int, "NUMBER_DOUBLE": float}
@@ -58,7 +59,8 @@ class Package:
             given: `NAME=VALUE`.
 
         Raises:
-            SettingsError: one is unknown, has a value of another type, or is missing and has no default.
+            SettingsError: one is unknown, has a value of another type, holds a password, or is missing and has no
+                default.
         """
         values = {}
         for entry in given:
@@ -68,6 +70,8 @@ class Package:
             if name not in self.parameters:
                 known = ", ".join(sorted(self.parameters))
                 raise SettingsError(f"--param {name}: {self.path} has no such parameter; there are: {known}.")
+            if CREDENTIALS.search(value):
+                raise SettingsError(f"--param {name} holds a user or a password, which all who see the run could read.")
             kind = self.parameters[name]["parameterType"]
             try:
                 values[name] = _TYPES[kind](value)

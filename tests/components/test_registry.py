@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from tfx.types import standard_artifacts
 
 from components.champion_resolver import executor as resolver
 from components.linear_probe_evaluator import page
-from components.model_registry import DamagedVersion, ModelRegistry, Move, history
+from components.model_registry import DamagedVersion, ModelRegistry, Move, Version, history
 from components.registry_pusher import executor as pusher
 from components.registry_pusher import verification
 from components.registry_pusher.push import differences
@@ -359,7 +360,12 @@ def test_a_real_server_holds_the_whole_release(tmp_path, mlflow_server):
 
 
 def test_server_that_is_not_there_is_one_sentence(tmp_path, monkeypatch):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://ada:s3cret@127.0.0.1:9/mlflow")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    with pytest.raises(UserError, match="MLflow server of MLFLOW_TRACKING_URI refused"):
-        ModelRegistry(str(tmp_path)).names()
+    registry = ModelRegistry(str(tmp_path))
+    with pytest.raises(UserError, match=r"MLflow server of MLFLOW_TRACKING_URI refused: .*127\.0\.0\.1:9") as told:
+        registry.names()
+    # A password in the address goes neither into errors nor into reports.
+    assert "s3cret" not in str(told.value)
+    version = Version("my model", 3, "run", "", "", None, "", datetime.now(UTC))
+    assert registry.page(version) == "http://127.0.0.1:9/mlflow/#/models/my%20model/versions/3"

@@ -158,6 +158,11 @@ def test_quantities_are_those_of_kubernetes():
         KubeflowSettings(resources={"cpu": "two"})
 
 
+def test_an_environment_with_a_password_is_refused():
+    with pytest.raises(ValidationError, match=r"put them into a Secret"):
+        KubeflowSettings(environment={"MLFLOW_TRACKING_URI": "https://ada:s3cret@mlflow"})
+
+
 if __name__ == "__main__":
     provenance.code = lambda: CODE
     GOLDEN.write_text(kubeflow.to_yaml(*kubeflow.compile_pipeline(config.load("sample", overrides=EVERYTHING))))

@@ -77,12 +77,14 @@ def test_a_run_that_fails_ends_with_1(host, tmp_path):
         ("epoch=3", "--param epoch: "),
         ("epochs=three", "--param epochs: 'three' is no NUMBER_INTEGER"),
         ("epochs", "--param takes NAME=VALUE"),
+        ("registry_uri=http://ada:s3cret@mlflow", "--param registry_uri holds a user or a password"),
     ],
 )
 def test_what_the_host_would_refuse_is_refused_before_it_is_asked(host, tmp_path, parameter, message):
     done = nnclr("submit", PACKAGE, "--host", host.url, "--param", parameter, home=tmp_path)
     assert done.returncode == 2
     assert message in done.stderr
+    assert "s3cret" not in done.stderr
     assert not host.experiments
 
 
