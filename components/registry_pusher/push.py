@@ -56,7 +56,6 @@ def push(
     """
     by = candidate.provenance["pipeline_run"]
     with registry.locked():
-        seen = {move.key for move in registry.history(name)} if registry.versions(name) else set[str]()
         champion = registry.aliased(name, alias)
         known = registry.find(name, candidate.identity)
         with tempfile.TemporaryDirectory() as aside:
@@ -71,7 +70,7 @@ def push(
             reason = f"Linear probe {version.probe_accuracy:.1%}, blessed by run {by}."
             registry.move_alias(name, Move(alias, None, version.version, history.PUSH, by, reason))
             moved = True
-        _settle(registry, name, alias, seen, by)
+        _settle(registry, version, alias, candidate.metrics["baseline_version"], by)
         if serving_directory:
             serving.watch(registry, name, serving_directory)
         served = serving.serve_champion(registry, name, alias)
@@ -107,15 +106,24 @@ def _reason_to_stand_back(candidate: Candidate, version: Version, champion: Vers
     return None
 
 
-def _settle(registry: ModelRegistry, name: str, alias: str, seen: set[str], by: str) -> None:
-    """A server has no lock: if another push moved the alias since we looked, the better one of all gets it."""
-    raced = [move for move in registry.history(name) if move.alias == alias and move.key not in seen]
-    contenders = {move.version for move in raced if move.kind == history.PUSH}
+def _settle(registry: ModelRegistry, version: Version, alias: str, baseline: int | None, by: str) -> None:
+    """Gives the alias to the best of all that were pushed since `baseline` was champion, without knowing each other.
+
+    A server has no lock, so the last of them has it, be it better or not. What somebody moved by hand since then stays.
+    """
+    raced: set[int] = set()
+    for move in reversed([move for move in registry.history(version.name) if move.alias == alias]):
+        if move.kind not in (history.PUSH, history.SETTLE) or move.version == baseline:
+            break
+        raced.add(move.version)
+    contenders = [
+        other
+        for other in registry.versions(version.name)
+        if other.version in raced and other.test_data == version.test_data
+    ]
     if len(contenders) < 2:
         return
-    best = max(
-        (version for version in registry.versions(name) if version.version in contenders),
-        key=lambda version: (version.probe_accuracy or 0.0, version.version),
-    )
-    reason = f"Versions {', '.join(map(str, sorted(contenders)))} were pushed at once; this is the better one."
-    registry.move_alias(name, Move(alias, None, best.version, history.SETTLE, by, reason))
+    best = max(contenders, key=lambda other: (other.probe_accuracy or 0.0, other.version))
+    numbers = ", ".join(str(other.version) for other in reversed(contenders))
+    reason = f"Versions {numbers} were pushed at once; this is the better one."
+    registry.move_alias(version.name, Move(alias, None, best.version, history.SETTLE, by, reason))

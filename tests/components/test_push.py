@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from components.model_registry import ModelRegistry
+from components.model_registry import ModelRegistry, Move, history
 from components.registry_pusher.push import differences, push
 from tests.components import pushers, releases
 
@@ -166,6 +166,25 @@ def test_the_same_encoder_pushed_twice_at_once_becomes_one_version(models, tmp_p
     (version,) = registry.versions("same")
     assert version.aliases == ("champion",)
     assert differences(registry, version) == []
+
+
+def test_a_race_that_was_broken_off_is_settled_by_whoever_tries_again(models, empty, tmp_path):
+    shutil.copytree(empty, tmp_path / "root")
+    registry = ModelRegistry(str(tmp_path / "root" / "registry"))
+    push(registry, "encoder", "champion", releases.candidate(models[FIRST], "run-better", 0.7))
+    worse = releases.candidate(models[SECOND], "run-worse", 0.5)
+    # Without a lock the worse one, which saw no champion either, moves the alias last, and is killed right after.
+    push(registry, "encoder", "elsewhere", worse)
+    registry.move_alias("encoder", Move("champion", None, 2, history.PUSH, "run-worse", "late"))
+    push(registry, "encoder", "champion", worse)
+    assert registry.aliased("encoder", "champion").version == 1
+    assert [(move.version, move.kind) for move in registry.history("encoder") if move.alias == "champion"] == [
+        *((1, "push"), (2, "push"), (1, "settle")),
+    ]
+    # What a person decided since then is not undone by a pusher that comes late.
+    registry.move_alias("encoder", Move("champion", None, 2, history.PROMOTE, "ada@box", "I know better"))
+    push(registry, "encoder", "champion", worse)
+    assert registry.aliased("encoder", "champion").version == 2
 
 
 def test_a_candidate_stands_back_where_a_better_champion_came_in_between(models, empty, tmp_path):
