@@ -100,7 +100,10 @@ def ingest(
 
 
 def describe(directory: str) -> dict[str, Any]:
-    """What `ingest` wrote beside the examples: source, fingerprint, kind, image_size, counts, rejected, classes."""
+    """What `ingest` wrote beside the examples.
+
+    That is source, fingerprint, kind, image_size, counts, rejected, class_names.
+    """
     return json_file.read(directory, _DESCRIPTION)
 
 

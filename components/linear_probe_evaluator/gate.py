@@ -42,7 +42,8 @@ def checks(
         champion_problem: why there is one that cannot be.
     """
     found = []
-    if settings.floor is not None:
+    # A floor of 0 asks for nothing.
+    if settings.floor:
         found.append(_reaches_floor(accuracy, settings.floor))
     if settings.least_recall is not None:
         found.append(_reaches_in_every_class(recall, settings.least_recall))

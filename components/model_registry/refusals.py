@@ -1,12 +1,10 @@
 """What MLflow and Cloud Storage refuse, as one sentence."""
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from components.model_registry.credentials import without_credentials
 from trainer.errors import UserError
-
-_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
 
 
 @contextmanager
@@ -26,14 +24,10 @@ def understandable(place: str) -> Iterator[None]:
     try:
         yield
     except MlflowException as error:
-        raise UserError(f"{place} refused: {_without_credentials(error.message)}") from error
+        raise UserError(f"{place} refused: {without_credentials(error.message)}") from error
     except (GoogleAPIError, GoogleAuthError, RequestException) as error:
+        told = without_credentials(" ".join(str(error).split()))[:300]
         raise UserError(
-            f"The storage of {place} failed and kept failing: {_without_credentials(str(error))[:300]}. "
-            "Nothing half was registered; run it again when the storage answers."
+            f"The storage of {place} failed and kept failing: {told}. Nothing half was registered; run it again when "
+            "the storage answers."
         ) from error
-
-
-def _without_credentials(text: str) -> str:
-    """On one line, and without the user and password that a server's address may hold."""
-    return _CREDENTIALS.sub("", " ".join(text.split()))

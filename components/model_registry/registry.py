@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote
 
 from components.model_registry import contents, history
 from components.model_registry.contents import DamagedVersion
+from components.model_registry.credentials import without_credentials
 from components.model_registry.history import Move
 from components.model_registry.refusals import understandable
 from trainer.errors import SettingsError
@@ -161,13 +162,11 @@ class ModelRegistry:
 
     def page(self, version: Version) -> str | None:
         """Address of the version's page on the server; None if the registry is an embedded one."""
-        server = urlsplit(self._uri)
-        if server.scheme not in ("http", "https"):
+        if not self._uri.startswith(("http://", "https://")):
             return None
-        # The address may hold a password, and this goes into reports.
-        host = server.netloc.rpartition("@")[2]
-        fragment = f"/models/{quote(version.name)}/versions/{version.version}"
-        return urlunsplit((server.scheme, host, f"{server.path.rstrip('/')}/", "", fragment))
+        # It goes into reports.
+        server = without_credentials(self._uri).rstrip("/")
+        return f"{server}/#/models/{quote(version.name)}/versions/{version.version}"
 
     def download(self, version: Version, directory: str) -> Path:
         """Copies a version's files below a local directory and returns their folder.

@@ -1,19 +1,15 @@
 """What the pipeline needs to know of a cluster."""
 
-import re
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
+from components.model_registry.credentials import holds_credentials
 from trainer.config import Strict
 
 # Kubernetes' own notation: 500m, 4, 16Gi.
 Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|[kMGTPE]i?)?$")]
 EnvironmentName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-
-
-# A URL with a user or a password in it. What is compiled or given to a run can be read by many.
-CREDENTIALS = re.compile(r"://[^/@\s]+@")
 
 
 class Resources(Strict):
@@ -66,7 +62,8 @@ class KubeflowSettings(Strict):
     @classmethod
     def _without_credentials(cls, environment: dict[str, str]) -> dict[str, str]:
         for name, value in environment.items():
-            if CREDENTIALS.search(value):
+            # What is compiled can be read by many.
+            if holds_credentials(value):
                 raise ValueError(
                     f"{name} holds a user or a password: put them into a Secret and name it in kubeflow.secrets "
                     "(MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, for MLflow)"

@@ -67,6 +67,8 @@ def _parser() -> argparse.ArgumentParser:
 def _run(arguments: argparse.Namespace, beam_arguments: list[str]) -> None:
     from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
 
+    from components import json_file
+
     given: dict[str, Any] = json.loads(arguments.json_serialized_invocation_args)
     prepared = invocation.prepared(given, json.loads(arguments.json_serialized_inputs_spec_args))
     values = prepared["inputs"].setdefault("parameterValues", {})
@@ -76,10 +78,8 @@ def _run(arguments: argparse.Namespace, beam_arguments: list[str]) -> None:
             os.makedirs(artifact["uri"], exist_ok=True)
     arguments.json_serialized_invocation_args = json.dumps(prepared)
     kubeflow_v2_run_executor.main((arguments, beam_arguments))
-    path = given["outputs"]["outputFile"]
-    with open(path, encoding="utf-8") as file:
-        output = json.load(file)
-    invocation.write_aside(path, invocation.handed_back(output, given))
+    place = os.path.split(given["outputs"]["outputFile"])
+    json_file.write(*place, invocation.handed_back(json_file.read(*place), given))
 
 
 def _stop(*_: object) -> NoReturn:

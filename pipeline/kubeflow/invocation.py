@@ -86,14 +86,6 @@ def local_path(uri: str) -> str:
     return uri
 
 
-def write_aside(path: str, content: dict[str, Any]) -> None:
-    """Replaces a local file as a whole."""
-    aside = f"{path}.partial"
-    with open(aside, "w", encoding="utf-8") as file:
-        json.dump(content, file)
-    os.replace(aside, path)
-
-
 def _of(listed: dict[str, Any]) -> Iterator[dict[str, Any]]:
     return iter(listed.get("artifacts", []))
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from pipeline.kubeflow.config import CREDENTIALS
+from components.model_registry.credentials import holds_credentials
 from trainer.errors import SettingsError, UserError
 
 _TYPES: dict[str, Callable[[str], Any]] = {"STRING": str, "NUMBER_INTEGER": int, "NUMBER_DOUBLE": float}
@@ -70,7 +70,7 @@ class Package:
             if name not in self.parameters:
                 known = ", ".join(sorted(self.parameters))
                 raise SettingsError(f"--param {name}: {self.path} has no such parameter; there are: {known}.")
-            if CREDENTIALS.search(value):
+            if holds_credentials(value):
                 raise SettingsError(f"--param {name} holds a user or a password, which all who see the run could read.")
             kind = self.parameters[name]["parameterType"]
             try:

@@ -171,6 +171,7 @@ RECALL = {"cat": 0.25, "dog": 0.9}
         (EVERY, 0.6, RECALL, UNTRAINED, FAR, ["The probe accuracy 60.0% is more than 1.0 points behind the 70.0%"]),
         # Each switch turns off its own requirement and no other.
         (EVERY | {"floor": None}, 0.4, RECALL, UNTRAINED, None, []),
+        (EVERY | {"floor": 0.0}, 0.4, RECALL, UNTRAINED, None, []),
         (EVERY | {"least_recall": None}, 0.6, {"cat": 0.0}, UNTRAINED, None, []),
         (EVERY | {"beat_untrained": False}, 0.6, RECALL, gate.Rival("u", 0.9, lead(-0.4, -0.3, -0.2)), None, []),
         (EVERY | {"tolerance": None}, 0.6, RECALL, UNTRAINED, NOISY, []),
