@@ -122,12 +122,6 @@ def compile_for_kubeflow(
     config_file: ConfigOption = None,
     overrides: SetOption = None,
     data: DataOption = None,
-    fingerprint: Annotated[
-        str,
-        typer.Option(
-            help="Identity or span of the images. Ingest is cached by it, and repeated in every run without it."
-        ),
-    ] = "",
 ) -> None:
     """Compile the pipeline for Kubeflow Pipelines: KFP v2 YAML, schema 2.1.
 
@@ -146,9 +140,10 @@ def compile_for_kubeflow(
     with tempfile.TemporaryDirectory() as aside, output.captured(Path(aside, "compile.log")):
         from pipeline.kubeflow import compile as kubeflow
 
-        spec, platform = kubeflow.compile_pipeline(settings, fingerprint)
+        spec, platform = kubeflow.compile_pipeline(settings)
         kubeflow.write(spec, platform, output_file)
-    steps, parameters = len(spec["components"]), spec["root"]["inputDefinitions"]["parameters"]
+    steps = sum("executorLabel" in component for component in spec["components"].values())
+    parameters = spec["root"]["inputDefinitions"]["parameters"]
     print(f"Wrote {output_file}: pipeline {settings.name}, {steps} steps, image {settings.kubeflow.image}.")
     for name, parameter in sorted(parameters.items()):
         print(f"  {name} = {parameter['defaultValue']!r}: {parameter['description']}")

@@ -23,7 +23,19 @@ class DataSettings(Strict):
     source: str | None = Field(
         None,
         description="an STL-10 directory or stl10_binary.tar.gz, a TFDS data_dir with stl10, or a folder of pictures; "
-        f"local or gs://; `{SAMPLE}` is the embedded sample",
+        f"local or gs://; with {{YYYY}}, {{MM}}, {{DD}} or {{SPAN}} in it, the newest complete one of many; `{SAMPLE}` is "
+        "the embedded sample",
+    )
+    span: str | None = Field(
+        None, description="the one of many to take instead of the newest: 2026-11-24, or the digits of {SPAN}"
+    )
+    settled_minutes: Annotated[float, Field(ge=0)] | None = Field(
+        10.0,
+        description="one of many is complete if it has a file _SUCCESS, or if nothing in it changed for so long; null: "
+        "_SUCCESS alone counts",
+    )
+    only_new: bool = Field(
+        False, description="train nothing if an earlier run did so with the same images and the same settings"
     )
     image_size: Annotated[int, Field(ge=31, le=1024)] = Field(96, description="height and width to train at, pixels")
     max_rejected: Annotated[int, Field(ge=0)] = Field(0, description="undecodable pictures that are tolerated")
@@ -66,6 +78,14 @@ class Settings(Strict):
         {"runner": "FnApiRunner"},
         description="Beam pipeline options, for ingest and statistics",
     )
+
+    def deciding(self) -> dict[str, Any]:
+        """The settings that decide on an encoder, and on whether it is released, as JSON values."""
+        return {
+            "data": self.data.model_dump(mode="json", include={"image_size", "max_rejected"}),
+            "trainer": self.trainer.model_dump(mode="json"),
+            "evaluator": self.evaluator.model_dump(mode="json", exclude={"data", "accept_baseline_reset"}),
+        }
 
     def beam_pipeline_args(self) -> list[str]:
         """The Beam options as arguments."""

@@ -4,6 +4,7 @@ Imports come from where things are defined: `tfx.v1` would load the client of Go
 """
 
 from importlib import resources
+from typing import Any
 
 # TFX first: it brings a module that this TFDV misses.
 from tfx.components import ExampleValidator, StatisticsGen, Trainer
@@ -16,6 +17,9 @@ from ml_metadata.proto import metadata_store_pb2
 
 from components.champion_resolver.component import ChampionResolver
 from components.data_gate.component import DataGate
+from components.data_resolver import executor as data_resolver
+from components.data_resolver.component import DataResolver
+from components.data_resolver.resolution import Resolution, recipe
 from components.image_example_gen.component import ImageExampleGen
 from components.linear_probe_evaluator.component import LinearProbeEvaluator
 from components.registry_pusher.component import RegistryPusher
@@ -34,13 +38,12 @@ _DESCRIBED_FEATURES = [
 
 def create_pipeline(
     settings: Settings,
-    fingerprint: str,
+    data: Resolution | None,
     run_id: str,
     pipeline_root: str,
     registry_directory: str,
     checkpoint_root: str,
     champion: str | None = None,
-    labelled_fingerprint: str | None = None,
     enable_cache: bool = True,
     metadata: metadata_store_pb2.ConnectionConfig | None = None,
 ) -> Pipeline:
@@ -48,19 +51,20 @@ def create_pipeline(
 
     Args:
         settings: with a data source.
-        fingerprint: of the source's contents; ingest is repeated when it changes. Empty if it is not known beforehand.
+        data: what the run works on; ingest is repeated when it changes. Where it is not known beforehand, None: then a
+            first component, DataResolver, finds it out.
         run_id: new in every run.
         pipeline_root: where artifacts go.
         registry_directory: of the embedded registry, used when `MLFLOW_TRACKING_URI` is not set.
         checkpoint_root: where unfinished trainings keep their state.
         champion: identity of the registry's champion, where it is known beforehand.
-        labelled_fingerprint: of the contents of `evaluator.data`, if that is set.
         enable_cache: take a component's earlier result where its inputs and parameters are the same.
         metadata: connection to ML Metadata, where the orchestrator does not bring its own.
     """
+    resolver = None if data else _data_resolver(settings, run_id, registry_directory)
     ingest = ImageExampleGen(
-        source=settings.data.source or "",
-        fingerprint=fingerprint,
+        source=data.source if data else _value(resolver, data_resolver.FOUND_SOURCE),
+        fingerprint=data.fingerprint if data else _value(resolver, data_resolver.FOUND_FINGERPRINT),
         image_size=settings.data.image_size,
         max_rejected=settings.data.max_rejected,
     )
@@ -72,7 +76,7 @@ def create_pipeline(
     validator = ExampleValidator(statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"])
     gate = DataGate(statistics=statistics.outputs["statistics"], anomalies=validator.outputs["anomalies"])
     warm = settings.trainer.warm_start == CHAMPION
-    resolver = ChampionResolver(
+    champion_resolver = ChampionResolver(
         model_name=settings.registry.model_name,
         alias=settings.registry.alias,
         registry_directory=registry_directory,
@@ -85,7 +89,7 @@ def create_pipeline(
         examples=ingest.outputs["examples"],
         train_args=trainer_pb2.TrainArgs(splits=[examples.UNLABELLED]),
         eval_args=trainer_pb2.EvalArgs(splits=[examples.TRAIN]),
-        base_model=resolver.outputs["model"] if warm else None,
+        base_model=champion_resolver.outputs["model"] if warm else None,
         custom_config={
             run_fn.SETTINGS: settings.trainer.model_dump_json(),
             run_fn.CHECKPOINTS: checkpoint_root,
@@ -96,7 +100,7 @@ def create_pipeline(
     if settings.evaluator.data:
         labelled = ImageExampleGen(
             source=settings.evaluator.data,
-            fingerprint=labelled_fingerprint or "",
+            fingerprint=data.labelled_fingerprint if data else _value(resolver, data_resolver.LABELLED_FINGERPRINT),
             image_size=settings.data.image_size,
             max_rejected=settings.data.max_rejected,
             labelled_only=True,
@@ -105,7 +109,7 @@ def create_pipeline(
         examples=ingest.outputs["examples"],
         model=trainer.outputs["model"],
         model_run=trainer.outputs["model_run"],
-        champion=resolver.outputs["model"],
+        champion=champion_resolver.outputs["model"],
         settings=settings.evaluator,
         labelled_examples=labelled.outputs["examples"] if labelled else None,
     )
@@ -117,6 +121,7 @@ def create_pipeline(
         alias=settings.registry.alias,
         registry_directory=registry_directory,
         pipeline_run=run_id,
+        recipe=recipe(settings.deciding()) if data else _value(resolver, data_resolver.RECIPE),
         provenance={
             **provenance.code(),
             # Beam's options may name credentials; where it ran says nothing about the encoder.
@@ -125,12 +130,34 @@ def create_pipeline(
         artifact_location=settings.registry.artifact_location,
         serving_directory=settings.registry.serving_directory,
     )
-    components = [ingest, statistics, schema, validator, gate, resolver, trainer, evaluator, pusher]
+    components = [ingest, statistics, schema, validator, gate, champion_resolver, trainer, evaluator, pusher]
+    components += [component for component in (resolver, labelled) if component]
     return Pipeline(
         pipeline_name=settings.name,
         pipeline_root=pipeline_root,
-        components=[*components, labelled] if labelled else components,
+        components=components,
         enable_cache=enable_cache,
         metadata_connection_config=metadata,
         beam_pipeline_args=settings.beam_pipeline_args(),
     )
+
+
+def _data_resolver(settings: Settings, run_id: str, registry_directory: str) -> DataResolver:
+    return DataResolver(
+        source=settings.data.source or "",
+        span=settings.data.span or "",
+        settled_minutes=settings.data.settled_minutes,
+        fingerprint="",
+        labelled_source=settings.evaluator.data or "",
+        settings=settings.deciding(),
+        only_new=settings.data.only_new,
+        model_name=settings.registry.model_name,
+        registry_directory=registry_directory,
+        pipeline_run=run_id,
+    )
+
+
+def _value(resolver: DataResolver | None, output: str) -> Any:
+    """A value that is known only when the run has begun."""
+    assert resolver is not None
+    return resolver.outputs[output].future()[0].value

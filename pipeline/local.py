@@ -4,15 +4,26 @@ import logging
 import shutil
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
+
+from rich.markup import escape
 
 from pipeline import config, summary
 from pipeline.config import Settings
 from pipeline.screen import Screen
 from pipeline.workdir import Workdir
-from trainer.errors import SettingsError
+from trainer.errors import SettingsError, Stopped
 from trainer.progress import Reporter
+
+if TYPE_CHECKING:
+    from components.data_resolver.resolution import Resolution
+    from components.model_registry import ModelRegistry
+    from components.model_registry.pipeline_runs import PipelineRuns
+
+logger = logging.getLogger("nnclr")
 
 # What LocalDagRunner logs around each component; it has no other hook.
 _RUNNING, _FINISHED = "Component %s is running.", "Component %s is finished."
@@ -31,69 +42,107 @@ def run(settings: Settings, workdir: Workdir, run_id: str, screen: Screen, enabl
     Raises:
         UserError: something that was given cannot be used; its message says what and why.
     """
-    source_path = _source_path(settings, workdir)
-    screen.waiting("Loading TensorFlow and TFX")
+    settings = _with_absolute_paths(settings, workdir)
+    screen.waiting("Reading the data's fingerprint")
     with _own_arguments():
         # Only now: these imports take many seconds.
-        from absl import logging as absl_logging
-        from tfx.dsl.compiler import compiler
-        from tfx.orchestration.local.local_dag_runner import LocalDagRunner
-        from tfx.orchestration.metadata import sqlite_metadata_connection_config
-        from tfx.orchestration.portable import runtime_parameter_utils
-
         from components import json_file
-        from components.champion_resolver import executor as champion_resolver
-        from components.image_example_gen.fingerprint import fingerprint
-        from components.image_example_gen.sources.opening import open_labelled, open_source
+        from components.data_resolver.executor import nothing_new
+        from components.data_resolver.resolution import recipe, resolve
         from components.model_registry import ModelRegistry
-        from pipeline.dag import create_pipeline
-        from pipeline.lineage import Lineage
+        from components.model_registry.pipeline_runs import NOTHING_NEW, PipelineRuns
 
-        screen.waiting("Reading the data's fingerprint")
-        data_fingerprint = fingerprint(open_source(source_path), workdir.fingerprints)
-        labelled_path, labelled_fingerprint = settings.evaluator.data, None
-        if labelled_path:
-            labelled_path = _absolute(labelled_path)
-            labelled_fingerprint = fingerprint(open_labelled(labelled_path), workdir.fingerprints)
-        settings = settings.model_copy(
-            update={
-                "data": settings.data.model_copy(update={"source": source_path}),
-                "evaluator": settings.evaluator.model_copy(update={"data": labelled_path}),
-            }
-        )
         registry = ModelRegistry(str(workdir.registry))
-        champion = registry.aliased(settings.registry.model_name, settings.registry.alias)
-        metadata = sqlite_metadata_connection_config(str(workdir.metadata.resolve()))
-        pipeline = create_pipeline(
-            settings,
-            fingerprint=data_fingerprint,
-            labelled_fingerprint=labelled_fingerprint,
-            run_id=run_id,
-            pipeline_root=str(workdir.artifacts.resolve()),
-            registry_directory=str(workdir.registry.resolve()),
-            checkpoint_root=str(workdir.checkpoints.resolve()),
-            champion=champion_resolver.identity(champion),
-            enable_cache=enable_cache,
-            metadata=metadata,
-        )
-        compiled = compiler.Compiler().compile(pipeline)
-        # LocalDagRunner would call the run by the time of day.
-        runtime_parameter_utils.substitute_runtime_parameter(compiled, {"pipeline-run-id": run_id})
-        lineage = Lineage(metadata, run_id)
-        absl_logging.set_verbosity(absl_logging.INFO)
-        watch = _ComponentWatch(screen, lineage)
-        logging.getLogger("absl").addHandler(watch)
-        try:
-            LocalDagRunner().run_with_ir(compiled)
-        except BaseException:
-            watch.failed()
-            raise
-        finally:
-            logging.getLogger("absl").removeHandler(watch)
-        result = summary.collect(run_id, lineage, watch.components)
+        runs = PipelineRuns(registry, settings.registry.model_name)
+        with _failures_recorded(runs, run_id, settings):
+            data = resolve(
+                settings.data.source or "",
+                settings.data.span,
+                settings.data.settled_minutes,
+                settings.evaluator.data,
+                memory=workdir.fingerprints,
+            )
+            for sentence in data.passed_over:
+                screen.say(escape(sentence))
+            old = None
+            if settings.data.only_new:
+                old = nothing_new(runs, run_id, data, recipe(settings.deciding()))
+            if old:
+                result = {"run_id": run_id, "outcome": NOTHING_NEW, "nothing_new": old}
+            else:
+                result = _run_components(settings, workdir, run_id, screen, enable_cache, registry, data)
         json_file.write(str(workdir.run(run_id)), "summary.json", result)
-        shutil.copyfile(summary.report_of(lineage), workdir.run(run_id) / "report.html")
     return result
+
+
+def _run_components(
+    settings: Settings,
+    workdir: Workdir,
+    run_id: str,
+    screen: Screen,
+    enable_cache: bool,
+    registry: "ModelRegistry",
+    data: "Resolution",
+) -> dict[str, Any]:
+    screen.waiting("Loading TensorFlow and TFX")
+    from absl import logging as absl_logging
+    from tfx.dsl.compiler import compiler
+    from tfx.orchestration.local.local_dag_runner import LocalDagRunner
+    from tfx.orchestration.metadata import sqlite_metadata_connection_config
+    from tfx.orchestration.portable import runtime_parameter_utils
+
+    from components.champion_resolver import executor as champion_resolver
+    from pipeline.dag import create_pipeline
+    from pipeline.lineage import Lineage
+
+    champion = registry.aliased(settings.registry.model_name, settings.registry.alias)
+    metadata = sqlite_metadata_connection_config(str(workdir.metadata.resolve()))
+    pipeline = create_pipeline(
+        settings,
+        data=data,
+        run_id=run_id,
+        pipeline_root=str(workdir.artifacts.resolve()),
+        registry_directory=str(workdir.registry.resolve()),
+        checkpoint_root=str(workdir.checkpoints.resolve()),
+        champion=champion_resolver.identity(champion),
+        enable_cache=enable_cache,
+        metadata=metadata,
+    )
+    compiled = compiler.Compiler().compile(pipeline)
+    # LocalDagRunner would call the run by the time of day.
+    runtime_parameter_utils.substitute_runtime_parameter(compiled, {"pipeline-run-id": run_id})
+    lineage = Lineage(metadata, run_id)
+    absl_logging.set_verbosity(absl_logging.INFO)
+    watch = _ComponentWatch(screen, lineage)
+    logging.getLogger("absl").addHandler(watch)
+    try:
+        LocalDagRunner().run_with_ir(compiled)
+    except BaseException:
+        watch.failed()
+        raise
+    finally:
+        logging.getLogger("absl").removeHandler(watch)
+    workdir.run(run_id).mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(summary.report_of(lineage), workdir.run(run_id) / "report.html")
+    return summary.collect(run_id, lineage, watch.components)
+
+
+@contextmanager
+def _failures_recorded(runs: "PipelineRuns", run_id: str, settings: Settings) -> Iterator[None]:
+    from components.model_registry import RegistryError
+    from components.model_registry.pipeline_runs import FAILED, PipelineRun
+
+    try:
+        yield
+    except (Stopped, RegistryError):
+        # The same command goes on; or nobody is there to record it.
+        raise
+    except Exception as error:
+        try:
+            runs.record(PipelineRun(run_id, FAILED, " ".join(str(error).split()), settings.data.source or ""))
+        except Exception:
+            logger.exception("The failure of the run could not be recorded.")
+        raise
 
 
 class _ComponentWatch(logging.Handler):
@@ -123,6 +172,16 @@ class _ComponentWatch(logging.Handler):
         self.components.append({"id": self._running, "state": state, "seconds": round(seconds, 3)})
         self._screen.ended(self._running, state, seconds)
         self._running = ""
+
+
+def _with_absolute_paths(settings: Settings, workdir: Workdir) -> Settings:
+    labelled = settings.evaluator.data
+    return settings.model_copy(
+        update={
+            "data": settings.data.model_copy(update={"source": _source_path(settings, workdir)}),
+            "evaluator": settings.evaluator.model_copy(update={"data": _absolute(labelled) if labelled else None}),
+        }
+    )
 
 
 def _source_path(settings: Settings, workdir: Workdir) -> str:

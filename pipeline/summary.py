@@ -40,6 +40,7 @@ def collect(run_id: str, lineage: Any, components: list[dict[str, Any]]) -> dict
     pushed = pusher.read_push(output("RegistryPusher", pusher.PUSHED))
     return {
         "run_id": run_id,
+        "outcome": pushed["outcome"],
         "data": {name: described[name] for name in ("source", "fingerprint", "counts", "rejected")},
         "trainer": training,
         "evaluation": {name: metrics[name] for name in _EVALUATION},
@@ -56,12 +57,18 @@ def report_of(lineage: Any) -> str:
 
 
 def exit_code(result: dict[str, Any]) -> int:
-    """0 where the encoder was pushed or was there already, 4 where it was not blessed."""
+    """0 where the encoder was pushed or was there already, or nothing was new; 4 where it was not blessed."""
+    if "nothing_new" in result:
+        return EXIT_DONE
     return EXIT_DONE if result["evaluation"]["blessed"] else EXIT_NOT_BLESSED
 
 
 def show(result: dict[str, Any], workdir: str, console: Console) -> None:
     """Prints the summary and what to do next."""
+    if "nothing_new" in result:
+        write_line(console, result["nothing_new"])
+        write_line(console, f"Next: nnclr schedule history --workdir {workdir}")
+        return
     data, training = result["data"], result["trainer"]
     evaluation, registry = result["evaluation"], result["registry"]
     table = Table(show_header=False, title=f"Run {result['run_id']}", title_justify="left", title_style="bold")

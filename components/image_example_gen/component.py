@@ -28,8 +28,7 @@ class ImageExampleGen(base_beam_component.BaseBeamComponent):
 
     Args:
         source: an STL-10 directory or archive, a TFDS data_dir, or a folder of pictures; local or `gs://`.
-        fingerprint: of the source's contents, see `components.image_example_gen.fingerprint`; empty where it is not
-            known beforehand: then this component must not be cached.
+        fingerprint: of the source's contents, see `components.image_example_gen.fingerprint`.
         image_size: height and width of the images to write.
         max_rejected: how many undecodable pictures are tolerated.
         labelled_only: leave the split `unlabelled` empty, for a set to evaluate with.

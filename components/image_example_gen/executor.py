@@ -12,7 +12,6 @@ from tfx.types import artifact_utils
 
 from components import json_file
 from components.image_example_gen import transforms
-from components.image_example_gen.fingerprint import fingerprint
 from components.image_example_gen.sources.base import Source
 from components.image_example_gen.sources.opening import open_labelled, open_source
 from trainer import examples
@@ -38,10 +37,10 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         artifact = artifact_utils.get_single_instance(output_dict[EXAMPLES])
         opening = open_labelled if exec_properties[LABELLED_ONLY] else open_source
         source = opening(exec_properties[SOURCE])
-        known = exec_properties[FINGERPRINT] or fingerprint(source)
+        fingerprint = exec_properties[FINGERPRINT]
         ingest(
             source,
-            known,
+            fingerprint,
             exec_properties[IMAGE_SIZE],
             exec_properties[MAX_REJECTED],
             artifact.uri,
@@ -49,7 +48,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         )
         artifact.split_names = artifact_utils.encode_split_names(list(examples.SPLITS))
         artifact.set_string_custom_property("payload_format", "FORMAT_TF_EXAMPLE")
-        artifact.set_string_custom_property(FINGERPRINT, known)
+        artifact.set_string_custom_property(FINGERPRINT, fingerprint)
 
 
 def ingest(

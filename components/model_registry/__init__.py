@@ -2,6 +2,7 @@
 
 from components.model_registry.contents import DamagedVersion
 from components.model_registry.history import Move
+from components.model_registry.refusals import RegistryError
 from components.model_registry.registry import SERVER_VARIABLE, ModelRegistry, Release, Version
 
-__all__ = ["SERVER_VARIABLE", "DamagedVersion", "ModelRegistry", "Move", "Release", "Version"]
+__all__ = ["SERVER_VARIABLE", "DamagedVersion", "ModelRegistry", "Move", "RegistryError", "Release", "Version"]

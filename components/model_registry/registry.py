@@ -95,6 +95,9 @@ class ModelRegistry:
         embedded: local directory of the embedded registry (sqlite and files), used when no server is set.
         artifacts: where the files of models that are new to the registry go, local or `gs://`; the server's own place,
             or the embedded directory, if None.
+
+    Attributes:
+        client: MLflow's, for the other modules of this package.
     """
 
     def __init__(self, embedded: str, artifacts: str | None = None):
@@ -113,17 +116,17 @@ class ModelRegistry:
             self._lock = root / ".lock"
             self._artifacts = artifacts or (root / "artifacts").as_uri()
         self._uri = server
-        self._client: MlflowClient = mlflow.MlflowClient(tracking_uri=server, registry_uri=server)
+        self.client: MlflowClient = mlflow.MlflowClient(tracking_uri=server, registry_uri=server)
 
     def names(self) -> list[str]:
         """The registered models."""
-        with self._understandable():
-            return sorted(model.name for model in self._client.search_registered_models())
+        with self.understandable():
+            return sorted(model.name for model in self.client.search_registered_models())
 
     def versions(self, name: str) -> list[Version]:
         """All versions of a registered model, newest first; none if the model is unknown."""
-        with self._understandable():
-            found = list(self._client.search_model_versions(f"name = '{name}'"))
+        with self.understandable():
+            found = list(self.client.search_model_versions(f"name = '{name}'"))
             pointing: dict[int, list[str]] = {}
             for alias, version in (self._aliases(name) if found else {}).items():
                 pointing.setdefault(version, []).append(alias)
@@ -148,9 +151,9 @@ class ModelRegistry:
 
     def details(self, version: Version) -> dict[str, Any]:
         """Description, tags, metrics and parameters of a version, and the page that shows it, if a server does."""
-        with self._understandable():
-            run = self._client.get_run(version.run_id)
-            entity = self._client.get_model_version(version.name, str(version.version))
+        with self.understandable():
+            run = self.client.get_run(version.run_id)
+            entity = self.client.get_model_version(version.name, str(version.version))
         return {
             "description": entity.description,
             "tags": dict(entity.tags),
@@ -185,9 +188,9 @@ class ModelRegistry:
         from mlflow.exceptions import MlflowException
 
         folder = Path(directory, _MODEL)
-        with self._understandable():
+        with self.understandable():
             try:
-                source = self._client.get_model_version_download_uri(version.name, str(version.version))
+                source = self.client.get_model_version_download_uri(version.name, str(version.version))
                 found = download_artifacts(
                     artifact_uri=source, dst_path=directory, tracking_uri=self._uri, registry_uri=self._uri
                 )
@@ -219,7 +222,7 @@ class ModelRegistry:
         """
         from mlflow.exceptions import MlflowException
 
-        with self._understandable():
+        with self.understandable():
             try:
                 self._create(name, release)
             except MlflowException:
@@ -229,14 +232,14 @@ class ModelRegistry:
             version, *doubles = reversed(self._of_release(name, release.identity))
             for double in doubles:
                 with _tolerating("RESOURCE_DOES_NOT_EXIST"):
-                    self._client.delete_model_version(name, str(double.version))
+                    self.client.delete_model_version(name, str(double.version))
             return version
 
     def clear_up(self, name: str, release: str) -> None:
         """Deletes what pushes of a release that were broken off, or lost a race, left behind."""
-        with self._understandable():
+        with self.understandable():
             used = {version.run_id for version in self.versions(name)}
-            for run in self._client.search_runs([self._experiment(name)], f"tags.{_RELEASE} = '{release}'"):
+            for run in self.client.search_runs([self.experiment(name)], f"tags.{_RELEASE} = '{release}'"):
                 if run.info.run_id not in used:
                     self._delete_run(run.info.run_id)
 
@@ -247,7 +250,7 @@ class ModelRegistry:
             name: of the registered model.
             move: what to do; `previous` is looked up.
         """
-        with self._understandable():
+        with self.understandable():
             aliases = self._aliases(name)
             previous = aliases.get(move.alias)
             if previous == move.version:
@@ -255,23 +258,23 @@ class ModelRegistry:
             begun = [m for m in self.history(name) if m.alias == move.alias][-1:]
             if not (begun and not begun[0].completed and (begun[0].version, begun[0].by) == (move.version, move.by)):
                 record = Move(move.alias, previous, move.version, move.kind, move.by, move.reason).stamped()
-                self._client.set_registered_model_tag(name, *record.as_tag())
+                self.client.set_registered_model_tag(name, *record.as_tag())
             self._point(name, move.alias, move.version)
 
     def history(self, name: str) -> list[Move]:
         """All moves of aliases, oldest first."""
-        with self._understandable():
-            return history.from_tags(self._client.get_registered_model(name).tags, self._aliases(name))
+        with self.understandable():
+            return history.from_tags(self.client.get_registered_model(name).tags, self._aliases(name))
 
     def tag(self, name: str, key: str) -> str | None:
         """A tag of the registered model."""
-        with self._understandable():
-            return self._client.get_registered_model(name).tags.get(key)
+        with self.understandable():
+            return self.client.get_registered_model(name).tags.get(key)
 
     def set_tag(self, name: str, key: str, value: str) -> None:
         """Sets a tag of the registered model."""
-        with self._understandable():
-            self._client.set_registered_model_tag(name, key, value)
+        with self.understandable():
+            self.client.set_registered_model_tag(name, key, value)
 
     def delete(self, version: Version) -> None:
         """Deletes a version, then its files.
@@ -279,42 +282,42 @@ class ModelRegistry:
         Raises:
             SettingsError: an alias points to it.
         """
-        with self._understandable():
+        with self.understandable():
             pointing = [alias for alias, number in self._aliases(version.name).items() if number == version.version]
             if pointing:
                 raise SettingsError(f"{version.uri} is {', '.join(pointing)}: move the alias first.")
-            self._client.delete_model_version(version.name, str(version.version))
+            self.client.delete_model_version(version.name, str(version.version))
             self._delete_run(version.run_id)
 
     def _point(self, name: str, alias: str, version: int) -> None:
         from mlflow.exceptions import MlflowException
 
         try:
-            self._client.set_registered_model_alias(name, alias, str(version))
+            self.client.set_registered_model_alias(name, alias, str(version))
         except MlflowException:
             # MLflow looks whether there is such an alias before it adds one: of two that add it at once, one fails.
             if alias not in self._aliases(name):
                 raise
-            self._client.set_registered_model_alias(name, alias, str(version))
+            self.client.set_registered_model_alias(name, alias, str(version))
 
     def _create(self, name: str, release: Release) -> None:
         tags = release.tags | {_RELEASE: release.identity}
-        run_id = self._client.create_run(
-            self._experiment(name), tags=tags, run_name=release.tags.get("pipeline_run")
+        run_id = self.client.create_run(
+            self.experiment(name), tags=tags, run_name=release.tags.get("pipeline_run")
         ).info.run_id
         try:
             self._log_figures(run_id, release)
-            self._client.log_artifacts(run_id, str(release.directory), _MODEL)
+            self.client.log_artifacts(run_id, str(release.directory), _MODEL)
         except BaseException:
             # Whatever stopped this may stop that as well, and is what must be told.
             with suppress(Exception):
-                self._client.set_terminated(run_id, "FAILED")
+                self.client.set_terminated(run_id, "FAILED")
             raise
-        self._client.set_terminated(run_id)
+        self.client.set_terminated(run_id)
         if name not in self.names():
             with _tolerating("RESOURCE_ALREADY_EXISTS"):
-                self._client.create_registered_model(name)
-        self._client.create_model_version(
+                self.client.create_registered_model(name)
+        self.client.create_model_version(
             name,
             # The name of a logged folder, not a path: servers take no local sources.
             f"runs:/{run_id}/{_MODEL}",
@@ -336,7 +339,7 @@ class ModelRegistry:
         parameters = [Param(key, text) for key, text in release.parameters.items()]
         for first in range(0, max(len(metrics), len(parameters)), _MOST_IN_BATCH):
             part = slice(first, first + _MOST_IN_BATCH)
-            self._client.log_batch(run_id, metrics=metrics[part], params=parameters[part])
+            self.client.log_batch(run_id, metrics=metrics[part], params=parameters[part])
 
     def _of_release(self, name: str, identity: str) -> list[Version]:
         return [version for version in self.versions(name) if version.release == identity]
@@ -344,23 +347,25 @@ class ModelRegistry:
     def _delete_run(self, run_id: str) -> None:
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-        where = self._client.get_run(run_id).info.artifact_uri
+        where = self.client.get_run(run_id).info.artifact_uri
         get_artifact_repository(where, tracking_uri=self._uri, registry_uri=self._uri).delete_artifacts()
-        self._client.delete_run(run_id)
+        self.client.delete_run(run_id)
 
-    def _experiment(self, name: str) -> str:
-        found = self._client.get_experiment_by_name(name)
+    def experiment(self, name: str) -> str:
+        """Id of an MLflow experiment, which is made if it is new."""
+        found = self.client.get_experiment_by_name(name)
         if found:
             return found.experiment_id
         location = f"{self._artifacts.rstrip('/')}/{name}" if self._artifacts else None
         with _tolerating("RESOURCE_ALREADY_EXISTS"):
-            return self._client.create_experiment(name, artifact_location=location)
-        return self._client.get_experiment_by_name(name).experiment_id
+            return self.client.create_experiment(name, artifact_location=location)
+        return self.client.get_experiment_by_name(name).experiment_id
 
     def _aliases(self, name: str) -> dict[str, int]:
-        return {alias: int(version) for alias, version in self._client.get_registered_model(name).aliases.items()}
+        return {alias: int(version) for alias, version in self.client.get_registered_model(name).aliases.items()}
 
-    def _understandable(self):
+    def understandable(self):
+        """Turns what the registry refuses into a `UserError`."""
         return understandable(
             "the embedded model registry" if self._lock else f"the MLflow server of {SERVER_VARIABLE}"
         )

@@ -17,6 +17,7 @@ class RegistryPusherSpec(component_spec.ComponentSpec):
         executor.ALIAS: component_spec.ExecutionParameter(type=str),
         executor.REGISTRY_DIRECTORY: component_spec.ExecutionParameter(type=str),
         executor.PIPELINE_RUN: component_spec.ExecutionParameter(type=str),
+        executor.RECIPE: component_spec.ExecutionParameter(type=str),
         executor.PROVENANCE: component_spec.ExecutionParameter(type=str),
         executor.ARTIFACT_LOCATION: component_spec.ExecutionParameter(type=str, optional=True),
         executor.SERVING_DIRECTORY: component_spec.ExecutionParameter(type=str, optional=True),
@@ -41,6 +42,7 @@ class RegistryPusher(base_component.BaseComponent):
         registry_directory: of the embedded registry, used when `MLFLOW_TRACKING_URI` is not set.
         pipeline_run: identity of the run. It is new in every run, so that a push, whose effect lies outside of the
             pipeline, is never taken from the cache.
+        recipe: identity of the settings that decide on the encoder, for the record of the run.
         provenance: what else is recorded with the version, see `release.Candidate`.
         artifact_location: where the files of a new registered model go, if not to the registry's own place.
         serving_directory: that TensorFlow Serving watches; nothing is published without.
@@ -58,6 +60,7 @@ class RegistryPusher(base_component.BaseComponent):
         alias: str,
         registry_directory: str,
         pipeline_run: str,
+        recipe: str,
         provenance: dict[str, Any],
         artifact_location: str | None = None,
         serving_directory: str | None = None,
@@ -70,6 +73,7 @@ class RegistryPusher(base_component.BaseComponent):
             alias=alias,
             registry_directory=registry_directory,
             pipeline_run=pipeline_run,
+            recipe=recipe,
             provenance=json.dumps(provenance),
             artifact_location=artifact_location,
             serving_directory=serving_directory,

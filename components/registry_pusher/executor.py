@@ -15,23 +15,25 @@ from components import json_file
 from components.linear_probe_evaluator import executor as evaluator
 from components.linear_probe_evaluator import page as report
 from components.model_registry import ModelRegistry
-from components.registry_pusher.push import push
+from components.model_registry import pipeline_runs
+from components.model_registry.pipeline_runs import PipelineRun, PipelineRuns
+from components.registry_pusher.push import Pushed, push
 from components.registry_pusher.release import Candidate
 
 MODEL, EVALUATION, BLESSING = "model", "evaluation", "blessing"
 PUSHED = "pushed_model"
 MODEL_NAME, ALIAS, REGISTRY_DIRECTORY = "model_name", "alias", "registry_directory"
 ARTIFACT_LOCATION, SERVING_DIRECTORY = "artifact_location", "serving_directory"
-PIPELINE_RUN, PROVENANCE = "pipeline_run", "provenance"
+PIPELINE_RUN, RECIPE, PROVENANCE = "pipeline_run", "recipe", "provenance"
 
 REPORT = evaluator.REPORT
 _DESCRIPTION = "push.json"
 
 
 class Executor(base_executor.BaseExecutor):
-    """Writes into `pushed_model` the report, now with the registry's version in it, and `push.json`.
+    """Writes into `pushed_model` the report, now with the registry's version in it, and `push.json`; records the run.
 
-    Its fields are `pushed` and `changed`, and, if something was pushed, `name`, `version`, `uri`, `alias` (None where
+    Its fields are `pushed`, `changed` and `outcome` (see `pipeline_runs.PipelineRun`), and, if something was pushed, `name`, `version`, `uri`, `alias` (None where
     the version does not have it), `standing_back` (why not), `page` and `served`.
     """
 
@@ -44,12 +46,12 @@ class Executor(base_executor.BaseExecutor):
         evaluation = artifact_utils.get_single_uri(input_dict[EVALUATION])
         output = artifact_utils.get_single_uri(output_dict[PUSHED])
         page = io_utils.read_string_file(f"{evaluation}/{evaluator.REPORT}")
+        metrics = evaluator.read_metrics(evaluation)
+        registry = ModelRegistry(exec_properties[REGISTRY_DIRECTORY], exec_properties.get(ARTIFACT_LOCATION) or None)
         result: dict[str, Any] = {"pushed": False, "changed": False}
+        pushed = None
         if evaluator.is_blessed(artifact_utils.get_single_uri(input_dict[BLESSING])):
             exported = path_utils.serving_model_path(artifact_utils.get_single_uri(input_dict[MODEL]))
-            registry = ModelRegistry(
-                exec_properties[REGISTRY_DIRECTORY], exec_properties.get(ARTIFACT_LOCATION) or None
-            )
             alias = exec_properties[ALIAS]
             with tempfile.TemporaryDirectory() as aside:
                 # MLflow reads local files; the artifact may lie in a bucket.
@@ -58,7 +60,7 @@ class Executor(base_executor.BaseExecutor):
                 candidate = Candidate(
                     model=model,
                     classifier=evaluator.read_classifier(evaluation),
-                    metrics=evaluator.read_metrics(evaluation),
+                    metrics=metrics,
                     report=page,
                     provenance=json.loads(exec_properties[PROVENANCE]) | {PIPELINE_RUN: exec_properties[PIPELINE_RUN]},
                 )
@@ -82,9 +84,33 @@ class Executor(base_executor.BaseExecutor):
                 "served": pushed.served,
             }
             page = report.released(page, version.name, version.version, version.uri, result["page"])
+        record = _record(exec_properties[PIPELINE_RUN], exec_properties[RECIPE], metrics, pushed)
+        PipelineRuns(registry, exec_properties[MODEL_NAME]).record(record)
+        result["outcome"] = record.outcome
         fileio.makedirs(output)
         io_utils.write_string_file(f"{output}/{REPORT}", page)
         json_file.write(output, _DESCRIPTION, result)
+
+
+def _record(run: str, recipe: str, metrics: dict[str, Any], pushed: Pushed | None) -> PipelineRun:
+    if pushed is None:
+        outcome, detail = pipeline_runs.NOT_BLESSED, " ".join(metrics["reasons"])
+    elif pushed.standing_back:
+        outcome, detail = pipeline_runs.STOOD_BACK, pushed.standing_back
+    else:
+        changed = pushed.new or pushed.moved
+        outcome = pipeline_runs.RELEASED if changed else pipeline_runs.UNCHANGED
+        detail = " ".join(check["sentence"] for check in metrics["checks"])
+    return PipelineRun(
+        run,
+        outcome,
+        detail,
+        metrics["data"],
+        pipeline_runs.data_identity(metrics["data_fingerprint"], metrics["labelled_fingerprint"]),
+        recipe,
+        pushed.version.version if pushed else None,
+        metrics["probe_accuracy"],
+    )
 
 
 def read_push(directory: str) -> dict[str, Any]:

@@ -12,29 +12,28 @@ from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRu
 
 from pipeline.config import Settings
 from pipeline.dag import create_pipeline
+from pipeline.kubeflow import only_new
 from pipeline.kubeflow.config import KubeflowSettings
 from pipeline.kubeflow.parameters import PREFIX, RunParameter, run_parameters
 
 _COMMAND = ["python3", "-m", "pipeline.kubeflow.entrypoint"]
 _TRAINER = "Trainer"
-_INGEST = "ImageExampleGen"
 # What they do or see lies outside of the pipeline, and no parameter says whether it changed.
-_NEVER_CACHED = ("ChampionResolver", "LabelledExampleGen", "RegistryPusher")
+_NEVER_CACHED = (only_new.RESOLVER, "ChampionResolver", "RegistryPusher")
 _CHECKPOINTS = "/checkpoints"
 
 
-def compile_pipeline(settings: Settings, fingerprint: str = "") -> tuple[dict[str, Any], dict[str, Any]]:
+def compile_pipeline(settings: Settings) -> tuple[dict[str, Any], dict[str, Any]]:
     """Makes the pipeline spec (schema 2.1) and the platform spec of the very pipeline that runs locally.
 
     Args:
         settings: the defaults of the run's parameters are taken from it, too.
-        fingerprint: of the data that the defaults name; ingest is cached by it, and not at all if it is empty.
     """
     cluster = settings.kubeflow
     pipeline = create_pipeline(
         settings,
-        fingerprint=fingerprint,
-        labelled_fingerprint="",
+        # What the pods see, this machine need not.
+        data=None,
         run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
         pipeline_root=cluster.pipeline_root or "",
         # There is no embedded registry in a pod.
@@ -48,8 +47,8 @@ def compile_pipeline(settings: Settings, fingerprint: str = "") -> tuple[dict[st
     if not cluster.pipeline_root:
         spec.pop("defaultPipelineRoot", None)
     for task in _tasks(spec):
-        _configure(spec, task, cluster, cached=_is_cached(task, fingerprint))
-    for parameter in run_parameters(settings, fingerprint):
+        _configure(spec, task, cluster)
+    for parameter in run_parameters(settings):
         _add_run_parameter(spec, parameter)
     platform = {
         "platforms": {
@@ -60,6 +59,7 @@ def compile_pipeline(settings: Settings, fingerprint: str = "") -> tuple[dict[st
             }
         }
     }
+    only_new.nest(spec)
     return spec, platform
 
 
@@ -76,6 +76,7 @@ def to_yaml(spec: dict[str, Any], platform: dict[str, Any]) -> str:
 
 
 def _tasks(spec: dict[str, Any]) -> dict[str, Any]:
+    """The tasks by name, before they are nested."""
     return spec["root"]["dag"]["tasks"]
 
 
@@ -87,11 +88,7 @@ def _container(spec: dict[str, Any], task: str) -> dict[str, Any]:
     return spec["deploymentSpec"]["executors"][_executor(spec, task)]["container"]
 
 
-def _is_cached(task: str, fingerprint: str) -> bool:
-    return task not in _NEVER_CACHED and (task != _INGEST or bool(fingerprint))
-
-
-def _configure(spec: dict[str, Any], task: str, cluster: KubeflowSettings, cached: bool) -> None:
+def _configure(spec: dict[str, Any], task: str, cluster: KubeflowSettings) -> None:
     container = _container(spec, task)
     container["args"] = ["--component", task, *container["args"]]
     trains = task == _TRAINER
@@ -108,7 +105,7 @@ def _configure(spec: dict[str, Any], task: str, cluster: KubeflowSettings, cache
         # TensorFlow would take all of a GPU's memory, for statistics.
         environment["CUDA_VISIBLE_DEVICES"] = "-1"
     container["env"] = [{"name": name, "value": value} for name, value in environment.items()]
-    _tasks(spec)[task]["cachingOptions"] = {"enableCache": True} if cached else {}
+    _tasks(spec)[task]["cachingOptions"] = {} if task in _NEVER_CACHED else {"enableCache": True}
     if cluster.retries:
         _tasks(spec)[task]["retryPolicy"] = {
             "maxRetryCount": cluster.retries,

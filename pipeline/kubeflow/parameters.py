@@ -37,21 +37,33 @@ class RunParameter:
         return {"parameterType": self.kind, "defaultValue": self.default, "description": self.description}
 
 
-def run_parameters(settings: Settings, fingerprint: str) -> list[RunParameter]:
+def run_parameters(settings: Settings) -> list[RunParameter]:
     """The parameters of a pipeline with these settings, whose values are the defaults."""
     recorded = "provenance.settings"
     found = [
         RunParameter(
             *("source", "STRING", settings.data.source or "", "the images, see data.source"),
-            {"ImageExampleGen": ("source",), "RegistryPusher": (f"{recorded}.data.source",)},
+            {"DataResolver": ("source",), "RegistryPusher": (f"{recorded}.data.source",)},
         ),
         RunParameter(
-            *("fingerprint", "STRING", fingerprint, "identity or span of the images; computed from them if empty"),
-            {"ImageExampleGen": ("fingerprint",)},
+            *("span", "STRING", settings.data.span or "", "which of many to take, see data.span; the newest if empty"),
+            {"DataResolver": ("span",), "RegistryPusher": (f"{recorded}.data.span",)},
+        ),
+        RunParameter(
+            *("fingerprint", "STRING", "", "identity of the images, if it is known; computed from them if empty"),
+            {"DataResolver": ("fingerprint",)},
+        ),
+        RunParameter(
+            *("only_new", "NUMBER_INTEGER", int(settings.data.only_new), "1 trains nothing on what was trained on"),
+            {"DataResolver": ("only_new",)},
         ),
         RunParameter(
             *("floor", "NUMBER_DOUBLE", settings.evaluator.floor or 0.0, "least probe accuracy, see evaluator.floor"),
-            {"LinearProbeEvaluator": ("settings.floor",), "RegistryPusher": (f"{recorded}.evaluator.floor",)},
+            {
+                "DataResolver": ("settings.evaluator.floor",),
+                "LinearProbeEvaluator": ("settings.floor",),
+                "RegistryPusher": (f"{recorded}.evaluator.floor",),
+            },
         ),
         RunParameter(
             *("champion_alias", "STRING", settings.registry.alias, "alias that marks the champion"),
@@ -59,7 +71,7 @@ def run_parameters(settings: Settings, fingerprint: str) -> list[RunParameter]:
         ),
         RunParameter(
             *(REGISTRY_URI, "STRING", "", "MLflow server; MLFLOW_TRACKING_URI of the step if empty"),
-            dict.fromkeys(("ChampionResolver", "RegistryPusher"), (f"{ENVIRONMENT}MLFLOW_TRACKING_URI",)),
+            dict.fromkeys(("DataResolver", "ChampionResolver", "RegistryPusher"), (f"{ENVIRONMENT}MLFLOW_TRACKING_URI",)),
         ),
     ]
     # A duration in steps or examples is not one in epochs.
@@ -67,7 +79,11 @@ def run_parameters(settings: Settings, fingerprint: str) -> list[RunParameter]:
         found.append(
             RunParameter(
                 *("epochs", "NUMBER_INTEGER", settings.trainer.epochs, "length of the training"),
-                {"Trainer": ("custom_config.settings.epochs",), "RegistryPusher": (f"{recorded}.trainer.epochs",)},
+                {
+                    "DataResolver": ("settings.trainer.epochs",),
+                    "Trainer": ("custom_config.settings.epochs",),
+                    "RegistryPusher": (f"{recorded}.trainer.epochs",),
+                },
             )
         )
     return found

@@ -91,13 +91,21 @@ def read_package(path: Path) -> Package:
     """
     try:
         spec = next(yaml.safe_load_all(path.read_text(encoding="utf-8")))
-        tasks = frozenset(spec["root"]["dag"]["tasks"])
+        tasks = frozenset(_steps(spec, spec["root"]["dag"]))
         parameters = spec["root"].get("inputDefinitions", {}).get("parameters", {})
         return Package(path, spec["pipelineInfo"]["name"], tasks, parameters)
     except (OSError, UnicodeDecodeError, yaml.YAMLError, StopIteration, KeyError, TypeError, AttributeError) as error:
         raise SettingsError(
             f"{path} is no compiled pipeline ({type(error).__name__}): make one with nnclr compile."
         ) from error
+
+
+def _steps(spec: dict[str, Any], dag: dict[str, Any]) -> Iterator[str]:
+    for name, task in dag["tasks"].items():
+        component = spec["components"][task["componentRef"]["name"]]
+        yield name
+        if "dag" in component:
+            yield from _steps(spec, component["dag"])
 
 
 class Host:

@@ -61,7 +61,7 @@ def require_whole(root: Path, version: int) -> None:
     moves = [(move.previous, move.version, move.by, move.completed) for move in registry.history("encoder")]
     assert moves[-1] == (version - 1 or None, version, f"run-{version}", True)
     assert len(moves) == version
-    runs = registry._client.search_runs([registry._experiment("encoder")])
+    runs = registry.client.search_runs([registry.experiment("encoder")])
     assert {run.info.run_id for run in runs} == {v.run_id for v in versions}
     assert {run.info.status for run in runs} == {"FINISHED"}
     stored = [path for path in (root / "registry" / "artifacts" / "encoder").iterdir() if any(path.rglob("*.*"))]

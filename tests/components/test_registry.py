@@ -161,7 +161,7 @@ def test_pushing_the_same_content_again_changes_nothing(tmp_path, registry):
     again = push(tmp_path, seed=1, run_id="run-2")
     assert (again["pushed"], again["changed"], again["version"]) == (True, False, 1)
     assert len(registry.versions("encoder")) == 1
-    assert len(registry._client.search_runs([registry._experiment("encoder")])) == 1
+    assert len(registry.client.search_runs([registry.experiment("encoder")])) == 1
     assert len(registry.history("encoder")) == 1
 
 
@@ -182,7 +182,7 @@ def test_new_content_takes_over_the_alias_and_old_content_takes_it_back_without_
 
 def test_the_first_alias_set_by_two_at_once_is_set_by_both(tmp_path, registry, monkeypatch):
     push(tmp_path, seed=1, run_id="run-1")
-    registry._client.delete_registered_model_alias("encoder", "champion")
+    registry.client.delete_registered_model_alias("encoder", "champion")
     real = MlflowClient.set_registered_model_alias
 
     def slower(self, name, alias, version):

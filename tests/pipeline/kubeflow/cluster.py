@@ -7,6 +7,7 @@ pod sees, come without their types, and `executor-logs` is asked for as well.
 
 import copy
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -70,40 +71,44 @@ class Cluster:
         spec = json_format.ParseDict(document, pipeline_spec_pb2.PipelineSpec())
         unknown = parameters.keys() - spec.root.input_definitions.parameters.keys()
         assert not unknown, f"the backend refuses unknown parameters: {unknown}"
-        run_id, store = str(uuid.uuid4()), io.IOStore()
         given = OrchestratorUtils.join_user_inputs_and_defaults(parameters, spec.root.input_definitions)
+        return self._dag(spec, spec.root, given, str(uuid.uuid4()))
+
+    def _dag(self, spec, component, given: dict[str, Any], run_id: str) -> dict[str, dict[str, Path]]:
+        store = io.IOStore()
         for name, value in given.items():
             store.put_parent_input(name, value)
-        executors = {
-            name: struct_to_executor_spec(executor) for name, executor in spec.deployment_spec["executors"].items()
-        }
         stored: dict[str, dict[str, Path]] = {}
-        order = graph_utils.topological_sort_tasks(spec.root.dag.tasks)
+        order = graph_utils.topological_sort_tasks(component.dag.tasks)
         while order:
             name = order.pop()
-            task = spec.root.dag.tasks[name]
-            component = spec.components[task.component_ref.name]
-            outputs = self._with_retries(
-                name,
-                task,
-                component,
-                executors[component.executor_label].container,
-                OrchestratorUtils.make_task_arguments(task.inputs, store),
-                run_id,
-            )
-            for key, artifact in outputs.items():
-                store.put_task_output(name, key, artifact)
-            stored[name] = {key: self._stored(artifact.uri) for key, artifact in outputs.items()}
+            task = component.dag.tasks[name]
+            implementation = spec.components[task.component_ref.name]
+            arguments = OrchestratorUtils.make_task_arguments(task.inputs, store)
+            declared = implementation.input_definitions.parameters.keys()
+            assert arguments.keys() - implementation.input_definitions.artifacts.keys() == declared
+            if not _triggered(task.trigger_policy.condition, arguments):
+                continue
+            if implementation.HasField("dag"):
+                stored |= self._dag(spec, implementation, arguments, run_id)
+                continue
+            container = struct_to_executor_spec(spec.deployment_spec["executors"][implementation.executor_label])
+            outputs = self._with_retries(name, task, implementation, container.container, arguments, run_id)
+            for key, value in outputs.items():
+                store.put_task_output(name, key, value)
+            stored[name] = {
+                key: self._stored(value.uri) for key, value in outputs.items() if isinstance(value, dsl.Artifact)
+            }
         return stored
 
-    def _with_retries(self, name, task, component, container, arguments, run_id) -> dict[str, dsl.Artifact]:
+    def _with_retries(self, name, task, component, container, arguments, run_id) -> dict[str, Any]:
         for attempt in range(task.retry_policy.max_retry_count + 1):
             outputs = self._pod(name, component, container, arguments, run_id, attempt)
             if outputs is not None:
                 return outputs
         raise PodFailed(f"{name} failed: {self.pods[-1].log[-3000:]}")
 
-    def _pod(self, name, component, container, arguments, run_id, attempt) -> dict[str, dsl.Artifact] | None:
+    def _pod(self, name, component, container, arguments, run_id, attempt) -> dict[str, Any] | None:
         disk = self.root / "pods" / f"{name}-{len(self.pods)}"
         disk.mkdir(parents=True)
         task_root = f"{_SCHEME}{_BUCKET}/{run_id}/{name}/{attempt}"
@@ -136,13 +141,18 @@ class Cluster:
         # Strictly: what the backend does not know, it does not take.
         text = (disk / "output_metadata.json").read_text()
         output = json_format.Parse(text, pipeline_spec_pb2.ExecutorOutput())
-        found = {}
+        found: dict[str, Any] = {}
+        for key, definition in component.output_definitions.parameters.items():
+            assert definition.parameter_type == pipeline_spec_pb2.ParameterType.STRING
+            found[key] = output.parameter_values[key].string_value
         for key in declared:
             (artifact,) = output.artifacts[key].artifacts
             (asked,) = handed["outputs"]["artifacts"][key]["artifacts"]
             assert artifact.uri == asked["uri"], "the launcher stores what lies where it said"
             shutil.copytree(self._on_disk(disk, artifact.uri), self._stored(artifact.uri))
-            found[key] = dsl.Artifact(name=key, uri=artifact.uri, metadata=json_format.MessageToDict(artifact.metadata))
+            if key not in found:
+                metadata = json_format.MessageToDict(artifact.metadata)
+                found[key] = dsl.Artifact(name=key, uri=artifact.uri, metadata=metadata)
         shutil.rmtree(disk)
         return found
 
@@ -177,3 +187,12 @@ class Cluster:
     @staticmethod
     def _on_disk(disk: Path, uri: str) -> Path:
         return disk / "minio" / uri.removeprefix(_SCHEME)
+
+
+def _triggered(condition: str, arguments: dict[str, Any]) -> bool:
+    """Evaluates a condition of the only form that is used; the driver takes any expression of CEL."""
+    if not condition:
+        return True
+    match = re.fullmatch(r"inputs\.parameter_values\['([^']+)'\] == '([^']*)'", condition)
+    assert match, condition
+    return arguments[match[1]] == match[2]

@@ -26,8 +26,8 @@ EVERYTHING = [
 ]
 CODE = {"nnclr_version": "1", "git_commit": "c0ffee", "lock_sha256": "10c4"}
 TASKS = {
-    *("ChampionResolver", "DataGate", "ExampleValidator", "ImageExampleGen", "LinearProbeEvaluator", "RegistryPusher"),
-    *("SchemaImporter", "StatisticsGen", "Trainer"),
+    *("ChampionResolver", "DataGate", "DataResolver", "ExampleValidator", "ImageExampleGen", "LinearProbeEvaluator"),
+    *("RegistryPusher", "SchemaImporter", "StatisticsGen", "Trainer"),
 }
 
 
@@ -39,7 +39,9 @@ def compiled():
 
 
 def tasks(spec):
-    return spec["root"]["dag"]["tasks"]
+    """All tasks that start a pod."""
+    outer, inner = (dag["dag"]["tasks"] for dag in (spec["root"], spec["components"]["TrainAndRelease"]))
+    return {"DataResolver": outer["DataResolver"], **inner}
 
 
 def container(spec, task):
@@ -58,7 +60,8 @@ def test_kfp_loads_it(compiled, tmp_path):
     loaded = components.load_component_from_file(str(tmp_path / "pipeline.yaml"))
     assert loaded.pipeline_spec.schema_version == "2.1.0"
     assert loaded.pipeline_spec.pipeline_info.name == "nnclr-sample"
-    assert set(loaded.pipeline_spec.root.dag.tasks) == TASKS
+    assert set(loaded.pipeline_spec.root.dag.tasks) == {"DataResolver", "TrainAndRelease"}
+    assert set(loaded.pipeline_spec.components) == TASKS | {"TrainAndRelease"}
     assert loaded.platform_spec.platforms["kubernetes"].deployment_spec.executors.keys() == {
         f"{task}_executor" for task in TASKS
     }
@@ -69,20 +72,48 @@ def test_kfp_loads_it(compiled, tmp_path):
 
 
 def test_argo_takes_every_task_name(compiled):
-    for name in tasks(compiled[0]):
+    for name in compiled[0]["components"]:
         assert re.fullmatch(r"[a-zA-Z0-9][-a-zA-Z0-9]*", name)
 
 
-def test_pushes_champions_and_unfingerprinted_ingest_are_never_cached(compiled):
-    def cached(spec):
-        return {name for name, task in tasks(spec).items() if task["cachingOptions"].get("enableCache")}
-
-    always = TASKS - {"ChampionResolver", "RegistryPusher", "ImageExampleGen"}
-    assert cached(compiled[0]) == always
+def test_pushes_champions_and_what_looks_at_the_data_are_never_cached(compiled):
     settings = config.load("sample", overrides=[*EVERYTHING, "evaluator.data=gs://bucket/labelled"])
-    spec, _ = kubeflow.compile_pipeline(settings, fingerprint="2026-11-24")
-    assert "LabelledExampleGen" in tasks(spec)
-    assert cached(spec) == always | {"ImageExampleGen"}
+    spec, _ = kubeflow.compile_pipeline(settings)
+    for found, labelled in ((compiled[0], set()), (spec, {"LabelledExampleGen"})):
+        cached = {name for name, task in tasks(found).items() if task["cachingOptions"].get("enableCache")}
+        assert cached == TASKS - {"ChampionResolver", "DataResolver", "RegistryPusher"} | labelled
+
+
+def test_ingest_gets_its_source_and_its_fingerprint_from_the_resolver(compiled):
+    """Its cache follows the images; with a fingerprint of no known images it would have to be off."""
+    settings = config.load("sample", overrides=[*EVERYTHING, "evaluator.data=gs://bucket/labelled"])
+    spec, _ = kubeflow.compile_pipeline(settings)
+    sub_dag = spec["root"]["dag"]["tasks"]["TrainAndRelease"]
+    produced = spec["components"]["DataResolver"]["outputDefinitions"]["parameters"]
+
+    def origin(task, name):
+        inner = tasks(spec)[task]["inputs"]["parameters"][name]["componentInputParameter"]
+        assert inner in spec["components"]["TrainAndRelease"]["inputDefinitions"]["parameters"]
+        output = sub_dag["inputs"]["parameters"][inner]["taskOutputParameter"]
+        assert output["producerTask"] == "DataResolver"
+        assert output["outputParameterKey"] in produced
+        return output["outputParameterKey"]
+
+    assert origin("ImageExampleGen", "source") == "found_source"
+    assert origin("ImageExampleGen", "fingerprint") == "found_fingerprint"
+    assert origin("LabelledExampleGen", "fingerprint") == "labelled_fingerprint"
+    assert origin("RegistryPusher", "recipe") == "recipe"
+
+
+def test_nothing_follows_where_nothing_is_new(compiled):
+    outer = compiled[0]["root"]["dag"]["tasks"]
+    news = "pipelinechannel--DataResolver-news"
+    assert outer["TrainAndRelease"]["triggerPolicy"] == {"condition": f"inputs.parameter_values['{news}'] == 'new'"}
+    assert outer["TrainAndRelease"]["inputs"]["parameters"][news] == {
+        "taskOutputParameter": {"producerTask": "DataResolver", "outputParameterKey": "news"}
+    }
+    for task in tasks(compiled[0]).values():
+        assert "DataResolver" not in task.get("dependentTasks", [])
 
 
 def test_only_the_trainer_sees_gpus_and_goes_to_their_nodes(compiled):
@@ -125,7 +156,7 @@ def test_placeholders_stand_alone_as_the_backend_wants_them(compiled):
         if "runtimeValue" in value
     ]
     with_placeholder = [text for text in constants if isinstance(text, str) and "{{$" in text]
-    assert with_placeholder == ["{{$.pipeline_job_uuid}}"]
+    assert with_placeholder == ["{{$.pipeline_job_uuid}}"] * 2
 
 
 def test_run_parameters_lead_to_properties_that_exist(compiled):

@@ -1,0 +1,1 @@
+"""DataResolver: which images a run works on, and whether they were worked on before."""

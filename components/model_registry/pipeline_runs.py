@@ -1,0 +1,120 @@
+"""What each run of the pipeline came to, and on which data: the memory of scheduled retraining.
+
+MLflow keeps it, in an experiment beside the model's own: encoders that were refused have no version to hold it.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from components.model_registry.registry import ModelRegistry
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+RELEASED, UNCHANGED, STOOD_BACK, NOT_BLESSED = "released", "unchanged", "stood back", "not blessed"
+NOTHING_NEW, FAILED = "nothing new", "failed"
+# Outcomes that would be the same if the run were repeated.
+_SETTLED = (RELEASED, UNCHANGED, STOOD_BACK, NOT_BLESSED)
+# The longest value of a tag that MLflow takes everywhere.
+_LONGEST_TAG = 5_000
+
+
+@dataclass(frozen=True)
+class PipelineRun:
+    """One run of the pipeline.
+
+    Attributes:
+        run: its identity, as the orchestrator gave it.
+        outcome: `released`, `unchanged` (the registry had the encoder), `stood back` (another one was pushed during
+            the run), `not blessed`, `nothing new` (nothing was trained) or `failed`.
+        detail: why, in a sentence.
+        source: place of the images.
+        data: identity of the images, see `data_identity`.
+        recipe: identity of the settings that decide on the encoder.
+        version: of the registry, if any.
+        probe_accuracy: of the encoder, if it was measured.
+        at: when it ended, UTC.
+    """
+
+    run: str
+    outcome: str
+    detail: str = ""
+    source: str = ""
+    data: str = ""
+    recipe: str = ""
+    version: int | None = None
+    probe_accuracy: float | None = None
+    at: datetime | None = None
+
+
+def data_identity(fingerprint: str, labelled_fingerprint: str | None) -> str:
+    """Changes when the images do, those to train on or those to measure with."""
+    return f"{fingerprint}.{labelled_fingerprint or fingerprint}"
+
+
+class PipelineRuns:
+    """The pipeline's runs for one registered model.
+
+    Args:
+        registry: that keeps them.
+        model_name: of the registered model; it need not exist yet.
+    """
+
+    def __init__(self, registry: ModelRegistry, model_name: str):
+        self._registry, self._experiment = registry, f"{model_name} pipeline runs"
+
+    def record(self, run: PipelineRun) -> None:
+        """Adds a run."""
+        tags = {
+            **{"outcome": run.outcome, "detail": run.detail, "source": run.source, "data": run.data},
+            **{"recipe": run.recipe, "version": "" if run.version is None else str(run.version)},
+            # MLflow's searches know no "one of these" for tags.
+            "settled": "yes" if run.outcome in _SETTLED else "",
+        }
+        with self._registry.understandable():
+            client = self._registry.client
+            made = client.create_run(
+                self._registry.experiment(self._experiment),
+                tags={key: value[:_LONGEST_TAG] for key, value in tags.items() if value},
+                run_name=run.run,
+            )
+            if run.probe_accuracy is not None:
+                client.log_metric(made.info.run_id, "probe_accuracy", run.probe_accuracy)
+            client.set_terminated(made.info.run_id, "FAILED" if run.outcome == FAILED else "FINISHED")
+
+    def newest(self, most: int = 20) -> list[PipelineRun]:
+        """The newest runs, the newest first."""
+        return self._found("", most)
+
+    def settled(self, data: str, recipe: str) -> PipelineRun | None:
+        """The newest run that trained on these images by this recipe and came to an end, if there is one."""
+        condition = f"tags.data = '{data}' and tags.recipe = '{recipe}' and tags.settled = 'yes'"
+        return next(iter(self._found(condition, 1)), None)
+
+    def _found(self, condition: str, most: int) -> list[PipelineRun]:
+        with self._registry.understandable():
+            client = self._registry.client
+            experiment = client.get_experiment_by_name(self._experiment)
+            if experiment is None:
+                return []
+            found = client.search_runs(
+                [experiment.experiment_id], condition, max_results=most, order_by=["attributes.start_time DESC"]
+            )
+        return [_from_mlflow(run) for run in found]
+
+
+def _from_mlflow(run: "Run") -> PipelineRun:
+    tags = run.data.tags
+    version = tags.get("version")
+    return PipelineRun(
+        run=run.info.run_name or run.info.run_id,
+        outcome=tags["outcome"],
+        detail=tags.get("detail", ""),
+        source=tags.get("source", ""),
+        data=tags.get("data", ""),
+        recipe=tags.get("recipe", ""),
+        version=int(version) if version else None,
+        probe_accuracy=run.data.metrics.get("probe_accuracy"),
+        at=datetime.fromtimestamp(run.info.start_time / 1000, UTC),
+    )
