@@ -18,6 +18,7 @@ from pipeline import models
 from pipeline import workdir as workdirs
 from pipeline.kubeflow import commands as kubeflow_commands
 from pipeline.options import ConfigOption, DataOption, JsonOption, PresetOption, SetOption, WorkdirOption
+from pipeline.schedule import commands as schedule_commands
 from pipeline.screen import Screen, write_line
 from trainer.errors import SettingsError, Stopped, UserError
 
@@ -37,6 +38,7 @@ presets_app = typer.Typer(help="Shows the shipped settings.", no_args_is_help=Tr
 app.add_typer(data_app, name="data")
 app.add_typer(models.app, name="models")
 app.add_typer(presets_app, name="presets")
+app.add_typer(schedule_commands.app, name="schedule")
 
 _errors = Console(stderr=True)
 

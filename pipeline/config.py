@@ -23,8 +23,8 @@ class DataSettings(Strict):
     source: str | None = Field(
         None,
         description="an STL-10 directory or stl10_binary.tar.gz, a TFDS data_dir with stl10, or a folder of pictures; "
-        f"local or gs://; with {{YYYY}}, {{MM}}, {{DD}} or {{SPAN}} in it, the newest complete one of many; `{SAMPLE}` is "
-        "the embedded sample",
+        "local or gs://; with {YYYY}, {MM}, {DD} or {SPAN} in it, the newest complete one of many; "
+        f"`{SAMPLE}` is the embedded sample",
     )
     span: str | None = Field(
         None, description="the one of many to take instead of the newest: 2026-11-24, or the digits of {SPAN}"

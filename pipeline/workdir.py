@@ -11,6 +11,10 @@ from trainer.errors import SettingsError, UserError
 DEFAULT = Path("nnclr-runs")
 
 
+class Busy(UserError):
+    """Another process uses the folder."""
+
+
 @dataclass(frozen=True)
 class Workdir:
     """Paths below a working directory."""
@@ -46,24 +50,37 @@ class Workdir:
         """The folder of one run: its log and its summary."""
         return self.root / "runs" / run_id
 
+    @property
+    def schedule(self) -> Path:
+        """What the schedule of this folder is doing."""
+        return self.root / "schedule.json"
+
+    def is_locked(self) -> bool:
+        """Whether a run holds this folder."""
+        try:
+            with self.locked():
+                return False
+        except Busy:
+            return True
+
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keeps a second run out of this folder.
+    def locked(self, what: str = "run") -> Iterator[None]:
+        """Keeps a second run, or a second schedule, out of this folder.
 
         Raises:
             SettingsError: the folder cannot be written to.
-            UserError: another run holds it.
+            Busy: another one holds it.
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            file = open(self.root / ".lock", "w")
+            file = open(self.root / (".lock" if what == "run" else f".{what}.lock"), "w")
         except OSError as error:
             raise SettingsError(f"The working directory {self.root} cannot be used: {error}.") from error
         with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                raise UserError(
-                    f"Another run is using {self.root}: wait for it, or give this one its own with --workdir DIR."
+                raise Busy(
+                    f"Another {what} is using {self.root}: wait for it, or give this one its own with --workdir DIR."
                 ) from error
             yield

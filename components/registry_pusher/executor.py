@@ -14,8 +14,7 @@ from tfx.utils import io_utils, path_utils
 from components import json_file
 from components.linear_probe_evaluator import executor as evaluator
 from components.linear_probe_evaluator import page as report
-from components.model_registry import ModelRegistry
-from components.model_registry import pipeline_runs
+from components.model_registry import ModelRegistry, pipeline_runs
 from components.model_registry.pipeline_runs import PipelineRun, PipelineRuns
 from components.registry_pusher.push import Pushed, push
 from components.registry_pusher.release import Candidate
@@ -33,8 +32,9 @@ _DESCRIPTION = "push.json"
 class Executor(base_executor.BaseExecutor):
     """Writes into `pushed_model` the report, now with the registry's version in it, and `push.json`; records the run.
 
-    Its fields are `pushed`, `changed` and `outcome` (see `pipeline_runs.PipelineRun`), and, if something was pushed, `name`, `version`, `uri`, `alias` (None where
-    the version does not have it), `standing_back` (why not), `page` and `served`.
+    Its fields are `pushed`, `changed` and `outcome` (see `pipeline_runs.PipelineRun`), and, if something was pushed,
+    `name`, `version`, `uri`, `alias` (None where the version does not have it), `standing_back` (why not), `page` and
+    `served`.
     """
 
     def Do(

@@ -75,7 +75,9 @@ def _run(arguments: argparse.Namespace, beam_arguments: list[str]) -> None:
     invocation.apply_run_parameters(values, arguments.run_parameter, os.environ)  # type: ignore[arg-type]
     for listed in prepared["outputs"]["artifacts"].values():
         for artifact in listed["artifacts"]:
-            os.makedirs(artifact["uri"], exist_ok=True)
+            # The artifact of a value is a file.
+            folder = os.path.dirname(artifact["uri"]) if invocation.is_value(artifact) else artifact["uri"]
+            os.makedirs(folder, exist_ok=True)
     arguments.json_serialized_invocation_args = json.dumps(prepared)
     kubeflow_v2_run_executor.main((arguments, beam_arguments))
     place = os.path.split(given["outputs"]["outputFile"])

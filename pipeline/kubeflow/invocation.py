@@ -86,6 +86,11 @@ def local_path(uri: str) -> str:
     return uri
 
 
+def is_value(artifact: dict[str, Any]) -> bool:
+    """Whether an artifact as the launcher gives it holds a single text, in TFX's way."""
+    return artifact.get("type", {}).get("instanceSchema", "").startswith("title: tfx.String\n")
+
+
 def _of(listed: dict[str, Any]) -> Iterator[dict[str, Any]]:
     return iter(listed.get("artifacts", []))
 

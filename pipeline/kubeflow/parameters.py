@@ -71,7 +71,9 @@ def run_parameters(settings: Settings) -> list[RunParameter]:
         ),
         RunParameter(
             *(REGISTRY_URI, "STRING", "", "MLflow server; MLFLOW_TRACKING_URI of the step if empty"),
-            dict.fromkeys(("DataResolver", "ChampionResolver", "RegistryPusher"), (f"{ENVIRONMENT}MLFLOW_TRACKING_URI",)),
+            dict.fromkeys(
+                ("DataResolver", "ChampionResolver", "RegistryPusher"), (f"{ENVIRONMENT}MLFLOW_TRACKING_URI",)
+            ),
         ),
     ]
     # A duration in steps or examples is not one in epochs.

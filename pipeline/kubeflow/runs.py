@@ -114,29 +114,32 @@ class Host:
     Args:
         address: of it, `http://...`.
         namespace: on a host for several users.
+
+    Attributes:
+        client: kfp's, for the other modules of this package; what it refuses, `understandable` explains.
     """
 
     def __init__(self, address: str, namespace: str | None = None):
-        self._address, self._namespace = address.rstrip("/"), namespace
+        self.address, self.namespace = address.rstrip("/"), namespace
         # The client logs each failed attempt with its whole story; what comes of them is told below.
         logging.getLogger().addHandler(logging.NullHandler())
-        with self._understandable():
+        with self.understandable():
             import kfp
 
-            self._client = kfp.Client(host=self._address, namespace=namespace or "kubeflow")
+            self.client = kfp.Client(host=self.address, namespace=namespace or "kubeflow")
 
     def submit(
         self, package: Package, arguments: dict[str, Any], experiment: str, service_account: str | None = None
     ) -> Run:
         """Starts a run of a package in an experiment, which is made if it is new."""
         name = f"{package.name} {datetime.now():%Y-%m-%d %H:%M:%S}"
-        with self._understandable():
-            submitted = self._client.create_run_from_pipeline_package(
+        with self.understandable():
+            submitted = self.client.create_run_from_pipeline_package(
                 str(package.path),
                 arguments=arguments,
                 run_name=name,
                 experiment_name=experiment,
-                namespace=self._namespace,
+                namespace=self.namespace,
                 service_account=service_account,
             )
         return self._run(submitted.run_info)
@@ -154,8 +157,8 @@ class Host:
         """
         known: dict[str, str] = {}
         while True:
-            with self._understandable():
-                found = self._client.get_run(run_id)
+            with self.understandable():
+                found = self.client.get_run(run_id)
             for detail in (found.run_details.task_details if found.run_details else None) or []:
                 name, state = detail.display_name, detail.state
                 if name in tasks and state and known.get(name) != state:
@@ -168,23 +171,24 @@ class Host:
 
     def runs(self, experiment: str | None, most: int) -> list[Run]:
         """The newest runs, of one experiment or of all."""
-        with self._understandable():
+        with self.understandable():
             experiment_id = None
             if experiment:
-                experiment_id = self._client.get_experiment(
-                    experiment_name=experiment, namespace=self._namespace
+                experiment_id = self.client.get_experiment(
+                    experiment_name=experiment, namespace=self.namespace
                 ).experiment_id
-            found = self._client.list_runs(
-                page_size=most, sort_by="created_at desc", experiment_id=experiment_id, namespace=self._namespace
+            found = self.client.list_runs(
+                page_size=most, sort_by="created_at desc", experiment_id=experiment_id, namespace=self.namespace
             )
         return [self._run(run) for run in found.runs or []]
 
     def _run(self, found: Any) -> Run:
-        page = f"{self._address}/#/runs/details/{found.run_id}"
+        page = f"{self.address}/#/runs/details/{found.run_id}"
         return Run(found.run_id, found.display_name, found.state or "PENDING", found.created_at, page)
 
     @contextlib.contextmanager
-    def _understandable(self) -> Iterator[None]:
+    def understandable(self) -> Iterator[None]:
+        """Turns what the host refuses, or that it does not answer, into a `UserError`."""
         import kfp_server_api
         from urllib3.exceptions import HTTPError
 
@@ -195,8 +199,8 @@ class Host:
                 yield
             except kfp_server_api.ApiException as error:
                 reason = " ".join(str(error.body or error.reason).split())[:300]
-                raise UserError(f"{self._address} refused ({error.status}): {reason}") from error
+                raise UserError(f"{self.address} refused ({error.status}): {reason}") from error
             except (HTTPError, OSError) as error:
-                raise UserError(f"{self._address} does not answer: {' '.join(str(error).split())[:200]}") from error
+                raise UserError(f"{self.address} does not answer: {' '.join(str(error).split())[:200]}") from error
             except (ValueError, RuntimeError) as error:
-                raise UserError(f"{self._address}: {' '.join(str(error).split())[:300]}") from error
+                raise UserError(f"{self.address}: {' '.join(str(error).split())[:300]}") from error

@@ -54,7 +54,7 @@ def test_times_that_were_copied_along_do_not_make_a_folder_settled(tmp_path):
     long_ago = time.time() - 1_000_000
     for file in place.rglob("*"):
         os.utime(file, (long_ago, long_ago))
-    with pytest.raises(DataError, match="no span is complete: .*7 does not count yet"):
+    with pytest.raises(DataError, match=r"no span is complete: .*7 does not count yet"):
         spans.newest(f"{tmp_path}/{{SPAN}}")
 
 

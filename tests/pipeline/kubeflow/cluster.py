@@ -149,7 +149,9 @@ class Cluster:
             (artifact,) = output.artifacts[key].artifacts
             (asked,) = handed["outputs"]["artifacts"][key]["artifacts"]
             assert artifact.uri == asked["uri"], "the launcher stores what lies where it said"
-            shutil.copytree(self._on_disk(disk, artifact.uri), self._stored(artifact.uri))
+            place, kept = self._on_disk(disk, artifact.uri), self._stored(artifact.uri)
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copytree(place, kept) if place.is_dir() else shutil.copyfile(place, kept)
             if key not in found:
                 metadata = json_format.MessageToDict(artifact.metadata)
                 found[key] = dsl.Artifact(name=key, uri=artifact.uri, metadata=metadata)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from components.model_registry import ModelRegistry
+from components.model_registry.pipeline_runs import PipelineRuns
 from components.registry_pusher.push import differences
 from pipeline.data import sample
 from tests.pipeline.kubeflow.cluster import Cluster, PodFailed
@@ -74,7 +75,7 @@ def kill_at_first_checkpoint(checkpoints: Path):
 
 
 def test_pods_bless_what_the_local_runner_blesses(image, tmp_path, running_mlflow_server, monkeypatch):
-    data = tmp_path / "tiny"
+    data = tmp_path / "spans" / "7"
     sample.write_sample(data, counts={"unlabelled": 640, "train": 300, "test": 200})
     settings = [*TINY, "--data", str(data)]
     (local,) = session(tmp_path, ["run", *settings, "--json"])
@@ -93,14 +94,17 @@ def test_pods_bless_what_the_local_runner_blesses(image, tmp_path, running_mlflo
         check=False,
     )
     assert compiled.returncode == 0, compiled.stderr
-    assert "Wrote pipeline.yaml: pipeline nnclr-sample, 9 steps" in compiled.stdout
+    assert "Wrote pipeline.yaml: pipeline nnclr-sample, 10 steps" in compiled.stdout
     cluster = Cluster(tmp_path / "cluster", image, {}, kill_at_first_checkpoint(checkpoints))
-    parameters = {"epochs": 6, "registry_uri": running_mlflow_server}
+    (data / "_SUCCESS").touch()
+    # As a schedule would: the newest, if it is new.
+    parameters = {"source": f"{data.parent}/{{SPAN}}", "only_new": 1, "epochs": 6}
+    parameters["registry_uri"] = running_mlflow_server
     outputs = cluster.run(tmp_path / "pipeline.yaml", parameters)
 
     codes = [(pod.task, pod.code) for pod in cluster.pods if pod.code or pod.task == "Trainer"]
     assert codes == [("Trainer", -signal.SIGKILL), ("Trainer", 0)]
-    assert {pod.task for pod in cluster.pods} == set(COMPONENTS)
+    assert {pod.task for pod in cluster.pods} == {"DataResolver", *COMPONENTS}
     trained = next(pod for pod in cluster.pods if pod.task == "Trainer" and not pod.code)
     assert "Going on from" in trained.log
     for pod in cluster.pods:
@@ -126,18 +130,27 @@ def test_pods_bless_what_the_local_runner_blesses(image, tmp_path, running_mlflo
     assert details["parameters"]["trainer.epochs"] == "6"
     assert details["tags"]["lock_sha256"] != "unknown"
 
+    # The next tick of the schedule: the same images.
+    seen = len(cluster.pods)
+    assert cluster.run(tmp_path / "pipeline.yaml", parameters).keys() == {"DataResolver"}
+    (idle,) = cluster.pods[seen:]
+    assert f"Nothing new: run {details['tags']['pipeline_run']} of " in idle.log
+    runs = PipelineRuns(registry, "nnclr-sample").newest()
+    assert [run.outcome for run in runs] == ["nothing new", "released"]
+    assert {run.source for run in runs} == {str(data)}
+
 
 def test_a_users_mistake_is_the_last_line_of_the_pods_log(image, tmp_path, running_mlflow_server):
     compiled = [*(image.with_name("nnclr"), "compile", *TINY, "--data", "gone"), *("-o", "p.yaml")]
     subprocess.run([*compiled, "--set", "kubeflow.retries=0"], cwd=tmp_path, capture_output=True, text=True, check=True)
     cluster = Cluster(tmp_path / "cluster", image, {})
-    with pytest.raises(PodFailed, match="ImageExampleGen failed"):
+    with pytest.raises(PodFailed, match="DataResolver failed"):
         cluster.run(tmp_path / "p.yaml", {"registry_uri": running_mlflow_server, "source": str(tmp_path / "nowhere")})
     failed = cluster.pods[-1]
-    assert (failed.task, failed.code) == ("ImageExampleGen", 3)
+    assert (failed.task, failed.code) == ("DataResolver", 3)
     assert "Traceback" not in failed.log
     last = failed.log.rstrip().splitlines()[-1]
-    assert last.startswith("Error: ImageExampleGen failed: ")
+    assert last.startswith("Error: DataResolver failed: ")
     assert f"{tmp_path}/nowhere does not exist or is empty" in last
     # What is not known is refused before anything starts.
     with pytest.raises(AssertionError, match="unknown parameters"):

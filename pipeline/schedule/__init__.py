@@ -1,0 +1,1 @@
+"""Retraining at fixed times: on Kubeflow Pipelines, or on this machine."""

@@ -1,0 +1,134 @@
+"""One tick of a schedule on this machine: `nnclr run` in a process of its own, until it comes to an end."""
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from trainer.errors import Stopped
+
+# Whatever ended the process, another try may go well: killed, out of memory, a server that did not answer.
+_WORTH_ANOTHER_TRY = 1
+_FAILED = "Failed:"
+_ERROR = "Error:"
+
+
+@dataclass(frozen=True)
+class Ticked:
+    """What a tick came to.
+
+    Attributes:
+        exit_code: of the last try, as `nnclr run` ends; negative if a signal ended it.
+        outcome: see `pipeline_runs.PipelineRun`; `stopped` if it goes on later.
+        detail: in a sentence.
+        tries: processes that it took.
+        summary: what `nnclr run --json` printed, if it came to an end.
+    """
+
+    exit_code: int
+    outcome: str
+    detail: str
+    tries: int
+    summary: dict[str, Any] | None = None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it was asked to stop, and its state is saved."""
+        return self.exit_code == Stopped.exit_code
+
+
+class Runner:
+    """Runs ticks, one after the other.
+
+    Args:
+        arguments: of `nnclr run`.
+        workdir: of the runs.
+        retries: how often a run that broke off is started again.
+        pause_seconds: before the first retry; doubled before each further one.
+        on_start: told each process as it starts.
+    """
+
+    def __init__(
+        self,
+        arguments: list[str],
+        workdir: Path,
+        retries: int = 2,
+        pause_seconds: float = 30.0,
+        on_start: Callable[[subprocess.Popen], None] = lambda process: None,
+    ):
+        # Options that come later win: only_new=false may be among them.
+        self._command = [*(sys.executable, "-m", "pipeline.cli", "run", "--set", "data.only_new=true"), *arguments]
+        self._command += ["--workdir", str(workdir), "--json"]
+        self._retries, self._pause, self._on_start = retries, pause_seconds, on_start
+        self._process: subprocess.Popen | None = None
+        self._stop = threading.Event()
+
+    def stop(self) -> None:
+        """Asks the running process to stop, and no further one to start."""
+        self._stop.set()
+        if self._process and self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+
+    def tick(self) -> Ticked:
+        """Runs the pipeline once; a run that broke off is started again, and goes on where it was."""
+        result = self._try(1)
+        while result.tries <= self._retries and (result.exit_code == _WORTH_ANOTHER_TRY or result.exit_code < 0):
+            if self._stop.wait(self._pause * 2 ** (result.tries - 1)):
+                break
+            result = self._try(result.tries + 1)
+        return result
+
+    def _try(self, number: int) -> Ticked:
+        # In a session of its own: a terminal's Ctrl-C reaches this process alone, which passes it on once.
+        with subprocess.Popen(
+            self._command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        ) as process:
+            self._process = process
+            # It may have been asked to stop just before.
+            if self._stop.is_set():
+                self.stop()
+            self._on_start(process)
+            told: list[str] = []
+            reader = threading.Thread(target=_pass_on, args=(process.stderr, told), daemon=True)
+            reader.start()
+            assert process.stdout is not None
+            output = process.stdout.read()
+            reader.join()
+        return _judged(process.returncode, output, told, number)
+
+
+def _pass_on(stream: IO[str], told: list[str]) -> None:
+    for line in stream:
+        sys.stderr.write(line)
+        sys.stderr.flush()
+        told.append(line.strip())
+
+
+def _judged(code: int, output: str, told: list[str], tries: int) -> Ticked:
+    lines = output.strip().splitlines()
+    if lines and lines[-1].startswith("{"):
+        summary = json.loads(lines[-1])
+        detail = summary.get("nothing_new") or " ".join(summary["evaluation"]["reasons"])
+        return Ticked(code, summary["outcome"], detail, tries, summary)
+    if code < 0:
+        return Ticked(code, "failed", f"Ended by {signal.Signals(-code).name}.", tries)
+    problem = next((line for line in reversed(told) if line.startswith((_ERROR, _FAILED))), "")
+    detail = problem.removeprefix(_ERROR).removeprefix(_FAILED).strip()
+    result = Ticked(code, "failed", detail or f"Exit code {code}.", tries)
+    return Ticked(code, "stopped", result.detail, tries) if result.stopped else result
+
+
+def wait_until(moment: float, stop: threading.Event, every: float, beat: Callable[[], None]) -> None:
+    """Waits for a time of day (seconds since the epoch), or for `stop`, and calls `beat` now and then.
+
+    The clock is looked at again and again: a machine may sleep, and its time may be set.
+    """
+    while not stop.is_set() and (left := moment - time.time()) > 0:
+        beat()
+        stop.wait(min(left, every))
