@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from pipeline import workdir as workdirs
@@ -192,6 +193,37 @@ def show_history(
         came = str(move.previous or "")
         table.add_row(move.at[:19], move.alias, came, str(move.version), how, move.by, move.reason)
     Console().print(table)
+
+
+@app.command("runs")
+def list_pipeline_runs(
+    workdir: WorkdirOption = workdirs.DEFAULT,
+    name: NameOption = None,
+    most: Annotated[int, typer.Option(min=1, max=1000, help="How many of the newest.")] = 20,
+    as_json: JsonOption = False,
+) -> None:
+    """List what each run of the pipeline came to, released or not, the newest first.
+
+    **Example**: `nnclr models runs`
+    """
+    from components.model_registry.pipeline_runs import PipelineRuns
+
+    with _opened(workdir) as registry:
+        names = [name] if name else PipelineRuns.model_names(registry)
+        runs = [(known, run) for known in names for run in PipelineRuns(registry, known).newest(most)]
+    if as_json:
+        print(json.dumps([asdict(run) | {"model": known, "at": f"{run.at:%Y-%m-%dT%H:%M:%SZ}"} for known, run in runs]))
+        return
+    table = Table("When", "Run", "Outcome", "Version", "Probe", "Images")
+    for _, run in runs:
+        when = f"{run.at.astimezone():%Y-%m-%d %H:%M}" if run.at else ""
+        images = run.source.rstrip("/").rpartition("/")[2]
+        version, probe = str(run.version or ""), _percent(run.probe_accuracy)
+        table.add_row(when, run.run, run.outcome, version, probe, images)
+    Console().print(table)
+    # The reasons are long: --json tells them all.
+    if runs and runs[0][1].detail:
+        write_line(Console(), f"Newest: {escape(runs[0][1].detail)}")
 
 
 @app.command()

@@ -67,7 +67,7 @@ def show(result: dict[str, Any], workdir: str, console: Console) -> None:
     """Prints the summary and what to do next."""
     if "nothing_new" in result:
         write_line(console, result["nothing_new"])
-        write_line(console, f"Next: nnclr schedule history --workdir {workdir}")
+        write_line(console, f"Next: nnclr models runs --workdir {workdir}")
         return
     data, training = result["data"], result["trainer"]
     evaluation, registry = result["evaluation"], result["registry"]

@@ -16,6 +16,8 @@ RELEASED, UNCHANGED, STOOD_BACK, NOT_BLESSED = "released", "unchanged", "stood b
 NOTHING_NEW, FAILED = "nothing new", "failed"
 # Outcomes that would be the same if the run were repeated.
 _SETTLED = (RELEASED, UNCHANGED, STOOD_BACK, NOT_BLESSED)
+# Of the names of their experiments.
+_SUFFIX = " pipeline runs"
 # The longest value of a tag that MLflow takes everywhere.
 _LONGEST_TAG = 5_000
 
@@ -62,7 +64,14 @@ class PipelineRuns:
     """
 
     def __init__(self, registry: ModelRegistry, model_name: str):
-        self._registry, self._experiment = registry, f"{model_name} pipeline runs"
+        self._registry, self._experiment = registry, f"{model_name}{_SUFFIX}"
+
+    @staticmethod
+    def model_names(registry: ModelRegistry) -> list[str]:
+        """The models that the pipeline ran for, released or not."""
+        with registry.understandable():
+            names = [experiment.name for experiment in registry.client.search_experiments()]
+        return sorted(name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX))
 
     def record(self, run: PipelineRun) -> None:
         """Adds a run."""

@@ -5,6 +5,7 @@ that the pipeline does not have, and missing ones without a default. Each run go
 """
 
 import json
+import re
 import threading
 import uuid
 from collections.abc import Iterator
@@ -23,6 +24,13 @@ _RUN_FIELDS = {
     *("display_name", "description", "experiment_id", "pipeline_spec", "pipeline_version_reference", "runtime_config"),
     "service_account",
 }
+# V2beta1RecurringRun, of what a client may set.
+_RECURRING_RUN_FIELDS = _RUN_FIELDS | {"max_concurrency", "trigger", "mode", "no_catchup"}
+# Six fields of Go's robfig/cron: no L, no #, and a week from 0 to 6.
+_NUMBER, _NAME = r"(\d+)", r"([a-zA-Z]{3})"
+_PART = rf"(\*|{_NUMBER}(-{_NUMBER})?|{_NAME}(-{_NAME})?)(/\d+)?"
+_FIELD = rf"(\?|{_PART}(,{_PART})*)"
+_CRON = re.compile(rf"{_FIELD}( {_FIELD}){{4}} (?P<weekday>{_FIELD})")
 
 
 class Refused(Exception):
@@ -40,6 +48,7 @@ class KubeflowHost:
     Attributes:
         states: of each run, one after the other; with each the states of its tasks.
         runs: by id, as they were created.
+        recurring_runs: the same.
         token: that requests must carry, if any, but for the one that asks whether the host is well.
     """
 
@@ -47,6 +56,7 @@ class KubeflowHost:
     url: str = ""
     token: str = ""
     runs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    recurring_runs: dict[str, dict[str, Any]] = field(default_factory=dict)
     experiments: dict[str, str] = field(default_factory=dict)
     _looks: dict[str, int] = field(default_factory=dict)
 
@@ -71,10 +81,47 @@ class KubeflowHost:
             case "GET", ["runs", run_id] if run_id in self.runs:
                 self._looks[run_id] += 1
                 return self._seen(self.runs[run_id])
+            case "POST", ["recurringruns"]:
+                return self._create_recurring(body)
+            case "GET", ["recurringruns"]:
+                # Two a page, so that clients must turn it.
+                start = int(query.get("page_token", ["0"])[0] or 0)
+                known = list(reversed(self.recurring_runs.values()))
+                following = str(start + 2) if start + 2 < len(known) else ""
+                return {"recurringRuns": known[start : start + 2], "next_page_token": following}
+            case "POST", ["recurringruns", action] if action.partition(":")[0] in self.recurring_runs:
+                run_id, _, what = action.partition(":")
+                if what not in ("enable", "disable"):
+                    raise Refused(404, f"{path} not found")
+                self.recurring_runs[run_id]["status"] = "ENABLED" if what == "enable" else "DISABLED"
+                return {}
+            case "DELETE", ["recurringruns", run_id] if run_id in self.recurring_runs:
+                del self.recurring_runs[run_id]
+                return {}
         raise Refused(404, f"{method} {path} not found")
 
+    def _create_recurring(self, body: dict[str, Any]) -> dict[str, Any]:
+        self._require_allowed(body, _RECURRING_RUN_FIELDS)
+        # An int64 is a string in JSON; protobuf takes numbers as well.
+        if not 1 <= int(body["max_concurrency"]) <= 10:
+            raise Refused(400, "the max concurrency must be between 1 and 10")
+        expression = body["trigger"]["cron_schedule"]["cron"]
+        match = _CRON.fullmatch(expression)
+        if not match or any(int(day) > 6 for day in re.findall(r"(?<!/)\d+", match["weekday"])):
+            raise Refused(400, f"the cron expression {expression} is invalid")
+        status = {"ENABLE": "ENABLED", "DISABLE": "DISABLED"}[body["mode"]]
+        made = body | {"recurring_run_id": str(uuid.uuid4()), "created_at": _CREATED, "status": status}
+        self.recurring_runs[made["recurring_run_id"]] = made
+        return made
+
     def _create(self, body: dict[str, Any]) -> dict[str, Any]:
-        unknown = body.keys() - _RUN_FIELDS
+        self._require_allowed(body, _RUN_FIELDS)
+        run = body | {"run_id": str(uuid.uuid4()), "created_at": _CREATED}
+        self.runs[run["run_id"]], self._looks[run["run_id"]] = run, -1
+        return self._seen(run)
+
+    def _require_allowed(self, body: dict[str, Any], fields: set[str]) -> None:
+        unknown = body.keys() - fields
         if unknown:
             raise Refused(400, f"unknown fields {unknown}")
         if body["experiment_id"] not in self.experiments.values():
@@ -91,9 +138,6 @@ class KubeflowHost:
         for name, parameter in declared.items():
             if name not in given and not parameter.HasField("default_value") and not parameter.is_optional:
                 raise Refused(400, f"parameter {name} is required")
-        run = body | {"run_id": str(uuid.uuid4()), "created_at": _CREATED}
-        self.runs[run["run_id"]], self._looks[run["run_id"]] = run, -1
-        return self._seen(run)
 
     def _seen(self, run: dict[str, Any]) -> dict[str, Any]:
         look = self._looks[run["run_id"]]
@@ -127,7 +171,7 @@ def running(host: KubeflowHost) -> Iterator[KubeflowHost]:
             except Refused as refused:
                 self._send(refused.status, {"error": str(refused), "code": 3})
 
-        do_GET = do_POST = _serve
+        do_GET = do_POST = do_DELETE = _serve
 
         def _send(self, status: int, content: Any) -> None:
             payload = json.dumps(content).encode()
