@@ -51,9 +51,9 @@ class Executor(base_executor.BaseExecutor):
         news = NEW
         if exec_properties[ONLY_NEW]:
             runs = PipelineRuns(ModelRegistry(exec_properties[REGISTRY_DIRECTORY]), exec_properties[MODEL_NAME])
-            sentence = nothing_new(runs, exec_properties[PIPELINE_RUN], found, made_by)
-            if sentence:
-                logger.info(sentence)
+            old = nothing_new(runs, exec_properties[PIPELINE_RUN], found, made_by)
+            if old:
+                logger.info(old)
                 news = OLD
         values = {
             FOUND_SOURCE: found.source,

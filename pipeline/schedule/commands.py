@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from pipeline import workdir as workdirs
@@ -17,9 +18,10 @@ from trainer.errors import SettingsError
 
 if TYPE_CHECKING:
     from pipeline.kubeflow.schedules import Schedule, Schedules
+    from pipeline.schedule.simulation import Told
     from pipeline.schedule.tick import Ticked
 
-EXIT_DEAD = 1
+EXIT_DEAD = EXIT_UNEXPECTED = 1
 _ONLY_NEW = "only_new"
 
 app = typer.Typer(
@@ -198,9 +200,62 @@ def status(workdir: WorkdirOption = workdirs.DEFAULT, as_json: JsonOption = Fals
             print(f"Next run: {found['next']}")
         if found.get("last"):
             last = found["last"]
-            print(f"Last run: {last['at']}: {last['outcome']} (exit code {last['exit_code']}). {last['detail']}".rstrip())
+            print(f"Last run, {last['at']}: {last['outcome']} (exit code {last['exit_code']}). {last['detail']}")
     if not alive:
         raise typer.Exit(EXIT_DEAD)
+
+
+@app.command()
+def simulate(
+    workdir: Annotated[Path, typer.Option("--workdir", help="New folder for everything.")] = Path("nnclr-simulation"),
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a schedule does with new, unchanged, worse and corrupt data, and with a crash: some minutes.
+
+    Six ticks on the embedded sample, each a real run with a registry of its own. Ends with exit code 1 if a tick came
+    to something else than it should.
+
+    **Example**: `nnclr schedule simulate`
+    """
+    from pipeline.schedule import simulation
+
+    place = workdirs.Workdir(workdir)
+    simulation.require_new(place)
+    screen = Console(stderr=True, highlight=False)
+    told = []
+    for one in simulation.simulate(place, lambda story: screen.print(f"[bold]{story.day}[/] {story.news}")):
+        told.append(one)
+    if as_json:
+        print(json.dumps([_story_as_json(one) for one in told]))
+    else:
+        table = Table()
+        for header in ("Tick", "What happens", "Outcome", "Exit", "Tries", "Probe", "Champion", "Took"):
+            table.add_column(header, no_wrap=header != "What happens")
+        for one in told:
+            found = _story_as_json(one)
+            mark = "" if one.as_expected else f" [red](expected: {one.story.expected})[/]"
+            table.add_row(
+                *(one.story.day, one.story.news, f"{one.result.outcome}{mark}", str(one.result.exit_code)),
+                *(str(one.result.tries), "" if found["probe_accuracy"] is None else f"{found['probe_accuracy']:.1%}"),
+                *(str(one.champion or "none"), f"{one.seconds:.0f} s"),
+            )
+        Console().print(table)
+        for one in told:
+            if one.result.detail:
+                write_line(Console(), f"{one.story.day}: {escape(one.result.detail)}")
+        print(f"Next: nnclr models runs --workdir {workdir}")
+    if not all(one.as_expected for one in told):
+        raise typer.Exit(EXIT_UNEXPECTED)
+
+
+def _story_as_json(one: "Told") -> dict[str, Any]:
+    evaluation = (one.result.summary or {}).get("evaluation") or {}
+    return {
+        **{"tick": one.story.day, "news": one.story.news, "outcome": one.result.outcome},
+        **{"exit_code": one.result.exit_code, "tries": one.result.tries, "detail": one.result.detail},
+        **{"probe_accuracy": evaluation.get("probe_accuracy"), "champion": one.champion},
+        **{"seconds": round(one.seconds, 1), "as_expected": one.as_expected},
+    }
 
 
 def _schedules(host: str, namespace: str | None) -> "Schedules":

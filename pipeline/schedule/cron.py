@@ -29,7 +29,7 @@ def checked(expression: str) -> str:
 
 
 def following(expression: str, moment: datetime) -> datetime:
-    """The first time after `moment`, in its time zone; what summer time skips or repeats is handled as Debian's cron does."""
+    """The first time after `moment`, in its time zone; where summer time begins or ends, as Debian's cron does it."""
     return next(CronSim(expression, moment))
 
 

@@ -100,7 +100,7 @@ class Service:
         self._say(in_a_line(result))
         if result.exit_code < 0:
             self._on_crash(result)
-        last = {"at": started.isoformat(), "outcome": result.outcome, "detail": result.detail}
+        last: dict[str, Any] = {"at": started.isoformat(), "outcome": result.outcome, "detail": result.detail}
         last |= {"exit_code": result.exit_code, "tries": result.tries}
         self._write(state=WAITING, last=last, unfinished=result.stopped)
 

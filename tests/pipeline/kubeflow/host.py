@@ -65,40 +65,56 @@ class KubeflowHost:
         match method, path.removeprefix("/apis/v2beta1/").split("/"):
             case "GET", ["healthz"]:
                 return {"multi_user": False}
-            case "GET", ["experiments"]:
+            case _, ["experiments", *rest]:
+                return self._answer_experiments(method, rest, query, body)
+            case _, ["runs", *rest]:
+                return self._answer_runs(method, rest, query, body)
+            case _, ["recurringruns", *rest]:
+                return self._answer_recurring(method, rest, query, body)
+        raise Refused(404, f"{method} {path} not found")
+
+    def _answer_experiments(self, method: str, rest: list[str], query: dict[str, list[str]], body: Any) -> Any:
+        match method, rest:
+            case "GET", []:
                 wanted = json.loads(query["filter"][0])["predicates"][0]
                 value = wanted.get("stringValue", wanted.get("string_value"))
                 return {"experiments": [self._experiment(name) for name in self.experiments if name == value]}
-            case "POST", ["experiments"]:
+            case "POST", []:
                 self.experiments.setdefault(body["display_name"], str(uuid.uuid4()))
                 return self._experiment(body["display_name"])
-            case "POST", ["runs"]:
+        raise Refused(404, f"{method} experiments {rest} not found")
+
+    def _answer_runs(self, method: str, rest: list[str], query: dict[str, list[str]], body: Any) -> Any:
+        match method, rest:
+            case "POST", []:
                 return self._create(body)
-            case "GET", ["runs"]:
+            case "GET", []:
                 wanted = query.get("experiment_id", [None])[0]
                 known = [run for run in self.runs.values() if wanted in (None, run["experiment_id"])]
                 return {"runs": [self._seen(run) for run in reversed(known)], "total_size": len(known)}
-            case "GET", ["runs", run_id] if run_id in self.runs:
+            case "GET", [run_id] if run_id in self.runs:
                 self._looks[run_id] += 1
                 return self._seen(self.runs[run_id])
-            case "POST", ["recurringruns"]:
+        raise Refused(404, f"{method} runs {rest} not found")
+
+    def _answer_recurring(self, method: str, rest: list[str], query: dict[str, list[str]], body: Any) -> Any:
+        match method, rest:
+            case "POST", []:
                 return self._create_recurring(body)
-            case "GET", ["recurringruns"]:
+            case "GET", []:
                 # Two a page, so that clients must turn it.
                 start = int(query.get("page_token", ["0"])[0] or 0)
                 known = list(reversed(self.recurring_runs.values()))
                 following = str(start + 2) if start + 2 < len(known) else ""
                 return {"recurringRuns": known[start : start + 2], "next_page_token": following}
-            case "POST", ["recurringruns", action] if action.partition(":")[0] in self.recurring_runs:
+            case "POST", [action] if action.partition(":")[0] in self.recurring_runs:
                 run_id, _, what = action.partition(":")
-                if what not in ("enable", "disable"):
-                    raise Refused(404, f"{path} not found")
-                self.recurring_runs[run_id]["status"] = "ENABLED" if what == "enable" else "DISABLED"
+                self.recurring_runs[run_id]["status"] = {"enable": "ENABLED", "disable": "DISABLED"}[what]
                 return {}
-            case "DELETE", ["recurringruns", run_id] if run_id in self.recurring_runs:
+            case "DELETE", [run_id] if run_id in self.recurring_runs:
                 del self.recurring_runs[run_id]
                 return {}
-        raise Refused(404, f"{method} {path} not found")
+        raise Refused(404, f"{method} recurringruns {rest} not found")
 
     def _create_recurring(self, body: dict[str, Any]) -> dict[str, Any]:
         self._require_allowed(body, _RECURRING_RUN_FIELDS)
