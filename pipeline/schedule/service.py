@@ -66,9 +66,11 @@ class Service:
         """
         with self._workdir.locked("schedule"):
             before = read(self._workdir)
-            self._state["last"] = before.get("last")
+            # Until the run is over; this process may be stopped before it comes to that.
+            unfinished = before.get("state") == RUNNING or bool(before.get("unfinished"))
+            self._write(state=WAITING, last=before.get("last"), unfinished=unfinished)
             ticks = 0
-            if before.get("state") == RUNNING or before.get("unfinished"):
+            if unfinished:
                 self._say("The last run broke off: it goes on now.")
                 self._tick()
                 ticks += 1

@@ -1,0 +1,221 @@
+"""Retraining at fixed times on this machine."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from datetime import datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from pipeline.data import sample
+from pipeline.schedule import cron
+from pipeline.schedule.service import Service, read
+from pipeline.schedule.tick import Runner, Ticked
+from pipeline.workdir import Busy, Workdir
+from tests.pipeline.test_run import TINY
+
+UTC = ZoneInfo("UTC")
+RELEASED = Ticked(0, "released", "", 1)
+
+
+def environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"} | {"COLUMNS": "200"}
+
+
+def nnclr(*arguments: str | Path, cwd: Path, timeout: float = 60) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "pipeline.cli", *map(str, arguments)],
+        cwd=cwd,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+class Ticks:
+    """Stands in for a runner: gives one result after the other."""
+
+    def __init__(self, *results: Ticked):
+        self.results, self.stopped = list(results), False
+
+    def tick(self) -> Ticked:
+        return self.results.pop(0)
+
+    def stop(self) -> None:
+        self.stopped = True
+
+
+def test_weeks_of_retraining(tmp_path):
+    """What the issue of a schedule is: the champion only ever gets better, whatever arrives."""
+    done = nnclr("schedule", "simulate", "--workdir", "weeks", "--json", cwd=tmp_path, timeout=1_200)
+    assert done.returncode == 0, done.stderr[-5_000:]
+    first, same, worse, corrupt, crashed, again = json.loads(done.stdout)
+    assert (first["outcome"], first["champion"], first["exit_code"]) == ("released", 1, 0)
+    assert (same["outcome"], same["champion"]) == ("nothing new", 1)
+    assert "2026-11-09 does not count yet: it has no _SUCCESS" in done.stderr
+    assert (worse["outcome"], worse["exit_code"], worse["champion"]) == ("not blessed", 4, 1)
+    assert worse["probe_accuracy"] < first["probe_accuracy"] < crashed["probe_accuracy"]
+    assert "behind the" in worse["detail"]
+    assert (corrupt["outcome"], corrupt["exit_code"], corrupt["champion"]) == ("failed", 3, 1)
+    assert "2026-11-23: unlabeled_X.bin has" in corrupt["detail"]
+    # Killed in the middle, it went on from where it was, and ingest was not repeated.
+    assert (crashed["outcome"], crashed["tries"], crashed["champion"]) == ("released", 2, 2)
+    logs = [path.read_text() for path in sorted((tmp_path / "weeks" / "runs").glob("*/run.log"))]
+    assert "Going on from" in logs[-2]
+    assert "ImageExampleGen cached" in done.stderr
+    assert (again["outcome"], again["champion"]) == ("nothing new", 2)
+
+    listed = nnclr("models", "runs", "--workdir", "weeks", "--json", cwd=tmp_path)
+    runs = json.loads(listed.stdout)
+    assert [(run["outcome"], run["version"]) for run in reversed(runs)] == [
+        ("released", 1),
+        ("nothing new", 1),
+        ("not blessed", None),
+        ("failed", None),
+        ("released", 2),
+        ("nothing new", 2),
+    ]
+    assert [Path(run["source"]).name for run in reversed(runs)][::2] == ["2026-11-02", "2026-11-16", "2026-11-30"]
+    table = nnclr("models", "runs", "--workdir", "weeks", cwd=tmp_path).stdout
+    assert "not blessed" in table
+    assert "2026-11-30" in table
+    twice = nnclr("schedule", "simulate", "--workdir", "weeks", cwd=tmp_path)
+    assert twice.returncode == 3
+    assert "weeks exists already" in twice.stderr
+
+
+def test_stopped_and_started_again_it_finishes_what_it_began(tmp_path):
+    sample.write_sample(tmp_path / "days" / "1", counts={"unlabelled": 640, "train": 300, "test": 200})
+    (tmp_path / "days" / "1" / "_SUCCESS").touch()
+    command = [sys.executable, "-m", "pipeline.cli", "schedule", "run", "--cron", "0 3 1 1 *", *TINY]
+    command += ["--data", "days/{SPAN}", "--time-zone", "Europe/Berlin", "--set", "trainer.checkpoint.every=5 steps"]
+    place = Workdir(tmp_path / "nnclr-runs")
+    # As a process that was killed in the middle of a run leaves it.
+    place.root.mkdir()
+    place.schedule.write_text(json.dumps({"state": "running"}))
+
+    def start() -> subprocess.Popen:
+        return subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True)
+
+    def wait_for(condition) -> None:
+        deadline = time.monotonic() + 300
+        while not condition():
+            assert process.poll() is None, process.communicate()[1]
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+    with start() as process:
+        wait_for(lambda: list(place.checkpoints.glob("*/*.npz")))
+        alive = nnclr("schedule", "status", cwd=tmp_path)
+        process.send_signal(signal.SIGTERM)
+        told = process.communicate(timeout=120)[1]
+    assert process.returncode == 0, told
+    assert (alive.returncode, alive.stdout.partition(",")[0]) == (0, "alive: running")
+    assert "At 03:00 on January 1, time zone Europe/Berlin" in told
+    assert "The last run broke off: it goes on now." in told
+    assert "Run ended: stopped (exit code 75)" in told
+    state = read(place)
+    assert (state["state"], state["unfinished"], state["last"]["exit_code"]) == ("ended", True, 75)
+    dead = nnclr("schedule", "status", cwd=tmp_path)
+    assert (dead.returncode, dead.stdout.partition(",")[0]) == (1, "dead: ended")
+
+    with start() as process:
+        wait_for(lambda: read(place)["state"] == "waiting")
+        process.send_signal(signal.SIGINT)
+        told = process.communicate(timeout=60)[1]
+    assert process.returncode == 0, told
+    assert "Trainer done" in told
+    state = read(place)
+    assert (state["last"]["outcome"], state["unfinished"]) == ("released", False)
+    assert re.search(r"Next run: \d{4}-01-01 03:00 CET", told)
+
+
+def test_a_run_that_keeps_breaking_off_is_given_up(tmp_path):
+    killed = []
+
+    def kill(process: subprocess.Popen) -> None:
+        killed.append(process.pid)
+        process.kill()
+
+    result = Runner(["--preset", "sample"], tmp_path / "runs", 2, pause_seconds=0, on_start=kill).tick()
+    assert (result.exit_code, result.outcome, result.detail) == (-9, "failed", "Ended by SIGKILL.")
+    assert result.tries == len(set(killed)) == 3
+
+
+def test_a_users_mistake_is_not_tried_again(tmp_path):
+    result = Runner(["--data", str(tmp_path / "gone")], tmp_path / "runs", 2, pause_seconds=0).tick()
+    assert (result.exit_code, result.outcome, result.tries) == (3, "failed", 1)
+    assert result.detail == f"{tmp_path}/gone does not exist or is empty."
+
+
+def test_one_schedule_and_one_run_at_a_time(tmp_path):
+    place, told = Workdir(tmp_path), []
+    place.schedule.write_text(json.dumps({"unfinished": True}))
+    service = Service("0 3 * * *", UTC, Ticks(RELEASED), place, say=told.append)
+    with place.locked("schedule"), pytest.raises(Busy, match="Another schedule is using"):
+        service.run()
+    # Somebody runs the pipeline by hand.
+    with place.locked():
+        thread = threading.Thread(target=service.run, kwargs={"most": 1})
+        thread.start()
+        while not any("waiting for its end" in sentence for sentence in told):
+            time.sleep(0.01)
+        assert len(service._runner.results) == 1
+        service.stop()
+        thread.join()
+    assert service._runner.stopped
+    # It was not run, so it is still to be done.
+    again = Service("0 3 * * *", UTC, Ticks(RELEASED), place, say=told.append)
+    again.run(most=1)
+    assert told[-1] == "Run ended: released (exit code 0)."
+    assert (read(place)["unfinished"], read(place)["state"]) == (False, "ended")
+
+
+def test_a_crash_for_good_is_told(tmp_path):
+    place, crashes = Workdir(tmp_path), []
+    place.schedule.write_text(json.dumps({"state": "running"}))
+    killed = Ticked(-9, "failed", "Ended by SIGKILL.", 3)
+    Service("0 3 * * *", UTC, Ticks(killed), place, crashes.append, say=lambda text: None).run(most=1)
+    assert crashes == [killed]
+    assert read(place)["last"]["tries"] == 3
+
+
+@pytest.mark.parametrize(
+    ("expression", "after", "following"),
+    [
+        ("0 3 * * 1", "2026-11-24T10:00", "2026-11-30T03:00+01:00"),
+        # The hour that summer time skips is not lost, and the one that it repeats not run twice.
+        ("30 2 * * *", "2027-03-28T00:00", "2027-03-28T03:00+02:00"),
+        ("30 2 * * *", "2026-10-25T02:30+02:00", "2026-10-26T02:30+01:00"),
+    ],
+)
+def test_times_are_those_of_the_time_zone(expression, after, following):
+    zone = ZoneInfo("Europe/Berlin")
+    moment = datetime.fromisoformat(after)
+    moment = moment.astimezone(zone) if moment.tzinfo else moment.replace(tzinfo=zone)
+    assert cron.following(expression, moment) == datetime.fromisoformat(following)
+
+
+def test_wrong_settings_are_told_before_the_first_tick(tmp_path):
+    for arguments, message in (
+        (["--cron", "0 3 * *", "--data", "x"], "has 4 fields, not 5"),
+        (["--cron", "0 3 * * 1", "--data", "x", "--set", "trainer.epoch=3"], "trainer.epoch"),
+        (["--cron", "0 3 * * 1"], "Which images?"),
+        (["--cron", "0 3 * * 1", "--data", "x", "--time-zone", "Mars"], "'Mars' is unknown"),
+    ):
+        done = nnclr("schedule", "run", *arguments, cwd=tmp_path)
+        assert done.returncode == 2
+        assert message in done.stderr
+    assert list(tmp_path.iterdir()) == []
+    missing = nnclr("schedule", "status", cwd=tmp_path)
+    assert missing.returncode == 2
+    assert "no schedule was run here" in missing.stderr
