@@ -24,7 +24,7 @@ lint: $(READY) ## Check style, types, layering, container image and manifests.
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/hadolint infra/Dockerfile
-	for overlay in infra/kubernetes/overlays/*; do \
+	for overlay in infra/kubernetes/overlays/* infra/kubernetes/several-machines; do \
 		manifests=$$($(BIN)/kubectl kustomize $$overlay) || exit 1; \
 		echo "$$manifests" | $(BIN)/kubernetes-validate --strict --quiet /dev/stdin || exit 1; \
 	done

@@ -70,14 +70,15 @@ def _run(arguments: argparse.Namespace, beam_arguments: list[str]) -> None:
     from components import json_file
 
     given: dict[str, Any] = json.loads(arguments.json_serialized_invocation_args)
-    prepared = invocation.prepared(given, json.loads(arguments.json_serialized_inputs_spec_args))
+    elsewhere = invocation.runs_elsewhere(beam_arguments)
+    prepared = invocation.prepared(given, json.loads(arguments.json_serialized_inputs_spec_args), elsewhere)
     values = prepared["inputs"].setdefault("parameterValues", {})
     invocation.apply_run_parameters(values, arguments.run_parameter, os.environ)  # type: ignore[arg-type]
     for listed in prepared["outputs"]["artifacts"].values():
         for artifact in listed["artifacts"]:
-            # The artifact of a value is a file.
-            folder = os.path.dirname(artifact["uri"]) if invocation.is_value(artifact) else artifact["uri"]
-            os.makedirs(folder, exist_ok=True)
+            # Also where nothing is written there: the launcher stores what it finds. The artifact of a value is a file.
+            path = invocation.local_path(artifact["uri"])
+            os.makedirs(os.path.dirname(path) if invocation.is_value(artifact) else path, exist_ok=True)
     arguments.json_serialized_invocation_args = json.dumps(prepared)
     kubeflow_v2_run_executor.main((arguments, beam_arguments))
     place = os.path.split(given["outputs"]["outputFile"])

@@ -15,25 +15,28 @@ from pipeline.kubeflow.parameters import ENVIRONMENT, PREFIX
 _MOUNTS = {"gs://": "gcs", "s3://": "s3", "minio://": "minio"}
 # Another root of these folders than `/`, where there is no container.
 ROOT_VARIABLE = "NNCLR_LAUNCHER_ROOT"
+_RUNNERS_HERE = ("BundleBasedDirectRunner", "DirectRunner", "FnApiRunner", "PrismRunner")
 # An output that the backend adds, of a type that TFX does not know.
 _LOGS = "executor-logs"
 
 
-def prepared(invocation: dict[str, Any], inputs_spec: dict[str, Any]) -> dict[str, Any]:
+def prepared(invocation: dict[str, Any], inputs_spec: dict[str, Any], elsewhere: bool = False) -> dict[str, Any]:
     """An ExecutorInput as TFX understands it: artifacts have types and local paths, and TFX knows all outputs.
 
     Args:
         invocation: as the launcher gives it.
         inputs_spec: the component's declared inputs.
+        elsewhere: Beam's workers run on other machines, which see Cloud Storage and not this pod's disk: `gs://` stays.
     """
+    place = _in_storage if elsewhere else _local
     inputs, outputs = invocation.get("inputs", {}), invocation.get("outputs", {})
     declared = inputs_spec.get("artifacts", {})
     inputs_here = {
-        name: {"artifacts": [_local(artifact) | {"type": declared[name]["artifactType"]} for artifact in _of(listed)]}
+        name: {"artifacts": [place(artifact) | {"type": declared[name]["artifactType"]} for artifact in _of(listed)]}
         for name, listed in inputs.get("artifacts", {}).items()
     }
     outputs_here = {
-        name: {"artifacts": [_local(artifact) for artifact in _of(listed)]}
+        name: {"artifacts": [place(artifact) for artifact in _of(listed)]}
         for name, listed in outputs.get("artifacts", {}).items()
         if name != _LOGS
     }
@@ -78,6 +81,12 @@ def handed_back(output: dict[str, Any], invocation: dict[str, Any]) -> dict[str,
     return output | {"artifacts": artifacts}
 
 
+def runs_elsewhere(beam_arguments: list[str]) -> bool:
+    """Whether Beam's workers are other machines: Dataflow's, Flink's, Spark's."""
+    runners = [argument.partition("=")[2] for argument in beam_arguments if argument.startswith("--runner=")]
+    return bool(runners) and runners[-1] not in _RUNNERS_HERE
+
+
 def local_path(uri: str) -> str:
     """Where the launcher keeps what lies at a URI."""
     for scheme, mount in _MOUNTS.items():
@@ -97,6 +106,10 @@ def _of(listed: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _local(artifact: dict[str, Any]) -> dict[str, Any]:
     return artifact | {"uri": local_path(artifact["uri"])}
+
+
+def _in_storage(artifact: dict[str, Any]) -> dict[str, Any]:
+    return artifact if artifact["uri"].startswith("gs://") else _local(artifact)
 
 
 def _set(tree: dict[str, Any], path: list[str], value: Any) -> None:

@@ -44,6 +44,24 @@ def test_types_are_restored_logs_dropped_and_uris_local():
     assert json.dumps(GIVEN) == before
 
 
+def test_workers_on_other_machines_are_sent_to_the_bucket():
+    dataflow = ["--beam_plugin=tfx", "--runner=FnApiRunner", "--runner=DataflowRunner"]
+    assert invocation.runs_elsewhere(dataflow)
+    assert not invocation.runs_elsewhere(["--beam_plugin=tfx", "--runner=FnApiRunner"])
+    assert not invocation.runs_elsewhere([])
+    found = invocation.prepared(GIVEN, {"artifacts": {"examples": EXAMPLES}}, elsewhere=True)
+    assert found["inputs"]["artifacts"]["examples"]["artifacts"][0]["uri"] == "gs://b/examples"
+    # Beam has no file system for it: such a run must keep its artifacts under gs://.
+    assert found["outputs"]["artifacts"]["model"]["artifacts"][0]["uri"] == "/minio/b/run/model"
+
+
+def test_the_artifact_of_a_value_is_known():
+    text = {"type": {"instanceSchema": "title: tfx.String\ntype: object\n"}}
+    assert invocation.is_value(text)
+    assert not invocation.is_value({"type": {"schemaTitle": "tfx.Model"}})
+    assert not invocation.is_value({"type": EXAMPLES["artifactType"]})
+
+
 @pytest.mark.parametrize(
     ("uri", "path"),
     [

@@ -1,0 +1,73 @@
+"""The manifests in infra/ that say something about the software. Their form is checked by `make lint`."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from trainer import settings_tree
+from trainer.config import TrainerSettings
+
+KUBERNETES = Path(__file__).parents[2] / "infra" / "kubernetes"
+
+
+@pytest.fixture(scope="module")
+def several_machines() -> dict[str, dict]:
+    """Objects by kind, as kubectl would apply them."""
+    kubectl = Path(sys.executable).with_name("kubectl")
+    command = [kubectl, "kustomize", KUBERNETES / "several-machines"]
+    rendered = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return {document["kind"]: document for document in yaml.safe_load_all(rendered)}
+
+
+def test_every_machine_finds_the_others(several_machines, monkeypatch):
+    import tensorflow as tf
+
+    job, service = several_machines["Job"]["spec"], several_machines["Service"]
+    pod = job["template"]["spec"]
+    (container,) = pod["containers"]
+    environment = {variable["name"]: variable for variable in container["env"]}
+    index = environment["INDEX"]["valueFrom"]["fieldRef"]["fieldPath"]
+    assert index == "metadata.annotations['batch.kubernetes.io/job-completion-index']"
+    # A pod of an indexed Job is reached as JOB-INDEX.SUBDOMAIN, once the headless service selects it.
+    name = several_machines["Job"]["metadata"]["name"]
+    assert job["completions"] == job["parallelism"]
+    assert pod["subdomain"] == service["metadata"]["name"]
+    assert service["spec"]["selector"].items() <= job["template"]["metadata"]["labels"].items()
+    assert service["spec"]["clusterIP"] == "None"
+    (port,) = [port["port"] for port in service["spec"]["ports"]]
+    for machine in range(job["completions"]):
+        # As the kubelet replaces it.
+        monkeypatch.setenv("TF_CONFIG", environment["TF_CONFIG"]["value"].replace("$(INDEX)", str(machine)))
+        resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
+        assert (resolver.task_type, resolver.task_id) == ("worker", machine)
+        assert resolver.cluster_spec().as_dict() == {
+            "worker": [f"{name}-{other}.{pod['subdomain']}:{port}" for other in range(job["completions"])]
+        }
+
+
+def test_its_settings_are_those_of_the_trainer(several_machines):
+    (container,) = several_machines["Job"]["spec"]["template"]["spec"]["containers"]
+    assert container["command"] == ["python3", "-m", "trainer"]
+    place = Path(container["args"][container["args"].index("--config") + 1])
+    assert str(place.parent) in [mount["mountPath"] for mount in container["volumeMounts"]]
+    text = several_machines["ConfigMap"]["data"][place.name]
+    settings = settings_tree.validated(TrainerSettings, settings_tree.parsed(text, "")["trainer"])
+    assert settings.batch_size % several_machines["Job"]["spec"]["completions"] == 0
+
+
+@pytest.mark.parametrize("overlay", ["base", "overlays/gke"])
+def test_the_clusters_settings_are_those_of_the_pipeline(overlay):
+    from pipeline import config
+
+    settings = config.load("stl10-resnet18", KUBERNETES / overlay / "settings.yaml", ["data.source=gs://x"])
+    assert settings.kubeflow.environment == {"MLFLOW_TRACKING_URI": "http://nnclr-mlflow:5000"}
+
+
+def test_the_image_of_beams_workers_has_the_beam_that_starts_them():
+    repository = KUBERNETES.parents[1]
+    (pinned,) = re.findall(r"^apache-beam==(\S+)", (repository / "requirements.lock").read_text(), re.MULTILINE)
+    assert f"apache/beam_python3.11_sdk:{pinned} " in (repository / "infra" / "Dockerfile").read_text()
