@@ -74,9 +74,9 @@ def run(
 
     `nnclr run --data ~/pictures --set data.image_size=64 --set trainer.epochs=50`
 
-    **Exit codes**: 0 pushed, or blessed and unchanged; 1 failed; 2 wrong usage or settings; 3 bad data;
-    4 not blessed; 6 training diverged or collapsed; 75 stopped by SIGTERM, and 130 by Ctrl-C: training's state is
-    saved, and the same command goes on.
+    **Exit codes**: 0 pushed, blessed and unchanged, or nothing new; 1 failed; 2 wrong usage or settings; 3 bad data;
+    4 not blessed; 6 training diverged or collapsed; 8 another run uses the working directory; 75 stopped by SIGTERM,
+    and 130 by Ctrl-C: training's state is saved, and the same command goes on.
     """
     from pipeline import config, local, output, summary
 

@@ -1,6 +1,7 @@
 """One typed tree of settings, and where its values come from: a preset, a file, `--set`, in rising precedence."""
 
 import re
+from datetime import date, datetime
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
@@ -39,6 +40,18 @@ class DataSettings(Strict):
     )
     image_size: Annotated[int, Field(ge=31, le=1024)] = Field(96, description="height and width to train at, pixels")
     max_rejected: Annotated[int, Field(ge=0)] = Field(0, description="undecodable pictures that are tolerated")
+
+    @field_validator("span", mode="before")
+    @classmethod
+    def _as_written(cls, span: Any) -> Any:
+        # YAML makes a date of it.
+        if isinstance(span, date) and not isinstance(span, datetime):
+            return span.isoformat()
+        if isinstance(span, int):
+            raise ValueError(
+                f"YAML takes it for a number, which has no leading zeros: write it in quotes, '\"{span}\"'"
+            )
+        return span
 
 
 class RegistrySettings(Strict):
@@ -84,7 +97,8 @@ class Settings(Strict):
         return {
             "data": self.data.model_dump(mode="json", include={"image_size", "max_rejected"}),
             "trainer": self.trainer.model_dump(mode="json"),
-            "evaluator": self.evaluator.model_dump(mode="json", exclude={"data", "accept_baseline_reset"}),
+            "evaluator": self.evaluator.model_dump(mode="json", exclude={"data"}),
+            "registry": self.registry.model_dump(mode="json", include={"alias"}),
         }
 
     def beam_pipeline_args(self) -> list[str]:

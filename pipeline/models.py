@@ -210,16 +210,18 @@ def list_pipeline_runs(
 
     with _opened(workdir) as registry:
         names = [name] if name else PipelineRuns.model_names(registry)
-        runs = [(known, run) for known in names for run in PipelineRuns(registry, known).newest(most)]
+        found = [(known, run) for known in names for run in PipelineRuns(registry, known).newest(most)]
+    runs = sorted(found, key=lambda one: str(one[1].at), reverse=True)[:most]
     if as_json:
         print(json.dumps([asdict(run) | {"model": known, "at": f"{run.at:%Y-%m-%dT%H:%M:%SZ}"} for known, run in runs]))
         return
-    table = Table("When", "Run", "Outcome", "Version", "Probe", "Images")
-    for _, run in runs:
+    columns = ["When", "Run", "Outcome", "Version", "Probe", "Images"]
+    table = Table(*columns, *(["Model"] if len(names) > 1 else []))
+    for known, run in runs:
         when = f"{run.at.astimezone():%Y-%m-%d %H:%M}" if run.at else ""
         images = run.source.rstrip("/").rpartition("/")[2]
         version, probe = str(run.version or ""), _percent(run.probe_accuracy)
-        table.add_row(when, run.run, run.outcome, version, probe, images)
+        table.add_row(when, run.run, run.outcome, version, probe, images, *([known] if len(names) > 1 else []))
     Console().print(table)
     # The reasons are long: --json tells them all.
     if runs and runs[0][1].detail:

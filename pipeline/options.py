@@ -19,6 +19,7 @@ DataOption = Annotated[
     str | None,
     typer.Option(
         metavar="SOURCE",
-        help="STL-10 directory or stl10_binary.tar.gz, TFDS data_dir, or folder of pictures; local or gs://.",
+        help="STL-10 directory or stl10_binary.tar.gz, TFDS data_dir, or folder of pictures; local or gs://. With "
+        "{YYYY}, {MM}, {DD} or {SPAN} in it, the newest complete one.",
     ),
 ]

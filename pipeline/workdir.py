@@ -14,6 +14,8 @@ DEFAULT = Path("nnclr-runs")
 class Busy(UserError):
     """Another process uses the folder."""
 
+    exit_code = 8
+
 
 @dataclass(frozen=True)
 class Workdir:
@@ -54,6 +56,11 @@ class Workdir:
     def schedule(self) -> Path:
         """What the schedule of this folder is doing."""
         return self.root / "schedule.json"
+
+    @property
+    def schedule_log(self) -> Path:
+        """What the schedule's runs told."""
+        return self.root / "schedule.log"
 
     def is_locked(self) -> bool:
         """Whether a run holds this folder."""

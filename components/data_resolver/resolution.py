@@ -11,6 +11,7 @@ from components.data_resolver import spans
 from components.image_example_gen.fingerprint import fingerprint
 from components.image_example_gen.sources.opening import open_labelled, open_source
 from components.model_registry.pipeline_runs import data_identity
+from trainer.errors import SettingsError
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,17 @@ def resolve(
 
     Raises:
         DataError: there is nothing that can be used.
-        SettingsError: the pattern or the span is unknown.
+        SettingsError: the pattern or the span is unknown, or there is a span and no pattern.
     """
     passed_over: tuple[str, ...] = ()
     if spans.is_pattern(source):
         found = spans.newest(source, span, settled_minutes)
         source, passed_over = found.span.path, found.passed_over
+    elif span:
+        raise SettingsError(
+            f"data.span is {span}, but data.source {source} names one place: put {{YYYY}}-{{MM}}-{{DD}} or {{SPAN}} "
+            "into it."
+        )
     return Resolution(
         source,
         known_fingerprint or fingerprint(open_source(source), memory),

@@ -6,6 +6,7 @@ which Kubeflow Pipelines never runs.
 
 import os
 import re
+import stat
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -158,14 +159,23 @@ def _state(path: str) -> tuple[bool, float | None]:
         bucket, _, prefix = path.removeprefix(_CLOUD).partition("/")
         marked, changed = False, None
         for blob in _cloud().list_blobs(bucket, prefix=prefix):
-            if blob.name == prefix or blob.name.startswith(f"{prefix}/"):
+            # The console makes an object of a folder's name.
+            if blob.name == prefix or (blob.name.startswith(f"{prefix}/") and not blob.name.endswith("/")):
                 marked = marked or blob.name == f"{prefix}/{_MARK}"
                 changed = max(changed or 0.0, blob.updated.timestamp())
         return marked, changed
     # Of the inode: times of contents are often copied along with them.
-    files = [Path(path)] if os.path.isfile(path) else [file for file in Path(path).rglob("*") if file.is_file()]
-    changed = max((file.stat().st_ctime for file in files), default=None)
-    return Path(path, _MARK).is_file(), changed
+    files = [Path(path)] if os.path.isfile(path) else Path(path).rglob("*")
+    return Path(path, _MARK).is_file(), max((time for file in files if (time := _changed(file))), default=None)
+
+
+def _changed(file: Path) -> float | None:
+    try:
+        status = file.stat()
+    except FileNotFoundError:
+        # Whoever uploads has just renamed it: its folder says when.
+        return None
+    return status.st_ctime if stat.S_ISREG(status.st_mode) else None
 
 
 def _cloud():

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 RELEASED, UNCHANGED, STOOD_BACK, NOT_BLESSED = "released", "unchanged", "stood back", "not blessed"
 NOTHING_NEW, FAILED = "nothing new", "failed"
-# Outcomes that would be the same if the run were repeated.
-_SETTLED = (RELEASED, UNCHANGED, STOOD_BACK, NOT_BLESSED)
+# Outcomes that would be the same if the run were repeated; one that stood back is to be compared anew.
+_SETTLED = (RELEASED, UNCHANGED, NOT_BLESSED)
 # Of the names of their experiments.
 _SUFFIX = " pipeline runs"
 # The longest value of a tag that MLflow takes everywhere.

@@ -67,7 +67,11 @@ def run_parameters(settings: Settings) -> list[RunParameter]:
         ),
         RunParameter(
             *("champion_alias", "STRING", settings.registry.alias, "alias that marks the champion"),
-            {"ChampionResolver": ("alias",), "RegistryPusher": ("alias", f"{recorded}.registry.alias")},
+            {
+                "DataResolver": ("settings.registry.alias",),
+                "ChampionResolver": ("alias",),
+                "RegistryPusher": ("alias", f"{recorded}.registry.alias"),
+            },
         ),
         RunParameter(
             *(REGISTRY_URI, "STRING", "", "MLflow server; MLFLOW_TRACKING_URI of the step if empty"),

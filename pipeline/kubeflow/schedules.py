@@ -42,7 +42,7 @@ class Schedules:
         experiment: str,
         service_account: str | None = None,
     ) -> Schedule:
-        """Makes a schedule: one run at a time, and no runs for times that passed.
+        """Makes a schedule: one run at a time; of the times that passed meanwhile, the last one is made up for.
 
         Args:
             name: that no other schedule of the host has.

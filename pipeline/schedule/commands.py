@@ -1,7 +1,7 @@
 """The command `nnclr schedule`."""
 
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -55,9 +55,9 @@ def create(
 ) -> None:
     """Make a schedule on Kubeflow Pipelines: a recurring run.
 
-    One run at a time; times that passed are not made up for. The host's time zone holds: UTC, unless its
-    administrator set CRON_SCHEDULE_TIMEZONE. A run trains nothing on images that were trained on with the same
-    settings; --param only_new=0 changes that.
+    One run at a time; of the times that passed meanwhile, the last one is made up for. The host's time zone holds:
+    UTC, unless its administrator set CRON_SCHEDULE_TIMEZONE. A run trains nothing on images that were trained on with
+    the same settings; --param only_new=0 changes that.
 
     **Example**: `nnclr schedule create pipeline.yaml --host http://localhost:8080 --cron "0 3 * * 1"
     --param 'source=gs://bucket/images/{YYYY}-{MM}-{DD}'`
@@ -111,7 +111,7 @@ def pause(schedule: NameArgument, host: HostOption, namespace: NamespaceOption =
 
 @app.command()
 def resume(schedule: NameArgument, host: HostOption, namespace: NamespaceOption = None) -> None:
-    """Let a paused schedule on Kubeflow Pipelines start runs again; those that it missed are not made up for.
+    """Let a paused schedule on Kubeflow Pipelines start runs again. If it missed any, one starts at once.
 
     **Example**: `nnclr schedule resume nnclr --host http://localhost:8080`
     """
@@ -171,7 +171,7 @@ def run(
     def on_crash(result: "Ticked") -> None:
         _record_crash(place, settings.registry.model_name, settings.data.source or "", result)
 
-    service = Service(expression, zone, Runner(arguments, workdir, retries), place, on_crash, say)
+    service = Service(expression, zone, Runner(arguments, place, retries), place, on_crash, say)
     handle_signals(service)
     say(f"{cron.in_words(expression)}, time zone {time_zone}; working directory {workdir}.")
     service.run()
@@ -180,7 +180,7 @@ def run(
 
 @app.command()
 def status(workdir: WorkdirOption = workdirs.DEFAULT, as_json: JsonOption = False) -> None:
-    """Tell what the schedule of this machine is doing. Ends with exit code 1 if its process is dead or hangs.
+    """Tell what the schedule of this machine is doing. Ends with exit code 1 if its process is dead.
 
     **Example**: `nnclr schedule status --workdir nnclr-runs` (as a container's health check)
     """
@@ -196,6 +196,8 @@ def status(workdir: WorkdirOption = workdirs.DEFAULT, as_json: JsonOption = Fals
         print(json.dumps(found | {"alive": alive, "age_seconds": round(age, 1)}))
     else:
         print(f"{'alive' if alive else 'dead'}: {found['state']}, last sign of life {age:.0f} s ago.")
+        if alive and found["state"] == service.RUNNING:
+            print(f"Running since: {found['since']}")
         if alive and found.get("next"):
             print(f"Next run: {found['next']}")
         if found.get("last"):
@@ -291,7 +293,7 @@ def _record_crash(place: workdirs.Workdir, model_name: str, source: str, result:
     from components.model_registry.pipeline_runs import FAILED, PipelineRun, PipelineRuns
 
     runs = PipelineRuns(ModelRegistry(str(place.registry)), model_name)
-    runs.record(PipelineRun(f"{datetime.now():%Y%m%d-%H%M%S}-killed", FAILED, result.detail, source))
+    runs.record(PipelineRun(f"{datetime.now(UTC):%Y%m%d-%H%M%S}-killed", FAILED, result.detail, source))
 
 
 def _as_json(schedule: "Schedule") -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Cron expressions of five fields, with the same meaning here and on Kubeflow Pipelines."""
+"""Cron expressions of five fields, here and on Kubeflow Pipelines."""
 
 import re
 from datetime import datetime
@@ -47,7 +47,7 @@ def for_kubeflow(expression: str) -> str:
     fields = checked(expression).split()
     if re.search("[#L]", f"{fields[2]} {fields[4]}".upper()):
         raise SettingsError(f"--cron {expression!r}: Kubeflow Pipelines knows neither L nor #.")
-    if "7" in re.split(r"[,-]", fields[4]):
+    if re.search(r"\b0*7\b", fields[4]):
         # Sunday is 0 there, never 7.
         days = CronSim(expression, datetime(2000, 1, 1)).weekdays
         fields[4] = ",".join(sorted({str(day % 7) for day in days if isinstance(day, int)}))
@@ -67,5 +67,5 @@ def time_zone(name: str) -> ZoneInfo:
     """
     try:
         return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError) as error:
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise SettingsError(f"--time-zone {name!r} is unknown; a name looks like Europe/Berlin.") from error

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from pipeline.schedule import cron
 from pipeline.schedule.tick import Runner, Ticked, wait_until
-from pipeline.workdir import Workdir
+from pipeline.workdir import Busy, Workdir
 
 HEARTBEAT_SECONDS = 15.0
 # A process that has not written for so long is dead or hangs.
@@ -85,9 +85,6 @@ class Service:
             self._write(state=ENDED, next=None)
 
     def _tick(self) -> None:
-        self._wait_for_others()
-        if self._stop.is_set():
-            return
         started = datetime.now(self._zone)
         self._say(f"Run started at {started:%Y-%m-%d %H:%M %Z}.")
         self._write(state=RUNNING, next=None, since=started.isoformat())
@@ -95,16 +92,32 @@ class Service:
         beating = threading.Thread(target=self._beat_until, args=(over,), daemon=True)
         beating.start()
         try:
-            result = self._runner.tick()
+            result = self._undisturbed()
         finally:
             over.set()
             beating.join()
+        if result is None:
+            return
         self._say(in_a_line(result))
-        if result.exit_code < 0:
-            self._on_crash(result)
         last: dict[str, Any] = {"at": started.isoformat(), "outcome": result.outcome, "detail": result.detail}
         last |= {"exit_code": result.exit_code, "tries": result.tries}
         self._write(state=WAITING, last=last, unfinished=result.stopped)
+        if result.exit_code < 0:
+            try:
+                self._on_crash(result)
+            except Exception as error:
+                self._say(f"This could not be recorded: {' '.join(str(error).split())}")
+
+    def _undisturbed(self) -> Ticked | None:
+        """A tick at a time when nobody else runs the pipeline here; None if it came to a stop before that."""
+        while True:
+            self._wait_for_others()
+            if self._stop.is_set():
+                return None
+            result = self._runner.tick()
+            # Somebody was faster.
+            if result.exit_code != Busy.exit_code:
+                return result
 
     def _wait_for_others(self) -> None:
         """A run that somebody started by hand, or that outlived the process before this one."""
@@ -113,7 +126,7 @@ class Service:
             if not told:
                 self._say(f"Another run is using {self._workdir.root}: waiting for its end.")
                 told = True
-            wait_until(time.time() + HEARTBEAT_SECONDS, self._stop, HEARTBEAT_SECONDS, self._write)
+            self._stop.wait(HEARTBEAT_SECONDS)
 
     def _beat_until(self, over: threading.Event) -> None:
         while not over.wait(HEARTBEAT_SECONDS):
@@ -124,8 +137,15 @@ class Service:
             self._state |= changes
             path = self._workdir.schedule
             aside = path.with_name(f".{path.name}.partial")
-            aside.write_text(json.dumps(self._state, indent=2))
-            aside.replace(path)
+            try:
+                with open(aside, "w") as file:
+                    json.dump(self._state, file, indent=2)
+                    file.flush()
+                    os.fsync(file.fileno())
+                aside.replace(path)
+            except OSError as error:
+                # A full disk is no reason to give the schedule up.
+                self._say(f"{path} cannot be written: {error}.")
 
 
 def in_a_line(result: Ticked) -> str:
@@ -140,6 +160,9 @@ def read(workdir: Workdir) -> dict[str, Any]:
         return json.loads(workdir.schedule.read_text())
     except FileNotFoundError:
         return {}
+    except json.JSONDecodeError:
+        # Damaged; what is done already costs little to be done again.
+        return {"state": ENDED, "unfinished": True}
 
 
 def age_seconds(path: Path) -> float:

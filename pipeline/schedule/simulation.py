@@ -1,5 +1,6 @@
 """Some weeks of a schedule in minutes: real runs on data that is new, old, worse, broken, and a crash in the middle."""
 
+import os
 import shutil
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from components.image_example_gen import stl10
+from components.model_registry import SERVER_VARIABLE, ModelRegistry
 from pipeline.data import sample
 from pipeline.schedule.tick import Runner, Ticked
 from pipeline.workdir import Workdir
@@ -91,11 +93,13 @@ def simulate(workdir: Workdir, tell: Callable[[Story], None] = lambda story: Non
     days = workdir.root / "incoming"
     sample.write_sample(days / "all", counts=_COUNTS)
     arguments = [*SETTINGS, "--data", str(days / SOURCE)]
+    # Its runs have a registry of their own, whatever server this machine's other runs use.
+    os.environ.pop(SERVER_VARIABLE, None)
     for story in stories():
         tell(story)
         story.arrive(days)
         crash = _Crash(workdir.checkpoints) if story.crash else None
-        runner = Runner(arguments, workdir.root, retries=1, pause_seconds=0.0, on_start=crash or (lambda process: None))
+        runner = Runner(arguments, workdir, retries=1, pause_seconds=0.0, on_start=crash or (lambda process: None))
         start = time.monotonic()
         result = runner.tick()
         yield Told(story, result, _champion(workdir), time.monotonic() - start)
@@ -124,8 +128,6 @@ class _Crash:
 
 
 def _champion(workdir: Workdir) -> int | None:
-    from components.model_registry import ModelRegistry
-
     found = ModelRegistry(str(workdir.registry)).aliased(MODEL, "champion")
     return found.version if found else None
 

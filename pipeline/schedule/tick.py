@@ -4,19 +4,22 @@ import json
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+from pipeline.workdir import Workdir
 from trainer.errors import Stopped
 
-# Whatever ended the process, another try may go well: killed, out of memory, a server that did not answer.
+STOPPED = "stopped"
 _WORTH_ANOTHER_TRY = 1
 _FAILED = "Failed:"
 _ERROR = "Error:"
+_LOOK_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,11 @@ class Ticked:
     summary: dict[str, Any] | None = None
 
     @property
+    def broke_off(self) -> bool:
+        """Whether another try may go well: it was killed, ran out of memory, or a server did not answer."""
+        return self.exit_code == _WORTH_ANOTHER_TRY or self.exit_code < 0
+
+    @property
     def stopped(self) -> bool:
         """Whether it was asked to stop, and its state is saved."""
         return self.exit_code == Stopped.exit_code
@@ -45,6 +53,8 @@ class Ticked:
 
 class Runner:
     """Runs ticks, one after the other.
+
+    A run writes to files, not to this process: it must outlive it.
 
     Args:
         arguments: of `nnclr run`.
@@ -57,15 +67,16 @@ class Runner:
     def __init__(
         self,
         arguments: list[str],
-        workdir: Path,
+        workdir: Workdir,
         retries: int = 2,
         pause_seconds: float = 30.0,
         on_start: Callable[[subprocess.Popen], None] = lambda process: None,
     ):
         # Options that come later win: only_new=false may be among them.
         self._command = [*(sys.executable, "-m", "pipeline.cli", "run", "--set", "data.only_new=true"), *arguments]
-        self._command += ["--workdir", str(workdir), "--json"]
-        self._retries, self._pause, self._on_start = retries, pause_seconds, on_start
+        self._command += ["--workdir", str(workdir.root), "--json"]
+        self._workdir, self._retries, self._pause = workdir, retries, pause_seconds
+        self._on_start = on_start
         self._process: subprocess.Popen | None = None
         self._stop = threading.Event()
 
@@ -78,36 +89,44 @@ class Runner:
     def tick(self) -> Ticked:
         """Runs the pipeline once; a run that broke off is started again, and goes on where it was."""
         result = self._try(1)
-        while result.tries <= self._retries and (result.exit_code == _WORTH_ANOTHER_TRY or result.exit_code < 0):
+        while result.tries <= self._retries and result.broke_off:
             if self._stop.wait(self._pause * 2 ** (result.tries - 1)):
                 break
             result = self._try(result.tries + 1)
+        if self._stop.is_set() and result.broke_off:
+            # Before it could save anything, or before it was tried again.
+            return replace(result, exit_code=Stopped.exit_code, outcome=STOPPED)
         return result
 
     def _try(self, number: int) -> Ticked:
-        # In a session of its own: a terminal's Ctrl-C reaches this process alone, which passes it on once.
-        with subprocess.Popen(
-            self._command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-        ) as process:
-            self._process = process
+        self._workdir.root.mkdir(parents=True, exist_ok=True)
+        with open(self._workdir.schedule_log, "ab") as log, tempfile.TemporaryFile("w+") as output:
+            start = log.tell()
+            # In a session of its own: a terminal's Ctrl-C reaches this process alone, which passes it on once.
+            self._process = process = subprocess.Popen(self._command, stdout=output, stderr=log, start_new_session=True)
             # It may have been asked to stop just before.
             if self._stop.is_set():
                 self.stop()
             self._on_start(process)
-            told: list[str] = []
-            reader = threading.Thread(target=_pass_on, args=(process.stderr, told), daemon=True)
-            reader.start()
-            assert process.stdout is not None
-            output = process.stdout.read()
-            reader.join()
-        return _judged(process.returncode, output, told, number)
+            told = _followed(self._workdir.schedule_log, start, process)
+            output.seek(0)
+            return _judged(process.returncode, output.read(), told, number)
 
 
-def _pass_on(stream: IO[str], told: list[str]) -> None:
-    for line in stream:
-        sys.stderr.write(line)
-        sys.stderr.flush()
-        told.append(line.strip())
+def _followed(log: Path, start: int, process: subprocess.Popen) -> list[str]:
+    """Passes on what a process writes into its log, until it ends; returns the lines."""
+    told = []
+    with open(log, encoding="utf-8", errors="replace") as file:
+        file.seek(start)
+        while True:
+            ended = process.poll() is not None
+            for line in file:
+                sys.stderr.write(line)
+                told.append(line.strip())
+            sys.stderr.flush()
+            if ended:
+                return told
+            time.sleep(_LOOK_SECONDS)
 
 
 def _judged(code: int, output: str, told: list[str], tries: int) -> Ticked:
@@ -121,7 +140,7 @@ def _judged(code: int, output: str, told: list[str], tries: int) -> Ticked:
     problem = next((line for line in reversed(told) if line.startswith((_ERROR, _FAILED))), "")
     detail = problem.removeprefix(_ERROR).removeprefix(_FAILED).strip()
     result = Ticked(code, "failed", detail or f"Exit code {code}.", tries)
-    return Ticked(code, "stopped", result.detail, tries) if result.stopped else result
+    return Ticked(code, STOPPED, result.detail, tries) if result.stopped else result
 
 
 def wait_until(moment: float, stop: threading.Event, every: float, beat: Callable[[], None]) -> None:

@@ -82,17 +82,25 @@ def test_what_cannot_be_resolved_is_one_sentence(tmp_path):
         spans.newest(f"{tmp_path}/{{SPAN}}")
 
 
+def test_a_span_of_a_single_place_is_refused(tmp_path):
+    with pytest.raises(SettingsError, match=r"data\.span is 7, but data\.source .* names one place"):
+        resolve(str(tmp_path), span="7")
+
+
 def test_the_same_in_cloud_storage():
     with cloud_storage.running():
         bucket = storage.Client.create_anonymous_client().bucket(cloud_storage.BUCKET)
         for name in ("a/2026-11-23/unlabelled/1.png", "a/2026-11-23/_SUCCESS", "a/2026-11-24/unlabelled/1.png"):
             bucket.blob(name).upload_from_string(b"x")
+        # A folder that somebody made in the console, and nothing in it yet.
+        bucket.blob("a/2026-11-25/").upload_from_string(b"")
         # Of another folder whose name begins the same.
         bucket.blob("a/2026-11-24b/_SUCCESS").upload_from_string(b"")
         pattern = f"gs://{cloud_storage.BUCKET}/a/{{YYYY}}-{{MM}}-{{DD}}"
         found = spans.newest(pattern)
         assert found.span.path == f"gs://{cloud_storage.BUCKET}/a/2026-11-23"
-        assert len(found.passed_over) == 1
+        assert len(found.passed_over) == 2
+        assert "2026-11-25 does not count yet: it is empty" in found.passed_over[0]
         assert spans.newest(pattern, settled_minutes=0).span.name == "2026-11-24"
 
 
@@ -116,6 +124,8 @@ def test_new_is_what_no_run_came_to_an_end_with(tmp_path, monkeypatch):
     # A failure is not the end of it.
     runs.record(PipelineRun("monday", "failed", "x" * 10_000, data.source, data.identity, same))
     assert nothing_new(runs, "tuesday", data, same) is None
+    runs.record(PipelineRun("monday again", "stood back", "run again", data.source, data.identity, same, 1))
+    assert nothing_new(runs, "tuesday", data, same) is None
     runs.record(PipelineRun("tuesday", "not blessed", "worse", data.source, data.identity, same, None, 0.25))
     sentence = nothing_new(runs, "wednesday", data, same)
     assert sentence.startswith("Nothing new: run tuesday of 20")
@@ -127,6 +137,7 @@ def test_new_is_what_no_run_came_to_an_end_with(tmp_path, monkeypatch):
     assert [(run.run, run.outcome) for run in newest] == [
         ("wednesday", "nothing new"),
         ("tuesday", "not blessed"),
+        ("monday again", "stood back"),
         ("monday", "failed"),
     ]
     assert (newest[1].probe_accuracy, newest[1].source, newest[1].version) == (0.25, "/images/1", None)

@@ -107,3 +107,23 @@ def test_beam_options_become_flags():
         *("--beam_plugin=tfx", "--runner=FlinkRunner"),
         *("--flink_master=localhost:1", "--save"),
     ]
+
+
+def test_a_span_is_a_day_as_yaml_reads_it():
+    assert config.load(overrides=["data.span=2026-11-24"]).data.span == "2026-11-24"
+    assert config.load(overrides=['data.span="007"']).data.span == "007"
+    with pytest.raises(SettingsError, match=r"write it in quotes, '\"7\"'"):
+        config.load(overrides=["data.span=7"])
+
+
+def test_what_decides_on_a_release_is_part_of_the_recipe():
+    plain = config.load().deciding()
+    for other in (
+        "trainer.epochs=3",
+        "evaluator.accept_baseline_reset=true",
+        "registry.alias=best",
+        "data.image_size=64",
+    ):
+        assert config.load(overrides=[other]).deciding() != plain
+    for same in ("data.source=x", "kubeflow.gpus=2", "data.only_new=true", "name=other"):
+        assert config.load(overrides=[same]).deciding() == plain

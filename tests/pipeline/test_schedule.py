@@ -20,13 +20,19 @@ from pipeline.schedule.service import Service, read
 from pipeline.schedule.tick import Runner, Ticked
 from pipeline.workdir import Busy, Workdir
 from tests.pipeline.test_run import TINY
+from trainer.errors import UserError
 
 UTC = ZoneInfo("UTC")
 RELEASED = Ticked(0, "released", "", 1)
 
 
+@pytest.fixture(autouse=True)
+def _own_registry(monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
 def environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"} | {"COLUMNS": "200"}
+    return os.environ | {"COLUMNS": "200"}
 
 
 def nnclr(*arguments: str | Path, cwd: Path, timeout: float = 60) -> subprocess.CompletedProcess:
@@ -54,9 +60,12 @@ class Ticks:
         self.stopped = True
 
 
-def test_weeks_of_retraining(tmp_path):
+def test_weeks_of_retraining(tmp_path, monkeypatch):
     """What the issue of a schedule is: the champion only ever gets better, whatever arrives."""
+    # Whatever server others use: nobody listens there.
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     done = nnclr("schedule", "simulate", "--workdir", "weeks", "--json", cwd=tmp_path, timeout=1_200)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
     assert done.returncode == 0, done.stderr[-5_000:]
     first, same, worse, corrupt, crashed, again = json.loads(done.stdout)
     assert (first["outcome"], first["champion"], first["exit_code"]) == ("released", 1, 0)
@@ -146,15 +155,43 @@ def test_a_run_that_keeps_breaking_off_is_given_up(tmp_path):
         killed.append(process.pid)
         process.kill()
 
-    result = Runner(["--preset", "sample"], tmp_path / "runs", 2, pause_seconds=0, on_start=kill).tick()
+    result = Runner(["--preset", "sample"], Workdir(tmp_path / "runs"), 2, pause_seconds=0, on_start=kill).tick()
     assert (result.exit_code, result.outcome, result.detail) == (-9, "failed", "Ended by SIGKILL.")
     assert result.tries == len(set(killed)) == 3
 
 
 def test_a_users_mistake_is_not_tried_again(tmp_path):
-    result = Runner(["--data", str(tmp_path / "gone")], tmp_path / "runs", 2, pause_seconds=0).tick()
+    result = Runner(["--data", str(tmp_path / "gone")], Workdir(tmp_path / "runs"), 2, pause_seconds=0).tick()
     assert (result.exit_code, result.outcome, result.tries) == (3, "failed", 1)
     assert result.detail == f"{tmp_path}/gone does not exist or is empty."
+
+
+@pytest.mark.parametrize("moment", ["before it can save anything", "before it is tried again"])
+def test_a_run_that_is_stopped_is_to_be_done_again(tmp_path, moment):
+    def end(process: subprocess.Popen) -> None:
+        if moment == "before it is tried again":
+            process.kill()
+            process.wait()
+        # In the pause, and at the first sign of life: Python has not even started.
+        runner.stop()
+
+    runner = Runner(["--preset", "sample"], Workdir(tmp_path / "runs"), 2, pause_seconds=60, on_start=end)
+    result = runner.tick()
+    assert (result.outcome, result.stopped, result.tries) == ("stopped", True, 1)
+
+
+def test_a_run_outlives_the_process_that_started_it(tmp_path):
+    """It writes into a file, which needs nobody to read it."""
+    started = []
+
+    def look(process: subprocess.Popen) -> None:
+        for descriptor in (1, 2):
+            started.append(os.readlink(f"/proc/{process.pid}/fd/{descriptor}"))
+        process.kill()
+
+    Runner(["--preset", "sample"], Workdir(tmp_path), 0, on_start=look).tick()
+    assert not [place for place in started if "pipe" in place]
+    assert str(tmp_path / "schedule.log") in started
 
 
 def test_one_schedule_and_one_run_at_a_time(tmp_path):
@@ -173,8 +210,8 @@ def test_one_schedule_and_one_run_at_a_time(tmp_path):
         service.stop()
         thread.join()
     assert service._runner.stopped
-    # It was not run, so it is still to be done.
-    again = Service("0 3 * * *", UTC, Ticks(RELEASED), place, say=told.append)
+    # It was not run, so it is still to be done; and one that somebody got ahead of is done after that.
+    again = Service("0 3 * * *", UTC, Ticks(Ticked(8, "failed", "Busy.", 1), RELEASED), place, say=told.append)
     again.run(most=1)
     assert told[-1] == "Run ended: released (exit code 0)."
     assert (read(place)["unfinished"], read(place)["state"]) == (False, "ended")
@@ -182,11 +219,21 @@ def test_one_schedule_and_one_run_at_a_time(tmp_path):
 
 def test_a_crash_for_good_is_told(tmp_path):
     place, crashes = Workdir(tmp_path), []
-    place.schedule.write_text(json.dumps({"state": "running"}))
+    # Torn by a power failure: what is done already costs little to be done again.
+    place.schedule.write_text('{"state": "run')
     killed = Ticked(-9, "failed", "Ended by SIGKILL.", 3)
     Service("0 3 * * *", UTC, Ticks(killed), place, crashes.append, say=lambda text: None).run(most=1)
     assert crashes == [killed]
     assert read(place)["last"]["tries"] == 3
+
+    def unreachable(result: Ticked) -> None:
+        raise UserError("the MLflow server does not answer")
+
+    told = []
+    place.schedule.write_text(json.dumps({"unfinished": True}))
+    Service("0 3 * * *", UTC, Ticks(killed), place, unreachable, say=told.append).run(most=1)
+    assert told[-1] == "This could not be recorded: the MLflow server does not answer"
+    assert read(place)["state"] == "ended"
 
 
 @pytest.mark.parametrize(

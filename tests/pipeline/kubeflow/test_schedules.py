@@ -82,6 +82,8 @@ def test_what_the_host_would_refuse_is_refused_before_it_is_asked(host, tmp_path
         (" */15  0-6 1,15 * * ", "0 */15 0-6 1,15 * *"),
         ("0 3 * * 5-7", "0 0 3 * * 0,5,6"),
         ("0 3 * jul 7", "0 0 3 * jul 0"),
+        ("0 3 * * 1-7/2", "0 0 3 * * 0,1,3,5"),
+        ("0 3 * * 07", "0 0 3 * * 0"),
         ("0 3 * * mon-fri", "0 0 3 * * mon-fri"),
     ],
 )
