@@ -10,6 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import recall_score
 from sklearn.model_selection import StratifiedKFold
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 # Inverse regularisation strengths, a decade apart.
 _STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
@@ -98,7 +99,8 @@ def fit(train: Labelled, classes: int, seed: int, strength: float | None = None)
     scaler = StandardScaler()
     for rows in _batches(train.features):
         scaler.partial_fit(train.features[rows])
-    with tempfile.TemporaryFile() as file:
+    # Each step of the fit is small: threads would wait for each other longer than they compute.
+    with tempfile.TemporaryFile() as file, threadpool_limits(1, user_api="blas"):
         standardised = np.memmap(file, np.float32, "w+", shape=train.features.shape)
         for rows in _batches(train.features):
             standardised[rows] = scaler.transform(train.features[rows])

@@ -12,6 +12,7 @@ import pytest
 from google.cloud import storage
 from google.cloud.storage.retry import DEFAULT_RETRY
 
+from components.data_resolver import spans
 from components.image_example_gen.sources.opening import open_source
 from components.model_registry import ModelRegistry
 from components.registry_pusher import serving
@@ -56,7 +57,7 @@ def objects(server: str, prefix: str) -> dict[str, int]:
         return {item["name"]: int(item["size"]) for item in json.load(answer).get("items", [])}
 
 
-def test_a_release_into_a_bucket_survives_faults(faulty, server, registry, model, tmp_path):
+def test_a_release_into_a_bucket_survives_faults(faulty, server, registry, model, tmp_path, monkeypatch):
     served = f"{BUCKET}/{tmp_path.name}/serving"
     pushed = push(registry, "encoder", "champion", releases.candidate(model, "run-1"), served)
     # Each kind of fault was met, and more than once.
@@ -71,7 +72,7 @@ def test_a_release_into_a_bucket_survives_faults(faulty, server, registry, model
     saved_model = {name: size for name, size in stored.items() if name.startswith("artifacts/saved_model/")}
     published = objects(server, f"{tmp_path.name}/serving/1/")
     assert sorted(published.values()) == sorted(saved_model.values())
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/registry/mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/registry/mlflow.db")
     images = example_images((32, 32))
     embeddings = mlflow.pyfunc.load_model("models:/encoder@champion").predict(pd.DataFrame({"image_bytes": images}))
     np.testing.assert_allclose(embeddings, export.embed_encoded(model, images), rtol=1e-5, atol=1e-6)
@@ -142,3 +143,17 @@ def test_checkpoints_are_the_same_through_faults(faulty, tmp_path):
     assert found.step == 3
     np.testing.assert_array_equal(found.arrays["weights"], arrays["weights"])
     assert sum(faulty.met.values()) > 3
+
+
+def test_the_newest_complete_span_of_a_bucket(server):
+    bucket = storage.Client.create_anonymous_client().bucket(cloud_storage.BUCKET)
+    for name in ("days/2026-11-23/unlabelled/1.png", "days/2026-11-23/_SUCCESS", "days/2026-11-24/unlabelled/1.png"):
+        bucket.blob(name).upload_from_string(b"x")
+    # Of another folder whose name begins the same.
+    bucket.blob("days/2026-11-24b/_SUCCESS").upload_from_string(b"")
+    pattern = f"{BUCKET}/days/{{YYYY}}-{{MM}}-{{DD}}"
+    found = spans.newest(pattern)
+    assert found.span.path == f"{BUCKET}/days/2026-11-23"
+    (sentence,) = found.passed_over
+    assert "days/2026-11-24 does not count yet: it has no _SUCCESS and changed 0 minutes ago" in sentence
+    assert spans.newest(pattern, settled_minutes=0).span.name == "2026-11-24"

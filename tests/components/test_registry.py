@@ -18,6 +18,7 @@ from tfx.types import standard_artifacts
 from components.champion_resolver import executor as resolver
 from components.linear_probe_evaluator import page
 from components.model_registry import DamagedVersion, ModelRegistry, Move, Version, history
+from components.model_registry.pipeline_runs import PipelineRuns
 from components.registry_pusher import executor as pusher
 from components.registry_pusher import verification
 from components.registry_pusher.push import differences
@@ -66,6 +67,7 @@ def push(
         "alias": "champion",
         "registry_directory": str(tmp_path / "registry"),
         "pipeline_run": run_id,
+        "recipe": "r3c1",
         "provenance": json.dumps({k: v for k, v in candidate.provenance.items() if k != "pipeline_run"}),
     }
     pusher.Executor().Do(inputs, outputs, properties)
@@ -76,8 +78,10 @@ def test_a_version_carries_all_that_is_known_of_it(tmp_path, registry):
     first = push(tmp_path, seed=1, run_id="run-1")
     assert first == {
         **{"pushed": True, "changed": True, "name": "encoder", "version": 1, "uri": "models:/encoder/1"},
-        **{"alias": "champion", "standing_back": None, "page": None, "served": None},
+        **{"alias": "champion", "standing_back": None, "page": None, "served": None, "outcome": "released"},
     }
+    (run,) = PipelineRuns(registry, "encoder").newest()
+    assert (run.run, run.outcome, run.version, run.recipe, run.probe_accuracy) == ("run-1", "released", 1, "r3c1", 0.5)
     assert "Released as encoder version 1" in (tmp_path / "run-1" / "pushed" / "report.html").read_text()
     (version,) = registry.versions("encoder")
     assert version.aliases == ("champion",)
@@ -200,8 +204,11 @@ def test_the_first_alias_set_by_two_at_once_is_set_by_both(tmp_path, registry, m
 
 
 def test_not_blessed_pushes_nothing(tmp_path, registry):
-    assert push(tmp_path, seed=1, run_id="run-1", blessed=False) == {"pushed": False, "changed": False}
+    nothing = push(tmp_path, seed=1, run_id="run-1", blessed=False)
+    assert nothing == {"pushed": False, "changed": False, "outcome": "not blessed"}
     assert registry.names() == []
+    assert [run.outcome for run in PipelineRuns(registry, "encoder").newest()] == ["not blessed"]
+    assert PipelineRuns.model_names(registry) == ["encoder"]
     assert (tmp_path / "run-1" / "pushed" / "report.html").read_text() == PAGE
 
 
