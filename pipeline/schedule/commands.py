@@ -214,7 +214,7 @@ def simulate(
 ) -> None:
     """Show what a schedule does with new, unchanged, worse and corrupt data, and with a crash: some minutes.
 
-    Six ticks on the embedded sample, each a real run with a registry of its own. Ends with exit code 1 if a tick came
+    Five ticks on the embedded sample, each a real run with a registry of its own. Ends with exit code 1 if a tick came
     to something else than it should.
 
     **Example**: `nnclr schedule simulate`

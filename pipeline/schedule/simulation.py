@@ -79,7 +79,6 @@ def stories() -> list[Story]:
         Story("2026-11-16", "worse data: noise", "not blessed", 1, _noise),
         Story("2026-11-23", "corrupt data: a file is cut short", "failed", 1, _corrupt),
         Story("2026-11-30", "more data, and a crash in the middle", "released", 2, _more, crash=True),
-        Story("2026-12-07", "unchanged", "nothing new", 2, lambda days: None),
     ]
 
 

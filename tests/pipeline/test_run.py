@@ -111,16 +111,13 @@ def test_the_main_job_from_archive_to_champion_and_what_follows(data, tmp_path):
     assert f"{evaluation['probe_accuracy']:.1%}" in shown.out
 
 
-def test_warm_start_from_the_champion(data, tmp_path):
+def test_a_champion_of_another_shape_is_nothing_to_start_from(data, tmp_path):
     run = ["run", *TINY, "--data", str(data), "--json"]
     warm = [*run, "--set", "trainer.warm_start=champion", "--set", "trainer.epochs=1"]
-    first, warmed, mismatched = session(
-        tmp_path, run, [*warm, "--set", "evaluator.tolerance=1"], [*warm, "--set", "trainer.encoder.width=24"]
+    first, mismatched = session(
+        tmp_path, [*run, "--set", "trainer.epochs=1"], [*warm, "--set", "trainer.encoder.width=24"]
     )
     assert first.code == 0, first.err
-    assert warmed.code == 0, warmed.err
-    assert (warmed.states["Trainer"], warmed.json["trainer"]["steps"]) == ("done", 10)
-    assert warmed.json["registry"]["version"] == 2
     assert mismatched.code == 2
     assert "width 16" in mismatched.err
     assert "this training wants (name convnet, width 24" in mismatched.err
