@@ -17,7 +17,15 @@ from rich.markup import escape
 from pipeline import models
 from pipeline import workdir as workdirs
 from pipeline.kubeflow import commands as kubeflow_commands
-from pipeline.options import ConfigOption, DataOption, JsonOption, PresetOption, SetOption, WorkdirOption
+from pipeline.options import (
+    ConfigOption,
+    DataOption,
+    JsonOption,
+    PresetOption,
+    SetOption,
+    WorkdirOption,
+    data_override,
+)
 from pipeline.schedule import commands as schedule_commands
 from pipeline.screen import Screen, write_line
 from trainer.errors import SettingsError, Stopped, UserError
@@ -80,7 +88,7 @@ def run(
     """
     from pipeline import config, local, output, summary
 
-    extra = _data_override(data)
+    extra = data_override(data)
     for option in beam or []:
         if "=" not in option:
             raise SettingsError(f"--beam takes NAME=VALUE, for instance runner=FlinkRunner, not {option!r}.")
@@ -134,7 +142,7 @@ def compile_for_kubeflow(
     """
     from pipeline import config, output
 
-    settings = config.load(preset, config_file, [*(overrides or []), *_data_override(data)])
+    settings = config.load(preset, config_file, [*(overrides or []), *data_override(data)])
     if not settings.data.source or settings.data.source == config.SAMPLE:
         raise SettingsError("Which images? Name them with --data SOURCE: gs://, or a path that the pods can read.")
     if not output_file.absolute().parent.is_dir():
@@ -180,10 +188,6 @@ def doctor(as_json: JsonOption = False) -> None:
         write_line(Console(), f"{mark}  {finding.name}: {escape(finding.detail)}")
     if not all(finding.fine for finding in findings):
         raise typer.Exit(EXIT_FAILED)
-
-
-def _data_override(data: str | None) -> list[str]:
-    return [] if data is None else [f"data.source={json.dumps(data)}"]
 
 
 def _stop(*_: object) -> NoReturn:

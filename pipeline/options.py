@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -23,3 +24,8 @@ DataOption = Annotated[
         "{YYYY}, {MM}, {DD} or {SPAN} in it, the newest complete one.",
     ),
 ]
+
+
+def data_override(data: str | None) -> list[str]:
+    """`--data` as the setting that it stands for."""
+    return [] if data is None else [f"data.source={json.dumps(data)}"]

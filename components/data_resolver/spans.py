@@ -18,7 +18,7 @@ from trainer.errors import DataError, SettingsError
 _FIELDS = {"YYYY": r"\d{4}", "MM": r"\d{2}", "DD": r"\d{2}", "SPAN": r"\d+"}
 _PLACEHOLDER = re.compile(r"\{([A-Za-z]+)\}")
 # Hadoop's and Spark's mark of a folder that is whole.
-_MARK = "_SUCCESS"
+MARK = "_SUCCESS"
 _CLOUD = "gs://"
 
 
@@ -129,11 +129,11 @@ def _incomplete(span: Span, settled_minutes: float | None) -> str | None:
     if changed is None:
         return "it is empty"
     if settled_minutes is None:
-        return f"it has no {_MARK}"
+        return f"it has no {MARK}"
     minutes = (time.time() - changed) / 60
     if minutes < settled_minutes:
         return (
-            f"it has no {_MARK} and changed {max(minutes, 0):.0f} minutes ago, less than the {settled_minutes:g} of "
+            f"it has no {MARK} and changed {max(minutes, 0):.0f} minutes ago, less than the {settled_minutes:g} of "
             "data.settled_minutes"
         )
     return None
@@ -161,12 +161,12 @@ def _state(path: str) -> tuple[bool, float | None]:
         for blob in _cloud().list_blobs(bucket, prefix=prefix):
             # The console makes an object of a folder's name.
             if blob.name == prefix or (blob.name.startswith(f"{prefix}/") and not blob.name.endswith("/")):
-                marked = marked or blob.name == f"{prefix}/{_MARK}"
+                marked = marked or blob.name == f"{prefix}/{MARK}"
                 changed = max(changed or 0.0, blob.updated.timestamp())
         return marked, changed
     # Of the inode: times of contents are often copied along with them.
     files = [Path(path)] if os.path.isfile(path) else Path(path).rglob("*")
-    return Path(path, _MARK).is_file(), max((time for file in files if (time := _changed(file))), default=None)
+    return Path(path, MARK).is_file(), max((time for file in files if (time := _changed(file))), default=None)
 
 
 def _changed(file: Path) -> float | None:

@@ -12,7 +12,15 @@ from rich.table import Table
 
 from pipeline import workdir as workdirs
 from pipeline.kubeflow.commands import HostOption, NamespaceOption
-from pipeline.options import ConfigOption, DataOption, JsonOption, PresetOption, SetOption, WorkdirOption
+from pipeline.options import (
+    ConfigOption,
+    DataOption,
+    JsonOption,
+    PresetOption,
+    SetOption,
+    WorkdirOption,
+    data_override,
+)
 from pipeline.screen import write_line
 from trainer.errors import SettingsError
 
@@ -275,7 +283,7 @@ def _switch(schedule: str, host: str, namespace: str | None, on: bool) -> None:
 
 
 def _overrides(overrides: list[str] | None, data: str | None) -> list[str]:
-    return [*(overrides or []), *([] if data is None else [f"data.source={json.dumps(data)}"])]
+    return [*(overrides or []), *data_override(data)]
 
 
 def _run_arguments(

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from components.data_resolver import spans
 from components.image_example_gen import stl10
 from components.model_registry import SERVER_VARIABLE, ModelRegistry
 from pipeline.data import sample
@@ -30,7 +31,6 @@ SETTINGS = [
 _COUNTS = {"unlabelled": 4_500, "train": 800, "test": 1_000}
 _FEW = _COUNTS["unlabelled"] // 3
 _IMAGE_BYTES = stl10.SIZE * stl10.SIZE * 3
-_MARK = "_SUCCESS"
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def _first(day: Path) -> None:
     """A third of all images."""
     _copy(day)
     _cut(day, _FEW)
-    (day / _MARK).touch()
+    (day / spans.MARK).touch()
 
 
 def _unfinished(days: Path) -> None:
@@ -146,10 +146,10 @@ def _unfinished(days: Path) -> None:
 def _noise(days: Path) -> None:
     day = days / "2026-11-16"
     _first(day)
-    (day / _MARK).unlink()
+    (day / spans.MARK).unlink()
     noise = np.random.default_rng(0).integers(0, 256, _FEW * _IMAGE_BYTES, np.uint8)
     noise.tofile(day / stl10.UNLABELLED_IMAGES)
-    (day / _MARK).touch()
+    (day / spans.MARK).touch()
 
 
 def _corrupt(days: Path) -> None:
@@ -157,13 +157,13 @@ def _corrupt(days: Path) -> None:
     _copy(day)
     with open(day / stl10.UNLABELLED_IMAGES, "r+b") as file:
         file.truncate(_FEW * _IMAGE_BYTES - 1_000)
-    (day / _MARK).touch()
+    (day / spans.MARK).touch()
 
 
 def _more(days: Path) -> None:
     day = days / "2026-11-30"
     _copy(day)
-    (day / _MARK).touch()
+    (day / spans.MARK).touch()
 
 
 def _copy(day: Path) -> None:
