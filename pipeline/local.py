@@ -47,8 +47,7 @@ def run(settings: Settings, workdir: Workdir, run_id: str, screen: Screen, enabl
     with _own_arguments():
         # Only now: these imports take many seconds.
         from components import json_file
-        from components.data_resolver.executor import nothing_new
-        from components.data_resolver.resolution import recipe, resolve
+        from components.data_resolver.resolution import nothing_new, recipe, resolve
         from components.model_registry import ModelRegistry
         from components.model_registry.pipeline_runs import NOTHING_NEW, PipelineRuns
 

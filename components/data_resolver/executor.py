@@ -8,9 +8,9 @@ from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
-from components.data_resolver.resolution import Resolution, recipe, resolve
+from components.data_resolver.resolution import nothing_new, recipe, resolve
 from components.model_registry import ModelRegistry
-from components.model_registry.pipeline_runs import NOTHING_NEW, PipelineRun, PipelineRuns
+from components.model_registry.pipeline_runs import PipelineRuns
 
 SOURCE, SPAN, SETTLED_MINUTES, FINGERPRINT = "source", "span", "settled_minutes", "fingerprint"
 LABELLED_SOURCE, SETTINGS, ONLY_NEW = "labelled_source", "settings", "only_new"
@@ -64,27 +64,3 @@ class Executor(base_executor.BaseExecutor):
         }
         for name, value in values.items():
             artifact_utils.get_single_instance(output_dict[name]).value = value
-
-
-def nothing_new(runs: PipelineRuns, run: str, found: Resolution, made_by: str) -> str | None:
-    """Whether an earlier run trained on the same images by the same recipe; if so, this run is recorded as such.
-
-    Args:
-        runs: to look into.
-        run: identity of this one.
-        found: what it would work on.
-        made_by: see `recipe`.
-
-    Returns:
-        A sentence that says which, and what came of it.
-    """
-    earlier = runs.settled(found.identity, made_by)
-    if earlier is None:
-        return None
-    came_to = f"{earlier.outcome}, version {earlier.version}" if earlier.version else earlier.outcome
-    sentence = (
-        f"Nothing new: run {earlier.run} of {earlier.at:%Y-%m-%d %H:%M} UTC trained on the same images with the same "
-        f"settings ({came_to}). Nothing is trained."
-    )
-    runs.record(PipelineRun(run, NOTHING_NEW, sentence, found.source, found.identity, made_by, earlier.version))
-    return sentence

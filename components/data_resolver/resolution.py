@@ -10,7 +10,7 @@ from typing import Any
 from components.data_resolver import spans
 from components.image_example_gen.fingerprint import fingerprint
 from components.image_example_gen.sources.opening import open_labelled, open_source
-from components.model_registry.pipeline_runs import data_identity
+from components.model_registry.pipeline_runs import NOTHING_NEW, PipelineRun, PipelineRuns, data_identity
 from trainer.errors import SettingsError
 
 
@@ -83,3 +83,27 @@ def recipe(settings: dict[str, Any]) -> str:
     """
     tree = json.dumps([metadata.version("nnclr"), settings], sort_keys=True)
     return hashlib.sha256(tree.encode()).hexdigest()[:32]
+
+
+def nothing_new(runs: PipelineRuns, run: str, found: Resolution, made_by: str) -> str | None:
+    """Whether an earlier run trained on the same images by the same recipe; if so, this run is recorded as such.
+
+    Args:
+        runs: to look into.
+        run: identity of this one.
+        found: what it would work on.
+        made_by: see `recipe`.
+
+    Returns:
+        A sentence that says which, and what came of it.
+    """
+    earlier = runs.settled(found.identity, made_by)
+    if earlier is None:
+        return None
+    came_to = f"{earlier.outcome}, version {earlier.version}" if earlier.version else earlier.outcome
+    sentence = (
+        f"Nothing new: run {earlier.run} of {earlier.at:%Y-%m-%d %H:%M} UTC trained on the same images with the same "
+        f"settings ({came_to}). Nothing is trained."
+    )
+    runs.record(PipelineRun(run, NOTHING_NEW, sentence, found.source, found.identity, made_by, earlier.version))
+    return sentence

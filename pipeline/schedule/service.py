@@ -16,7 +16,7 @@ from pipeline.schedule.tick import Runner, Ticked, wait_until
 from pipeline.workdir import Busy, Workdir
 
 HEARTBEAT_SECONDS = 15.0
-# A process that has not written for so long is dead or hangs.
+# A process that has not written for so long is dead.
 STALE_SECONDS = 120.0
 
 WAITING, RUNNING, ENDED = "waiting", "running", "ended"

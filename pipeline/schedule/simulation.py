@@ -15,6 +15,7 @@ import numpy as np
 from components.data_resolver import spans
 from components.image_example_gen import stl10
 from components.model_registry import SERVER_VARIABLE, ModelRegistry
+from components.model_registry.pipeline_runs import FAILED, NOT_BLESSED, NOTHING_NEW, RELEASED
 from pipeline.data import sample
 from pipeline.schedule.tick import Runner, Ticked
 from pipeline.workdir import Workdir
@@ -74,11 +75,11 @@ class Told:
 def stories() -> list[Story]:
     """The ticks, in order."""
     return [
-        Story("2026-11-02", "new data", "released", 1, lambda days: _first(days / "2026-11-02")),
-        Story("2026-11-09", "unchanged: more is still arriving", "nothing new", 1, _unfinished),
-        Story("2026-11-16", "worse data: noise", "not blessed", 1, _noise),
-        Story("2026-11-23", "corrupt data: a file is cut short", "failed", 1, _corrupt),
-        Story("2026-11-30", "more data, and a crash in the middle", "released", 2, _more, crash=True),
+        Story("2026-11-02", "new data", RELEASED, 1, lambda days: _first(days / "2026-11-02")),
+        Story("2026-11-09", "unchanged: more is still arriving", NOTHING_NEW, 1, _unfinished),
+        Story("2026-11-16", "worse data: noise", NOT_BLESSED, 1, _noise),
+        Story("2026-11-23", "corrupt data: a file is cut short", FAILED, 1, _corrupt),
+        Story("2026-11-30", "more data, and a crash in the middle", RELEASED, 2, _more, crash=True),
     ]
 
 
@@ -134,7 +135,7 @@ def _champion(workdir: Workdir) -> int | None:
 def _first(day: Path) -> None:
     """A third of all images."""
     _copy(day)
-    _cut(day, _FEW)
+    _cut(day, _FEW * _IMAGE_BYTES)
     (day / spans.MARK).touch()
 
 
@@ -146,17 +147,14 @@ def _unfinished(days: Path) -> None:
 def _noise(days: Path) -> None:
     day = days / "2026-11-16"
     _first(day)
-    (day / spans.MARK).unlink()
     noise = np.random.default_rng(0).integers(0, 256, _FEW * _IMAGE_BYTES, np.uint8)
     noise.tofile(day / stl10.UNLABELLED_IMAGES)
-    (day / spans.MARK).touch()
 
 
 def _corrupt(days: Path) -> None:
     day = days / "2026-11-23"
     _copy(day)
-    with open(day / stl10.UNLABELLED_IMAGES, "r+b") as file:
-        file.truncate(_FEW * _IMAGE_BYTES - 1_000)
+    _cut(day, _FEW * _IMAGE_BYTES - 1_000)
     (day / spans.MARK).touch()
 
 
@@ -170,9 +168,9 @@ def _copy(day: Path) -> None:
     shutil.copytree(day.parent / "all", day)
 
 
-def _cut(day: Path, images: int) -> None:
+def _cut(day: Path, size: int) -> None:
     with open(day / stl10.UNLABELLED_IMAGES, "r+b") as file:
-        file.truncate(images * _IMAGE_BYTES)
+        file.truncate(size)
 
 
 def require_new(workdir: Workdir) -> None:

@@ -12,13 +12,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from components.model_registry.pipeline_runs import FAILED
 from pipeline.workdir import Workdir
 from trainer.errors import Stopped
 
 STOPPED = "stopped"
 _WORTH_ANOTHER_TRY = 1
-_FAILED = "Failed:"
-_ERROR = "Error:"
+# How `nnclr run` begins the sentence that says why it failed.
+_REASONS = ("Error:", "Failed:")
 _LOOK_SECONDS = 0.2
 
 
@@ -115,17 +116,18 @@ class Runner:
 
 def _followed(log: Path, start: int, process: subprocess.Popen) -> list[str]:
     """Passes on what a process writes into its log, until it ends; returns the lines."""
-    told = []
+    told = ""
     with open(log, encoding="utf-8", errors="replace") as file:
         file.seek(start)
         while True:
             ended = process.poll() is not None
-            for line in file:
-                sys.stderr.write(line)
-                told.append(line.strip())
+            # It may end in the middle of a line.
+            text = file.read()
+            told += text
+            sys.stderr.write(text)
             sys.stderr.flush()
             if ended:
-                return told
+                return told.splitlines()
             time.sleep(_LOOK_SECONDS)
 
 
@@ -136,10 +138,10 @@ def _judged(code: int, output: str, told: list[str], tries: int) -> Ticked:
         detail = summary.get("nothing_new") or " ".join(summary["evaluation"]["reasons"])
         return Ticked(code, summary["outcome"], detail, tries, summary)
     if code < 0:
-        return Ticked(code, "failed", f"Ended by {signal.Signals(-code).name}.", tries)
-    problem = next((line for line in reversed(told) if line.startswith((_ERROR, _FAILED))), "")
-    detail = problem.removeprefix(_ERROR).removeprefix(_FAILED).strip()
-    result = Ticked(code, "failed", detail or f"Exit code {code}.", tries)
+        return Ticked(code, FAILED, f"Ended by {signal.Signals(-code).name}.", tries)
+    problem = next((line for line in reversed(told) if line.startswith(_REASONS)), "")
+    detail = problem.partition(":")[2].strip()
+    result = Ticked(code, FAILED, detail or f"Exit code {code}.", tries)
     return Ticked(code, STOPPED, result.detail, tries) if result.stopped else result
 
 

@@ -10,8 +10,7 @@ import pytest
 from PIL import Image
 
 from components.data_resolver import spans
-from components.data_resolver.executor import nothing_new
-from components.data_resolver.resolution import Resolution, recipe, resolve
+from components.data_resolver.resolution import Resolution, nothing_new, recipe, resolve
 from components.model_registry import ModelRegistry
 from components.model_registry.pipeline_runs import PipelineRun, PipelineRuns
 from trainer.errors import DataError, SettingsError
