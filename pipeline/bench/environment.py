@@ -1,0 +1,36 @@
+"""What a figure was measured on: without it no figure means anything."""
+
+import os
+import platform
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+_PACKAGES = ("nnclr", "tensorflow", "keras", "apache-beam", "tfx", "numpy")
+_CPUINFO = Path("/proc/cpuinfo")
+_TOLD_FLAGS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")
+
+
+def environment() -> dict[str, str]:
+    """Machine, load and versions, by name."""
+    cores = len(os.sched_getaffinity(0))
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    found = {
+        "when": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        "processor": f"{_processor()}, {cores} cores, {memory:.0f} GiB",
+        "load before": f"{os.getloadavg()[0]:.2f}",
+        "system": f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
+    }
+    return found | {name: metadata.version(name) for name in _PACKAGES}
+
+
+def _processor() -> str:
+    if not _CPUINFO.exists():
+        return platform.processor() or platform.machine()
+    lines = dict(
+        (part.strip() for part in line.split(":", 1))
+        for line in _CPUINFO.read_text(encoding="ascii", errors="ignore").splitlines()
+        if ":" in line
+    )
+    flags = [flag for flag in _TOLD_FLAGS if flag in lines.get("flags", "").split()]
+    return " ".join([lines.get("model name", platform.machine()), *(["with", *flags] if flags else [])])
