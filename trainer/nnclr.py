@@ -126,13 +126,10 @@ class NNCLR(tf.Module):
         """Gradients of this replica's share of the loss, and its share of the metrics; fills the support set."""
         settings = self.settings
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        views = [
-            augmentation.random_views(images, numbers[stream], settings.augmentation, view)
-            for view, stream in enumerate((_FIRST_VIEW, _SECOND_VIEW))
-        ]
+        # Both views in one pass: one resampling, one encoder call and one neighbour search of twice the rows.
+        views = augmentation.random_views(images, [numbers[_FIRST_VIEW], numbers[_SECOND_VIEW]], settings.augmentation)
         with tf.GradientTape() as tape:
-            # Both views in one pass: one encoder call and one neighbour search of twice the rows.
-            both = self._project(tf.concat(views, axis=0))
+            both = self._project(views)
             found = self.support_set.nearest(
                 both, settings.top_k, tf.tile(numbers[_NEIGHBOUR][:, 0], [2]) if settings.top_k > 1 else None
             )
@@ -159,11 +156,8 @@ class NNCLR(tf.Module):
             return None
         strength = self.settings.augmentation.model_copy(update={"crop_scale": crop.scale})
         height, width = (max(round(length * crop.size), 1) for length in self.size)
-        views = [
-            augmentation.random_views(images, numbers[_LOCAL_VIEWS + i], strength, view=i % 2, size=(height, width))
-            for i in range(crop.views)
-        ]
-        return self._project(tf.concat(views, axis=0))
+        drawn = [numbers[_LOCAL_VIEWS + i] for i in range(crop.views)]
+        return self._project(augmentation.random_views(images, drawn, strength, (height, width)))
 
     def _loss(self, both: tf.Tensor, neighbours: tf.Tensor, small: tf.Tensor | None) -> tuple[list[View], tf.Tensor]:
         """The two views' projections everywhere, and this replica's share of the global batch's loss."""
@@ -209,7 +203,7 @@ class NNCLR(tf.Module):
     def _train_probe(self, images: tf.Tensor, labels: tf.Tensor, step: tf.Tensor) -> dict[str, tf.Tensor]:
         assert self.probe is not None
         numbers = self._numbers(_PROBE_VIEW, step, losses.global_rows(images))
-        views = augmentation.random_views(images, numbers, self.settings.online_probe.augmentation)
+        views = augmentation.random_views(images, [numbers], self.settings.online_probe.augmentation)
         # Outside the tape and at inference: labelled images leave no trace in the encoder, not even in statistics.
         features = tf.cast(self.encoder(views, training=False), tf.float32)
         with tf.GradientTape() as tape:
