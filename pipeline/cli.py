@@ -16,6 +16,7 @@ from rich.markup import escape
 
 from pipeline import models
 from pipeline import workdir as workdirs
+from pipeline.bench import commands as bench_commands
 from pipeline.kubeflow import commands as kubeflow_commands
 from pipeline.options import (
     ConfigOption,
@@ -162,6 +163,7 @@ def compile_for_kubeflow(
 
 app.command("submit")(kubeflow_commands.submit)
 app.command("runs")(kubeflow_commands.list_runs)
+app.command("bench")(bench_commands.bench)
 
 
 @app.command()

@@ -126,8 +126,7 @@ def _recolour(views: tf.Tensor, numbers: tf.Tensor, settings: Augmentation) -> t
         views = views * _per_image(scale)
     if offset is not None:
         views += _per_image(offset)
-    # One pass over memory, where tf.clip_by_value takes two: it can be differentiated, which no view needs.
-    return tf.raw_ops.ClipByValue(t=views, clip_value_min=0.0, clip_value_max=1.0)
+    return tf.clip_by_value(views, 0.0, 1.0)
 
 
 def _mixed(

@@ -131,6 +131,15 @@ class MultiCrop(Strict):
     scale: tuple[float, float] = Field((0.05, 0.14), description="share of the image's area that such a view keeps")
 
 
+class ProgressiveResizing(Strict):
+    """Smaller views at first, which make cheaper steps, and whole ones at the end (arXiv 2104.00298, section 4)."""
+
+    size: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0, description="height and width of the first views as a share of the image's; 1 is off"
+    )
+    until: Strength = Field(0.75, description="share of the training that has them")
+
+
 class Optimizer(Strict):
     """How the weights are updated."""
 
@@ -203,6 +212,7 @@ class TrainerSettings(Strict):
     support_set_size: Units = Field(10_000, description="projections that neighbours are searched in")
     temperature: Positive = 0.1
     multi_crop: MultiCrop = MultiCrop()
+    progressive_resizing: ProgressiveResizing = ProgressiveResizing()
     batch_size: Annotated[int, Field(gt=1)] = Field(500, description="unlabelled images a step, over all replicas")
     accumulate: Units = Field(
         1, description="parts that a batch is worked on one after the other: less memory, negatives from one part"
@@ -234,8 +244,13 @@ class TrainerSettings(Strict):
             )
         if self.top_k > self.support_set_size:
             raise ValueError(f"top_k is {self.top_k}, and the support set has only {self.support_set_size} members")
-        if self.multi_crop.views and self.encoder.name == "convnet" and self.encoder.pooling == "flatten":
-            raise ValueError("multi_crop needs an encoder for images of any size: set encoder.pooling to average")
+        if self.encoder.name == "convnet" and self.encoder.pooling == "flatten":
+            for name, used in (
+                ("multi_crop", self.multi_crop.views > 0),
+                ("progressive_resizing", self.progressive_resizing.size < 1),
+            ):
+                if used:
+                    raise ValueError(f"{name} needs an encoder for images of any size: set encoder.pooling to average")
         return self
 
     @property

@@ -127,7 +127,12 @@ class _Training:
             self._clock = time.monotonic()
             for batch in self._batches(epoch, offset):
                 asked_here = tf.constant(float(stop.signal is not None))
-                self._unread.append((self._step + 1, self._graph_step(batch, self._step_tensor(), asked_here)))
+                self._unread.append(
+                    (
+                        self._step + 1,
+                        self._graph_step(batch, self._step_tensor(), asked_here, self.model.view_size(self._step)),
+                    )
+                )
                 self._step += 1
                 reporter.advance(batch_size, self._note(epoch))
                 watch_now, save_now = self._is_due(plan.watch_every), self._is_due(plan.checkpoint_every)
@@ -176,13 +181,14 @@ class _Training:
         """The step of all replicas as one graph: a vector of its metrics, and whether any machine was asked to stop."""
         strategy, replicas = self._strategy, self._strategy.num_replicas_in_sync
 
-        def replica_step(batch, step, asked_here):
-            shares = self.model.train_step(batch["unlabelled"], batch.get("labelled"), step)
+        def replica_step(batch, step, asked_here, view_size):
+            shares = self.model.train_step(batch["unlabelled"], batch.get("labelled"), step, view_size)
             return shares | {_ASKED: asked_here / replicas}
 
         @tf.function(autograph=False)
-        def graph_step(batch, step, asked_here):
-            shares = strategy.run(replica_step, args=(batch, step, asked_here))
+        def graph_step(batch, step, asked_here, view_size):
+            # A graph for each size of the views, of which there are two at most.
+            shares = strategy.run(replica_step, args=(batch, step, asked_here, view_size))
             metrics = {name: strategy.reduce(tf.distribute.ReduceOp.SUM, share, None) for name, share in shares.items()}
             self._metric_names[:] = metrics
             # One vector, so that a step costs the loop one small transfer.

@@ -15,6 +15,7 @@ import tensorflow as tf
 from trainer import augmentation, losses
 from trainer.config import TrainerSettings
 from trainer.encoders import build_encoder
+from trainer.errors import SettingsError
 from trainer.heads import prediction_head, projection_head
 from trainer.losses import View
 from trainer.optimizers import build_optimizer, learning_rate
@@ -40,8 +41,9 @@ class NNCLR(tf.Module):
 
     def __init__(self, settings: TrainerSettings, plan: Plan, size: tuple[int, int], classes: int, dtype: str):
         super().__init__(name="nnclr")
-        self.settings, self.size = settings, size
+        self.settings, self.size, self._plan = settings, size, plan
         self.encoder = build_encoder(settings.encoder, size, dtype)
+        self._require_views_fit()
         features, width = self.encoder.output_shape[-1], settings.projection.units[-1]
         self.projection = projection_head(features, settings.projection, dtype)
         self.prediction = prediction_head(settings.prediction, width, dtype) if settings.neighbour == "paper" else None
@@ -57,6 +59,20 @@ class NNCLR(tf.Module):
             self.probe_optimizer.build(self.probe.trainable_variables)
         # Only the encoder: XLA cannot compile the augmentations' resampling. See devices.default_strategy.
         self._encode = tf.function(self.encoder, jit_compile=True) if settings.xla else self.encoder
+
+    def _require_views_fit(self) -> None:
+        for name, share in (
+            ("multi_crop.size", self.settings.multi_crop.size if self.settings.multi_crop.views else 1.0),
+            ("progressive_resizing.size", self.settings.progressive_resizing.size),
+        ):
+            height, width = _scaled(self.size, share)
+            try:
+                self.encoder.compute_output_shape((None, height, width, 3))
+            except ValueError as error:
+                raise SettingsError(
+                    f"trainer.{name} is {share}, and views of {height}x{width} pixels are too small for the encoder "
+                    f"{self.settings.encoder.name}: make it larger."
+                ) from error
 
     @property
     def _networks(self) -> list[keras.Model]:
@@ -82,18 +98,27 @@ class NNCLR(tf.Module):
             "support_set/pointer": self.support_set.pointer,
         }
 
-    def train_step(self, unlabelled: dict, labelled: dict | None, step: tf.Tensor) -> dict[str, tf.Tensor]:
+    def view_size(self, step: int) -> tuple[int, int]:
+        """Height and width of the two views in the update that follows so many others."""
+        return (
+            self.size if step >= self._plan.small_views else _scaled(self.size, self.settings.progressive_resizing.size)
+        )
+
+    def train_step(
+        self, unlabelled: dict, labelled: dict | None, step: tf.Tensor, size: tuple[int, int] | None = None
+    ) -> dict[str, tf.Tensor]:
         """One update from this replica's share of a global batch; runs in a replica context.
 
         Args:
             unlabelled: `image`, uint8 [n, height, width, 3].
             labelled: `image` likewise, m rows, and `label`, int [m]; None without labels.
             step: scalar integer; with the seed it decides every random draw.
+            size: height and width of the two views, by default those of the images: see `view_size`.
 
         Returns:
             This replica's share of each metric: summed over replicas they are the global batch's means.
         """
-        metrics = self._pretrain(unlabelled["image"], step)
+        metrics = self._pretrain(unlabelled["image"], step, size)
         if labelled is not None:
             metrics |= self._train_probe(labelled["image"], labelled["label"], step)
         return metrics
@@ -104,7 +129,7 @@ class NNCLR(tf.Module):
         total = tf.shape(rows)[0] * replicas
         return tf.gather(augmentation.uniform_numbers(self.settings.seed, stream, step, total), rows)
 
-    def _pretrain(self, images: tf.Tensor, step: tf.Tensor) -> dict[str, tf.Tensor]:
+    def _pretrain(self, images: tf.Tensor, step: tf.Tensor, size: tuple[int, int] | None) -> dict[str, tf.Tensor]:
         parts = self.settings.accumulate
         rows = losses.global_rows(images)
         streams = range(_LOCAL_VIEWS + self.settings.multi_crop.views)
@@ -114,7 +139,7 @@ class NNCLR(tf.Module):
         for part in range(parts):
             # Every parts-th row: the same images make up a part however many devices share the batch.
             chosen = {stream: drawn[part::parts] for stream, drawn in numbers.items()}
-            found, shares = self._gradients(images[part::parts], chosen)
+            found, shares = self._gradients(images[part::parts], chosen, size)
             gradients = [a + b for a, b in zip(gradients, found, strict=True)] if gradients else found
             for name, share in shares.items():
                 metrics[name] = metrics.get(name, 0.0) + share / parts
@@ -122,12 +147,15 @@ class NNCLR(tf.Module):
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         return metrics | {"gradient_norm": norm / replicas}
 
-    def _gradients(self, images: tf.Tensor, numbers: dict[int, tf.Tensor]) -> tuple[list, dict[str, tf.Tensor]]:
+    def _gradients(
+        self, images: tf.Tensor, numbers: dict[int, tf.Tensor], size: tuple[int, int] | None
+    ) -> tuple[list, dict[str, tf.Tensor]]:
         """Gradients of this replica's share of the loss, and its share of the metrics; fills the support set."""
         settings = self.settings
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         # Both views in one pass: one resampling, one encoder call and one neighbour search of twice the rows.
-        views = augmentation.random_views(images, [numbers[_FIRST_VIEW], numbers[_SECOND_VIEW]], settings.augmentation)
+        drawn = [numbers[_FIRST_VIEW], numbers[_SECOND_VIEW]]
+        views = augmentation.random_views(images, drawn, settings.augmentation, size)
         with tf.GradientTape() as tape:
             both = self._project(views)
             found = self.support_set.nearest(
@@ -155,9 +183,8 @@ class NNCLR(tf.Module):
         if not crop.views:
             return None
         strength = self.settings.augmentation.model_copy(update={"crop_scale": crop.scale})
-        height, width = (max(round(length * crop.size), 1) for length in self.size)
         drawn = [numbers[_LOCAL_VIEWS + i] for i in range(crop.views)]
-        return self._project(augmentation.random_views(images, drawn, strength, (height, width)))
+        return self._project(augmentation.random_views(images, drawn, strength, _scaled(self.size, crop.size)))
 
     def _loss(self, both: tf.Tensor, neighbours: tf.Tensor, small: tf.Tensor | None) -> tuple[list[View], tf.Tensor]:
         """The two views' projections everywhere, and this replica's share of the global batch's loss."""
@@ -233,6 +260,11 @@ class NNCLR(tf.Module):
         if self.probe is not None:
             seen["logits"] = self.probe(seen["embedding"])
         return seen
+
+
+def _scaled(size: tuple[int, int], share: float) -> tuple[int, int]:
+    height, width = (max(round(length * share), 1) for length in size)
+    return height, width
 
 
 def _normalised(rows: tf.Tensor) -> tf.Tensor:

@@ -15,6 +15,7 @@ class Plan:
     steps_per_epoch: int
     steps: int
     warmup: int
+    small_views: int
     watch_every: int
     checkpoint_every: int
 
@@ -36,10 +37,12 @@ class Plan:
         def steps(duration: str) -> int:
             return in_steps(duration, settings.batch_size, steps_per_epoch)
 
+        resizing, total = settings.progressive_resizing, max(steps(settings.length), 1)
         plan = cls(
             steps_per_epoch,
-            max(steps(settings.length), 1),
+            total,
             steps(settings.optimizer.warmup),
+            round(resizing.until * total) if resizing.size < 1 else 0,
             max(steps(settings.watch.every), 1),
             max(steps(settings.checkpoint.every), 1),
         )

@@ -4,9 +4,9 @@ python -m tests.benchmarks.textbook EXAMPLES [--epochs 4]
 
 EXAMPLES is a folder with Split-unlabelled/ and Split-train/, as ImageExampleGen writes it. The textbook is a plain
 transcription of the example's method (keras.io/examples/vision/nnclr) in float32: an encoder call for each view, four
-neighbour searches, a loss that is not averaged, labelled images among the unlabelled ones, Keras' own layers for
-flips. Its contrastive accuracy is taken from projections, as this project's is (the example's own looks at encoder
-features). Prints both c_acc of each epoch and their ratio.
+neighbour searches, a loss that is not averaged, labelled images among the unlabelled ones, a probe pass, Keras' own
+layers for flips. Its contrastive accuracy is taken from projections, as this project's is (the example's own looks at
+encoder features). Prints both c_acc of each epoch and their ratio.
 """
 
 import argparse
@@ -20,13 +20,17 @@ from trainer import data, examples, loop
 from trainer.config import TrainerSettings
 
 _SETTINGS = TrainerSettings(precision="float32")
-_WIDTH, _TEMPERATURE, _QUEUE = 128, 0.1, 10_000
+_WIDTH, _TEMPERATURE, _QUEUE, _CLASSES = 128, 0.1, 10_000, 10
 
 
 class _RandomResizedCrop(keras.layers.Layer):
+    def __init__(self, smallest: float):
+        super().__init__()
+        self._smallest = smallest
+
     def call(self, images):
         count = tf.shape(images)[0]
-        area = tf.random.uniform([count], 0.2, 1.0)
+        area = tf.random.uniform([count], self._smallest, 1.0)
         ratio = tf.exp(tf.random.uniform([count], np.log(3 / 4), np.log(4 / 3)))
         heights = tf.clip_by_value(tf.sqrt(area / ratio), 0, 1)
         widths = tf.clip_by_value(tf.sqrt(area * ratio), 0, 1)
@@ -37,8 +41,12 @@ class _RandomResizedCrop(keras.layers.Layer):
 
 
 class _RandomBrightness(keras.layers.Layer):
+    def __init__(self, strength: float):
+        super().__init__()
+        self._strength = strength
+
     def call(self, images):
-        factor = tf.random.uniform([tf.shape(images)[0], 1, 1, 1], 0.5, 1.5)
+        factor = tf.random.uniform([tf.shape(images)[0], 1, 1, 1], 1 - self._strength, 1 + self._strength)
         return tf.clip_by_value(images * factor, 0.0, 1.0)
 
 
@@ -52,7 +60,12 @@ class Textbook:
     def __init__(self, size: tuple[int, int]):
         layers = keras.layers
         self.augment = keras.Sequential(
-            [layers.Rescaling(1 / 255), layers.RandomFlip("horizontal"), _RandomResizedCrop(), _RandomBrightness()]
+            [
+                layers.Rescaling(1 / 255),
+                layers.RandomFlip("horizontal"),
+                _RandomResizedCrop(0.2),
+                _RandomBrightness(0.5),
+            ]
         )
         convolutions = [layers.Conv2D(_WIDTH, 3, strides=2, activation="relu") for _ in range(4)]
         self.encoder = keras.Sequential(
@@ -61,7 +74,16 @@ class Textbook:
         self.head = keras.Sequential(
             [keras.Input((_WIDTH,)), layers.Dense(_WIDTH, activation="relu"), layers.Dense(_WIDTH)]
         )
-        self.optimizer = keras.optimizers.Adam()
+        self.probe = keras.Sequential([keras.Input((_WIDTH,)), layers.Dense(_CLASSES)])
+        self.probe_augment = keras.Sequential(
+            [
+                layers.Rescaling(1 / 255),
+                layers.RandomFlip("horizontal"),
+                _RandomResizedCrop(0.5),
+                _RandomBrightness(0.3),
+            ]
+        )
+        self.optimizer, self.probe_optimizer = keras.optimizers.Adam(), keras.optimizers.Adam()
         self.queue = tf.Variable(tf.math.l2_normalize(tf.random.normal([_QUEUE, _WIDTH]), axis=1))
 
     def _neighbour(self, projections):
@@ -79,8 +101,8 @@ class Textbook:
         return keras.losses.sparse_categorical_crossentropy(labels, tf.concat(similarities, axis=0), from_logits=True)
 
     @tf.function(autograph=False)
-    def step(self, unlabelled, labelled):
-        """One update from uint8 images; the contrastive accuracy of its projections, float32 scalar."""
+    def step(self, unlabelled, labelled, labels):
+        """One update from uint8 images, and one of the probe; the projections' contrastive accuracy, a scalar."""
         images = tf.cast(tf.concat([unlabelled, labelled], axis=0), tf.float32)
         first_view, second_view = self.augment(images, training=True), self.augment(images, training=True)
         with tf.GradientTape() as tape:
@@ -90,6 +112,11 @@ class Textbook:
         variables = self.encoder.trainable_variables + self.head.trainable_variables
         self.optimizer.apply(tape.gradient(loss, variables), variables)
         self.queue.assign(tf.concat([first, self.queue[: -first.shape[0]]], axis=0))
+        features = self.encoder(self.probe_augment(tf.cast(labelled, tf.float32), training=True))
+        with tf.GradientTape() as tape:
+            loss = keras.losses.sparse_categorical_crossentropy(labels, self.probe(features), from_logits=True)
+        variables = self.probe.trainable_variables
+        self.probe_optimizer.apply(tape.gradient(loss, variables), variables)
         own = tf.range(tf.shape(first)[0], dtype=tf.int64)
         hits = [
             tf.reduce_mean(tf.cast(tf.argmax(a @ tf.transpose(b), axis=1) == own, tf.float32))
@@ -108,7 +135,7 @@ def textbook_curve(files: dict[str, list[str]], size: tuple[int, int], epochs: i
         unlabelled = data.unlabelled_batches(files[examples.UNLABELLED], size, _SETTINGS.batch_size, order)
         labelled = labelled_split.training_batches(_SETTINGS.online_probe.batch_size, order)
         both = tf.data.Dataset.zip(unlabelled, labelled).prefetch(2)
-        curve.append(float(np.mean([model.step(a["image"], b["image"]) for a, b in both])))
+        curve.append(float(np.mean([model.step(a["image"], b["image"], b["label"]) for a, b in both])))
     return curve
 
 

@@ -1,0 +1,53 @@
+"""The input pipeline alone: TFRecords that exist for a moment, read as training reads them."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from components.image_example_gen import encoding
+from components.image_example_gen.sources.base import Picture
+from trainer import data, examples
+from trainer.config import TrainerSettings
+
+_SHARDS = 4
+
+
+@contextmanager
+def random_records(images: int, size: int) -> Iterator[list[str]]:
+    """TFRecords of random images, as ImageExampleGen lays them out."""
+    import tensorflow as tf
+
+    rng = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory(prefix="nnclr-bench-") as directory:
+        files = [str(Path(directory) / f"data_tfrecord-{shard:05d}-of-{_SHARDS:05d}") for shard in range(_SHARDS)]
+        for shard, file in enumerate(files):
+            with tf.io.TFRecordWriter(file) as writer:
+                for i in range(shard, images, _SHARDS):
+                    pixels = rng.integers(0, 256, (size, size, 3), np.uint8)
+                    picture = Picture(examples.UNLABELLED, i, f"unlabelled/{i}", pixels, examples.NO_LABEL)
+                    writer.write(encoding.to_example(picture, pixels))
+        yield files
+
+
+class Reading:
+    """One epoch of batches, thrown away; call it to read one.
+
+    Args:
+        files: TFRecords.
+        settings: the trainer's.
+        size: height and width of the images.
+    """
+
+    def __init__(self, files: list[str], settings: TrainerSettings, size: tuple[int, int]):
+        self._files, self._settings, self._size, self._epoch = files, settings, size, 0
+
+    def __call__(self) -> int:
+        """How many images there were."""
+        settings = self._settings
+        self._epoch += 1
+        order = data.Order(settings.shuffle_buffer, settings.seed, self._epoch)
+        batches = data.unlabelled_batches(self._files, self._size, settings.batch_size, order)
+        return sum(int(batch["image"].shape[0]) for batch in batches)

@@ -1,0 +1,114 @@
+"""One training step on random images, and the arithmetic in it."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from trainer import devices
+from trainer.config import TrainerSettings
+from trainer.nnclr import NNCLR
+from trainer.plan import Plan
+
+_CLASSES = 10
+# Long enough for any schedule: only single steps are made of it.
+_IMAGES = 100_000
+_MATRIX, _PRODUCTS = 4096, 5
+
+
+class Step:
+    """The step of `trainer.loop`, on images that are in memory already; call it to make one update.
+
+    Args:
+        settings: the trainer's; `precision` counts.
+        size: height and width of the images.
+        strategy: by default the one that a training would take.
+    """
+
+    def __init__(
+        self, settings: TrainerSettings, size: tuple[int, int], strategy: tf.distribute.Strategy | None = None
+    ):
+        self.settings = settings
+        strategy = strategy or devices.default_strategy(settings.xla)
+        keras.utils.set_random_seed(settings.seed)
+        plan = Plan.of(settings, _IMAGES)
+        with strategy.scope():
+            self.model = NNCLR(settings, plan, size, _CLASSES, devices.compute_dtype(settings.precision))
+        rng = np.random.default_rng(settings.seed)
+        replicas = strategy.num_replicas_in_sync
+
+        def images(rows: int):
+            drawn = rng.integers(0, 256, (replicas, rows // replicas, *size, 3), np.uint8)
+            return strategy.experimental_distribute_values_from_function(
+                lambda context: tf.constant(drawn[context.replica_id_in_sync_group])
+            )
+
+        probe_rows = settings.online_probe.batch_size
+        labels = tf.constant(rng.integers(0, _CLASSES, probe_rows // replicas))
+        self._batch = {"image": images(settings.batch_size)}, {"image": images(probe_rows)}
+
+        @tf.function(autograph=False)
+        def step(unlabelled, labelled, number):
+            def replica_step(unlabelled, labelled, number):
+                return self.model.train_step(unlabelled, labelled | {"label": labels}, number)
+
+            shares = strategy.run(replica_step, args=(unlabelled, labelled, number))
+            return strategy.reduce(tf.distribute.ReduceOp.SUM, shares["c_loss"], None)
+
+        self._step, self._number = step, 0
+
+    def __call__(self) -> float:
+        """The loss."""
+        loss = self._step(*self._batch, tf.constant(self._number, tf.int64))
+        self._number += 1
+        return float(loss)
+
+    def flops(self) -> float:
+        """Floating-point operations of one update that the encoder and its heads cannot do without.
+
+        A multiplication and an addition count as two; a backward pass costs two forward passes, less the gradient of
+        the images. Augmentation, losses, neighbour search, optimiser and online probe are left out.
+        """
+        model = self.model
+        networks = [model.encoder, model.projection, *([model.prediction] if model.prediction else [])]
+        forward, first = 0.0, 0.0
+        for network in networks:
+            for layer in network.layers:
+                cost = _forward_flops(layer)
+                first = first or cost
+                forward += cost
+        return 2 * self.settings.batch_size * (3 * forward - first)
+
+
+def _forward_flops(layer: keras.Layer) -> float:
+    """Of one image."""
+    if not isinstance(layer, keras.layers.Conv2D | keras.layers.Dense):
+        return 0.0
+    positions = 1 if isinstance(layer, keras.layers.Dense) else int(np.prod(layer.output.shape[1:-1]))
+    return 2.0 * positions * int(np.prod(layer.kernel.shape))
+
+
+class MatrixProduct:
+    """Products of large square matrices: the most that a machine multiplies in a precision; call it to make some.
+
+    Args:
+        precision: `float32` or `bfloat16`.
+    """
+
+    flops = _PRODUCTS * 2.0 * _MATRIX**3
+
+    def __init__(self, precision: str):
+        matrix = tf.cast(tf.random.stateless_normal([_MATRIX, _MATRIX], [0, 0]), precision)
+
+        @tf.function(autograph=False)
+        def product():
+            # Each needs the one before, so that none is left out.
+            result = matrix
+            for _ in range(_PRODUCTS):
+                result = tf.matmul(matrix, result)
+            return result[0, 0]
+
+        self._product = product
+
+    def __call__(self) -> float:
+        """One number of the result."""
+        return float(self._product())
