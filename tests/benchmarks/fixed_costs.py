@@ -220,8 +220,8 @@ def evaluator(directory: Path) -> Table:
             seconds["fitting the probe"].append(time.perf_counter() - embedded)
     table = Table(
         f"Evaluator: {_TRAIN:,} + {_TEST:,} images of {_PIXELS}x{_PIXELS}, the encoder of keras-example",
-        note="The fit chooses its regularisation by cross-validation. Its images/s are of the training split alone. "
-        "Ratio of seconds to those of embedding.",
+        note="The fit chooses its regularisation by cross-validation; its images/s are of the training split alone. "
+        "How long it takes depends on the images, and real ones may take longer. Ratio to the seconds of embedding.",
     )
     base = statistics.median(seconds["embedding"])
     for name, images in (("embedding", _TRAIN + _TEST), ("fitting the probe", _TRAIN)):
