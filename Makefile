@@ -50,6 +50,6 @@ $(READY): requirements-dev.lock pyproject.toml
 		exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip sync --quiet --require-hashes requirements-dev.lock
+	$(BIN)/uv pip sync --quiet --compile-bytecode --require-hashes requirements-dev.lock
 	$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@

@@ -141,7 +141,7 @@ def compile_for_kubeflow(
     **Example**: `nnclr compile --preset stl10-resnet18 --data gs://bucket/images --set kubeflow.image=IMAGE
     --set kubeflow.gpus=1 -o pipeline.yaml`
     """
-    from pipeline import config, output
+    from pipeline import config, loading, output
 
     settings = config.load(preset, config_file, [*(overrides or []), *data_override(data)])
     if not settings.data.source or settings.data.source == config.SAMPLE:
@@ -149,7 +149,8 @@ def compile_for_kubeflow(
     if not output_file.absolute().parent.is_dir():
         raise SettingsError(f"{output_file} cannot be written: there is no folder {output_file.parent}.")
     with tempfile.TemporaryDirectory() as aside, output.captured(Path(aside, "compile.log")):
-        from pipeline.kubeflow import compile as kubeflow
+        with loading.undisturbed():
+            from pipeline.kubeflow import compile as kubeflow
 
         spec, platform = kubeflow.compile_pipeline(settings)
         kubeflow.write(spec, platform, output_file)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from rich.markup import escape
 
-from pipeline import config, summary
+from pipeline import config, loading, summary
 from pipeline.config import Settings
 from pipeline.screen import Screen
 from pipeline.workdir import Workdir
@@ -45,13 +45,14 @@ def run(settings: Settings, workdir: Workdir, run_id: str, screen: Screen, enabl
     settings = _with_absolute_paths(settings, workdir)
     screen.waiting("Reading the data's fingerprint")
     with _own_arguments():
-        # Only now: these imports take many seconds.
-        from components import json_file
-        from components.data_resolver.resolution import nothing_new, recipe, resolve
-        from components.model_registry import ModelRegistry
-        from components.model_registry.pipeline_runs import NOTHING_NEW, PipelineRuns
+        # Only now: these imports take seconds, and MLflow's registry loads most of itself when it is opened.
+        with loading.undisturbed():
+            from components import json_file
+            from components.data_resolver.resolution import nothing_new, recipe, resolve
+            from components.model_registry import ModelRegistry
+            from components.model_registry.pipeline_runs import NOTHING_NEW, PipelineRuns
 
-        registry = ModelRegistry(str(workdir.registry))
+            registry = ModelRegistry(str(workdir.registry))
         runs = PipelineRuns(registry, settings.registry.model_name)
         with _failures_recorded(runs, run_id, settings):
             data = resolve(
@@ -84,15 +85,16 @@ def _run_components(
     data: "Resolution",
 ) -> dict[str, Any]:
     screen.waiting("Loading TensorFlow and TFX")
-    from absl import logging as absl_logging
-    from tfx.dsl.compiler import compiler
-    from tfx.orchestration.local.local_dag_runner import LocalDagRunner
-    from tfx.orchestration.metadata import sqlite_metadata_connection_config
-    from tfx.orchestration.portable import runtime_parameter_utils
+    with loading.undisturbed():
+        from absl import logging as absl_logging
+        from tfx.dsl.compiler import compiler
+        from tfx.orchestration.local.local_dag_runner import LocalDagRunner
+        from tfx.orchestration.metadata import sqlite_metadata_connection_config
+        from tfx.orchestration.portable import runtime_parameter_utils
 
-    from components.champion_resolver import executor as champion_resolver
-    from pipeline.dag import create_pipeline
-    from pipeline.lineage import Lineage
+        from components.champion_resolver import executor as champion_resolver
+        from pipeline.dag import create_pipeline
+        from pipeline.lineage import Lineage
 
     champion = registry.aliased(settings.registry.model_name, settings.registry.alias)
     metadata = sqlite_metadata_connection_config(str(workdir.metadata.resolve()))

@@ -255,15 +255,17 @@ def prune(
 
 @contextmanager
 def _opened(workdir: Any) -> Iterator["ModelRegistry"]:
-    from pipeline import output
+    from pipeline import loading, output
 
     place = workdirs.Workdir(workdir)
     if not os.environ.get("MLFLOW_TRACKING_URI") and not place.registry.exists():
         raise SettingsError(f"There is no model registry in {workdir}: run the pipeline first, or name its --workdir.")
     with output.captured(place.root / "models.log"):
-        from components.model_registry import ModelRegistry
+        with loading.undisturbed():
+            from components.model_registry import ModelRegistry
 
-        yield ModelRegistry(str(place.registry))
+            registry = ModelRegistry(str(place.registry))
+        yield registry
 
 
 def _name(registry: "ModelRegistry", name: str | None) -> str:

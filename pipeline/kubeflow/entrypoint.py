@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 from pydantic import ValidationError
 from rich.console import Console
 
+from pipeline import loading
 from pipeline.kubeflow import invocation
 from pipeline.screen import Screen
 from trainer.errors import Stopped, UserError
@@ -65,9 +66,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(arguments: argparse.Namespace, beam_arguments: list[str]) -> None:
-    from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
+    with loading.undisturbed():
+        from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
 
-    from components import json_file
+        from components import json_file
 
     given: dict[str, Any] = json.loads(arguments.json_serialized_invocation_args)
     elsewhere = invocation.runs_elsewhere(beam_arguments)

@@ -305,6 +305,17 @@ def test_embeddings_from_beam_are_the_models_own_in_the_order_of_the_records(tmp
     assert result.metrics["checks"] == []
 
 
+def test_images_are_read_back_by_their_places_in_any_order_and_repeated(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (2, 5, 8, 8, 3), np.uint8)
+    files = [str(tmp_path / f"{shard}") for shard in range(2)]
+    for file, of_shard in zip(files, images, strict=True):
+        with tf.io.TFRecordWriter(file) as writer:
+            for i, image in enumerate(of_shard):
+                writer.write(to_example(Picture("test", i, str(i), image, 0), image))
+    places = np.array([[1, 4], [0, 3], [1, 0], [0, 3], [1, 2]])
+    np.testing.assert_array_equal(embedding.images_at(files, places, (8, 8)), images[places[:, 0], places[:, 1]])
+
+
 def test_a_champion_that_embeds_nothing_stops_a_release_and_says_how_to_go_on(tmp_path):
     examples_dir = write_examples(tmp_path / "examples", {"unlabelled": 3, "train": 30, "test": 12})
     model = f"{export_model(tmp_path / 'good', seed=1)}/Format-Serving"

@@ -71,3 +71,10 @@ def test_the_image_of_beams_workers_has_the_beam_that_starts_them():
     repository = KUBERNETES.parents[1]
     (pinned,) = re.findall(r"^apache-beam==(\S+)", (repository / "requirements.lock").read_text(), re.MULTILINE)
     assert f"apache/beam_python3.11_sdk:{pinned} " in (repository / "infra" / "Dockerfile").read_text()
+
+
+def test_the_image_has_bytecode_which_its_user_could_not_write():
+    stages = (KUBERNETES.parents[1] / "infra" / "Dockerfile").read_text().split("\nFROM ")
+    (dependencies,) = (stage for stage in stages if " AS dependencies" in stage.splitlines()[0])
+    setting = dependencies.index("ENV UV_COMPILE_BYTECODE=1\n")
+    assert setting < dependencies.index("uv pip sync") < dependencies.index("uv pip install")
