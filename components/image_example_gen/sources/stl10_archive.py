@@ -1,15 +1,17 @@
 """`stl10_binary.tar.gz` as it is downloaded: read as a stream, never unpacked to disk or held in memory.
 
 A gzip stream has no random access: whoever first asks for sizes or labels reads it through, and ingest reads it once
-more for the pixels, on one worker. Opening alone reads nothing, so that a run without news stays quick.
+more for the pixels, on one worker. So it is decompressed by ISA-L, two to three times as fast as by zlib, and in a
+thread of its own, ahead of who reads. Opening alone reads nothing, so that a run without news stays quick.
 """
 
 import tarfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+
+from isal import igzip_threaded, isal_zlib
 
 from components.image_example_gen import stl10
 from components.image_example_gen.sources import files, stl10_files
@@ -18,6 +20,7 @@ from trainer import examples
 from trainer.errors import DataError
 
 _IMAGES_A_READ = 256
+_READ_BYTES = 2**20
 _LARGEST_SMALL_FILE = 64 * 2**20
 
 
@@ -112,9 +115,12 @@ class Stl10Archive(Source):
     def _opened(self):
         with files.opened(self.path) as file:
             try:
-                with tarfile.open(fileobj=file, mode="r|gz") as archive:
+                with (
+                    igzip_threaded.open(file) as stream,
+                    tarfile.open(fileobj=stream, mode="r|", bufsize=_READ_BYTES) as archive,
+                ):
                     yield archive
-            except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
+            except (tarfile.TarError, isal_zlib.error, EOFError, OSError) as error:
                 raise DataError(
                     f"{self.path} is damaged or no gzipped tar file: {error}. Download it again: nnclr data stl10 OUT."
                 ) from error
