@@ -123,7 +123,7 @@ def _write_directory(directory: Path, images: int, source: Path | None) -> None:
 
 
 def _textures(count: int, rng: np.random.Generator) -> np.ndarray:
-    """Smooth random colours with noise of +-1 on them, which compress neither well nor not at all; uint8 [N, 96, 96, 3]."""
+    """Smooth random colours with noise of +-1 on them, so that they compress a little; uint8 [N, 96, 96, 3]."""
     size = stl10.SIZE
     coarse = rng.uniform(0, 255, (count, 8, 8, 3)).astype(np.float32)
     place = np.linspace(0, 7, size, dtype=np.float32)

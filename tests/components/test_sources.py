@@ -4,7 +4,6 @@ import gzip
 import io
 import tarfile
 import threading
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -122,33 +121,8 @@ def test_archive_that_breaks_within_the_pixels_is_named_by_who_reads_them(stl10_
     archive.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DataError, match=r"stl10_binary\.tar\.gz is damaged"):
         list(source.read(work))
-    # A block of a type that does not exist, which only the decompressor notices.
-    whole[len(whole) // 2 : len(whole) // 2 + 4096] = b"\xff" * 4096
-    archive.write_bytes(whole)
-    with pytest.raises(DataError, match=r"stl10_binary\.tar\.gz is damaged"):
-        list(source.read(work))
-
-
-def test_archive_left_half_read_leaves_no_thread(stl10_directory, tmp_path):
-    source = open_source(str(pack(stl10_directory, tmp_path / "stl10_binary.tar.gz")))
-    (work,) = source.work(7)
-    before = threading.active_count()
-    pictures = source.read(work)
-    next(pictures)
-    pictures.close()
-    assert threading.active_count() == before
-
-
-def test_archive_that_breaks_within_the_pixels_is_named_by_who_reads_them(stl10_directory, tmp_path):
-    archive = pack(stl10_directory, tmp_path / "stl10_binary.tar.gz")
-    source = open_source(str(archive))
-    (work,) = source.work(7)
-    whole = bytearray(archive.read_bytes())
-    archive.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DataError, match=r"stl10_binary\.tar\.gz is damaged"):
-        list(source.read(work))
-    # A block of a type that does not exist, which only the decompressor notices.
-    whole[len(whole) // 2 : len(whole) // 2 + 4096] = b"\xff" * 4096
+    # One pixel that changed within a block that deflate left as it was: only the checksum at the end knows.
+    whole[len(whole) // 2] ^= 1
     archive.write_bytes(whole)
     with pytest.raises(DataError, match=r"stl10_binary\.tar\.gz is damaged"):
         list(source.read(work))
