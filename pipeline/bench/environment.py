@@ -27,10 +27,9 @@ def environment() -> dict[str, str]:
 def _processor() -> str:
     if not _CPUINFO.exists():
         return platform.processor() or platform.machine()
-    lines = dict(
-        (part.strip() for part in line.split(":", 1))
-        for line in _CPUINFO.read_text(encoding="ascii", errors="ignore").splitlines()
-        if ":" in line
-    )
+    lines = {}
+    for line in _CPUINFO.read_text(encoding="ascii", errors="ignore").splitlines():
+        name, _, value = line.partition(":")
+        lines[name.strip()] = value.strip()
     flags = [flag for flag in _TOLD_FLAGS if flag in lines.get("flags", "").split()]
     return " ".join([lines.get("model name", platform.machine()), *(["with", *flags] if flags else [])])
