@@ -123,7 +123,8 @@ class Stl10Archive(Source):
                     # To the end: only there is the checksum, which tells of pixels that changed on their way.
                     while stream.read(_READ_BYTES):
                         pass
-            except (tarfile.TarError, isal_zlib.error, EOFError, OSError) as error:
+            # Its stub calls the class an instance.
+            except (tarfile.TarError, isal_zlib.error, EOFError, OSError) as error:  # type: ignore[misc]
                 raise DataError(
                     f"{self.path} is damaged or no gzipped tar file: {error}. Download it again: nnclr data stl10 OUT."
                 ) from error
