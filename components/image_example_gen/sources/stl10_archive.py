@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from typing import IO
 
 from isal import igzip_threaded, isal_zlib
 
@@ -49,12 +50,13 @@ class Stl10Archive(Source):
     def _index(self) -> _Index:
         sizes: dict[str, int] = {}
         contents: dict[str, bytes] = {}
-        for name, size, stream in self._members():
-            sizes[name] = size
-            if name in stl10_files.SMALL_FILES:
-                if size > _LARGEST_SMALL_FILE:
-                    raise DataError(f"{self.path}: {name} has {size} bytes, far too many for STL-10's layout.")
-                contents[name] = stream.read()
+        with self._opened() as archive:
+            for name, size, stream in self._members(archive):
+                sizes[name] = size
+                if name in stl10_files.SMALL_FILES:
+                    if size > _LARGEST_SMALL_FILE:
+                        raise DataError(f"{self.path}: {name} has {size} bytes, far too many for STL-10's layout.")
+                    contents[name] = stream.read()
         stl10_files.require_all(self.path, sizes)
         counts = stl10_files.image_counts(self.path, sizes)
         return _Index(
@@ -84,35 +86,37 @@ class Stl10Archive(Source):
     def read(self, work: Work) -> Iterator[Picture]:
         """The images of every split, in the archive's order."""
         split_of = {name: split for split, name in stl10_files.IMAGES_OF.items()}
-        for name, _, stream in self._members():
-            if name not in split_of:
-                continue
-            split = split_of[name]
-            labels = self._index.labels.get(split)
-            index = 0
-            while stored := stream.read(_IMAGES_A_READ * stl10.IMAGE_BYTES):
-                for image in stl10.decode_images(stored):
-                    label, folds = labels.of(index) if labels else (examples.NO_LABEL, ())
-                    yield Picture(split, index, f"{split}/{index:06d}", image, label, folds)
-                    index += 1
+        with self._opened() as archive:
+            for name, _, stream in self._members(archive):
+                if name not in split_of:
+                    continue
+                split = split_of[name]
+                labels = self._index.labels.get(split)
+                index = 0
+                while stored := stream.read(_IMAGES_A_READ * stl10.IMAGE_BYTES):
+                    for image in stl10.decode_images(stored):
+                        label, folds = labels.of(index) if labels else (examples.NO_LABEL, ())
+                        yield Picture(split, index, f"{split}/{index:06d}", image, label, folds)
+                        index += 1
 
-    def _members(self):
+    def _members(self, archive: tarfile.TarFile) -> Iterator[tuple[str, int, IO[bytes]]]:
         """Base name, size and stream of each regular file that belongs to the layout, in the archive's order.
 
         Only base names count: where a member wants to be unpacked to is never looked at.
         """
         seen = set()
-        with self._opened() as archive:
-            for member in archive:
-                name = member.name.rpartition("/")[2]
-                if member.isreg() and name in stl10.FILES:
-                    if name in seen:
-                        raise DataError(f"{self.path} holds {name} twice.")
-                    seen.add(name)
-                    yield name, member.size, archive.extractfile(member)
+        for member in archive:
+            name = member.name.rpartition("/")[2]
+            stream = archive.extractfile(member) if member.isreg() and name in stl10.FILES else None
+            if stream:
+                if name in seen:
+                    raise DataError(f"{self.path} holds {name} twice.")
+                seen.add(name)
+                yield name, member.size, stream
 
     @contextmanager
-    def _opened(self):
+    def _opened(self) -> Iterator[tarfile.TarFile]:
+        """The archive; what goes wrong within the `with`, where its members are read, becomes a DataError."""
         with files.opened(self.path) as file:
             try:
                 with (
