@@ -1,6 +1,7 @@
 """Plain functions from one picture to one `tf.train.Example`."""
 
 import io
+import math
 
 import numpy as np
 import tensorflow as tf
@@ -60,7 +61,7 @@ def to_example(picture: Picture, image: np.ndarray) -> bytes:
     `python -m tests.benchmarks.encodings`, PNG gives 0.18 to 0.26 and JPEG 0.41 to 0.50 of its images/s, at 0.4 and 0.1
     of its bytes.
     """
-    values = image.astype(np.float32) / 255
+    mean, std = _statistics(image)
     features = {
         examples.IMAGE: _bytes(np.ascontiguousarray(image).tobytes()),
         examples.HEIGHT: _ints(image.shape[0]),
@@ -68,10 +69,20 @@ def to_example(picture: Picture, image: np.ndarray) -> bytes:
         examples.LABEL: _ints(picture.label),
         examples.ID: _bytes(picture.id.encode()),
         examples.FOLD: _ints(*picture.folds),
-        examples.PIXEL_MEAN: _float(values.mean()),
-        examples.PIXEL_STD: _float(values.std()),
+        examples.PIXEL_MEAN: _float(mean),
+        examples.PIXEL_STD: _float(std),
     }
     return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+
+
+def _statistics(image: np.ndarray) -> tuple[float, float]:
+    """Mean and standard deviation of the values, as fractions of 255.
+
+    From sums of integers: exact, and at half the cost of an image of floats.
+    """
+    total = int(np.sum(image, dtype=np.uint64))
+    squares = int(np.sum(np.square(image, dtype=np.uint16), dtype=np.uint64))
+    return total / image.size / 255, math.sqrt(image.size * squares - total**2) / image.size / 255
 
 
 def _bytes(value: bytes) -> tf.train.Feature:

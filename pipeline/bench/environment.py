@@ -27,7 +27,9 @@ def environment() -> dict[str, str]:
 def _processor() -> str:
     if not _CPUINFO.exists():
         return platform.processor() or platform.machine()
-    parts = (line.partition(":") for line in _CPUINFO.read_text(encoding="ascii", errors="ignore").splitlines())
-    lines = {name.strip(): value.strip() for name, _, value in parts}
+    lines = {}
+    for line in _CPUINFO.read_text(encoding="ascii", errors="ignore").splitlines():
+        name, _, value = line.partition(":")
+        lines[name.strip()] = value.strip()
     flags = [flag for flag in _TOLD_FLAGS if flag in lines.get("flags", "").split()]
     return " ".join([lines.get("model name", platform.machine()), *(["with", *flags] if flags else [])])

@@ -10,7 +10,8 @@ import tensorflow as tf
 from apache_beam.testing.util import assert_that, equal_to
 from PIL import Image
 
-from components.image_example_gen import executor, transforms
+from components.image_example_gen import encoding, executor, transforms
+from components.image_example_gen.sources.base import Picture
 from components.image_example_gen.sources.opening import open_source
 from trainer.errors import DataError
 
@@ -70,6 +71,17 @@ def test_every_image_arrives_unchanged_with_its_features(stl10_directory, stl10_
     assert not (out / "partial").exists()
 
 
+@pytest.mark.parametrize("size", [1, 96, 1024])
+@pytest.mark.parametrize("low", [0, 250, 255])
+def test_mean_and_deviation_are_exact_at_every_size_and_for_flat_images(size, low):
+    image = np.random.default_rng(0).integers(low, 256, (size, size, 3)).astype(np.uint8)
+    picture = Picture("train", 0, "train/000000", image, 3)
+    feature = tf.train.Example.FromString(encoding.to_example(picture, image)).features.feature
+    values = image.astype(np.float64) / 255
+    assert feature["pixel_mean"].float_list.value[0] == pytest.approx(values.mean(), rel=1e-6)
+    assert feature["pixel_std"].float_list.value[0] == pytest.approx(values.std(), rel=1e-6, abs=1e-12)
+
+
 @pytest.mark.usefixtures("small_blocks")
 def test_archive_and_directory_give_the_same_files(stl10_directory, tmp_path):
     import tarfile
@@ -123,8 +135,6 @@ def test_split_of_nothing_but_undecodable_pictures_is_refused(folder, tmp_path):
 
 
 def test_decompression_bomb_is_rejected(folder, tmp_path, monkeypatch):
-    from components.image_example_gen import encoding
-
     monkeypatch.setattr(encoding, "_LARGEST_PIXELS", 1_000)
     with pytest.raises(DataError, match="40x40 is more than 1,000 pixels"):
         executor.ingest(open_source(str(folder)), "f00d", 32, 0, str(tmp_path / "out"), runner)

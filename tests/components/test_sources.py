@@ -3,6 +3,7 @@
 import gzip
 import io
 import tarfile
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +111,31 @@ def test_archive_that_is_something_else_is_named(tmp_path):
     archive.write_bytes(gzip.compress(b"<html>not found</html>" * 100))
     with pytest.raises(DataError, match="damaged or no gzipped tar file"):
         open_source(str(archive)).counts  # noqa: B018
+
+
+def test_archive_that_breaks_within_the_pixels_is_named_by_who_reads_them(stl10_directory, tmp_path):
+    archive = pack(stl10_directory, tmp_path / "stl10_binary.tar.gz")
+    source = open_source(str(archive))
+    (work,) = source.work(7)
+    whole = bytearray(archive.read_bytes())
+    archive.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"stl10_binary\.tar\.gz is damaged"):
+        list(source.read(work))
+    # One pixel that changed within a block that deflate left as it was: only the checksum at the end knows.
+    whole[len(whole) // 2] ^= 1
+    archive.write_bytes(whole)
+    with pytest.raises(DataError, match=r"stl10_binary\.tar\.gz is damaged"):
+        list(source.read(work))
+
+
+def test_archive_left_half_read_leaves_no_thread(stl10_directory, tmp_path):
+    source = open_source(str(pack(stl10_directory, tmp_path / "stl10_binary.tar.gz")))
+    (work,) = source.work(7)
+    before = threading.active_count()
+    pictures = source.read(work)
+    next(pictures)
+    pictures.close()
+    assert threading.active_count() == before
 
 
 def test_bin_that_ends_within_an_image_is_reported_with_the_index(stl10_directory):

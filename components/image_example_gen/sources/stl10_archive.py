@@ -1,15 +1,18 @@
 """`stl10_binary.tar.gz` as it is downloaded: read as a stream, never unpacked to disk or held in memory.
 
 A gzip stream has no random access: whoever first asks for sizes or labels reads it through, and ingest reads it once
-more for the pixels, on one worker. Opening alone reads nothing, so that a run without news stays quick.
+more for the pixels, on one worker. So it is decompressed by ISA-L, two to three times as fast as by zlib, and in a
+thread of its own, ahead of who reads. Opening alone reads nothing, so that a run without news stays quick.
 """
 
 import tarfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from typing import IO
+
+from isal import igzip_threaded, isal_zlib
 
 from components.image_example_gen import stl10
 from components.image_example_gen.sources import files, stl10_files
@@ -18,6 +21,7 @@ from trainer import examples
 from trainer.errors import DataError
 
 _IMAGES_A_READ = 256
+_READ_BYTES = 2**20
 _LARGEST_SMALL_FILE = 64 * 2**20
 
 
@@ -46,12 +50,13 @@ class Stl10Archive(Source):
     def _index(self) -> _Index:
         sizes: dict[str, int] = {}
         contents: dict[str, bytes] = {}
-        for name, size, stream in self._members():
-            sizes[name] = size
-            if name in stl10_files.SMALL_FILES:
-                if size > _LARGEST_SMALL_FILE:
-                    raise DataError(f"{self.path}: {name} has {size} bytes, far too many for STL-10's layout.")
-                contents[name] = stream.read()
+        with self._opened() as archive:
+            for name, size, stream in self._members(archive):
+                sizes[name] = size
+                if name in stl10_files.SMALL_FILES:
+                    if size > _LARGEST_SMALL_FILE:
+                        raise DataError(f"{self.path}: {name} has {size} bytes, far too many for STL-10's layout.")
+                    contents[name] = stream.read()
         stl10_files.require_all(self.path, sizes)
         counts = stl10_files.image_counts(self.path, sizes)
         return _Index(
@@ -81,40 +86,49 @@ class Stl10Archive(Source):
     def read(self, work: Work) -> Iterator[Picture]:
         """The images of every split, in the archive's order."""
         split_of = {name: split for split, name in stl10_files.IMAGES_OF.items()}
-        for name, _, stream in self._members():
-            if name not in split_of:
-                continue
-            split = split_of[name]
-            labels = self._index.labels.get(split)
-            index = 0
-            while stored := stream.read(_IMAGES_A_READ * stl10.IMAGE_BYTES):
-                for image in stl10.decode_images(stored):
-                    label, folds = labels.of(index) if labels else (examples.NO_LABEL, ())
-                    yield Picture(split, index, f"{split}/{index:06d}", image, label, folds)
-                    index += 1
+        with self._opened() as archive:
+            for name, _, stream in self._members(archive):
+                if name not in split_of:
+                    continue
+                split = split_of[name]
+                labels = self._index.labels.get(split)
+                index = 0
+                while stored := stream.read(_IMAGES_A_READ * stl10.IMAGE_BYTES):
+                    for image in stl10.decode_images(stored):
+                        label, folds = labels.of(index) if labels else (examples.NO_LABEL, ())
+                        yield Picture(split, index, f"{split}/{index:06d}", image, label, folds)
+                        index += 1
 
-    def _members(self):
+    def _members(self, archive: tarfile.TarFile) -> Iterator[tuple[str, int, IO[bytes]]]:
         """Base name, size and stream of each regular file that belongs to the layout, in the archive's order.
 
         Only base names count: where a member wants to be unpacked to is never looked at.
         """
         seen = set()
-        with self._opened() as archive:
-            for member in archive:
-                name = member.name.rpartition("/")[2]
-                if member.isreg() and name in stl10.FILES:
-                    if name in seen:
-                        raise DataError(f"{self.path} holds {name} twice.")
-                    seen.add(name)
-                    yield name, member.size, archive.extractfile(member)
+        for member in archive:
+            name = member.name.rpartition("/")[2]
+            stream = archive.extractfile(member) if member.isreg() and name in stl10.FILES else None
+            if stream:
+                if name in seen:
+                    raise DataError(f"{self.path} holds {name} twice.")
+                seen.add(name)
+                yield name, member.size, stream
 
     @contextmanager
-    def _opened(self):
+    def _opened(self) -> Iterator[tarfile.TarFile]:
+        """The archive; what goes wrong within the `with`, where its members are read, becomes a DataError."""
         with files.opened(self.path) as file:
             try:
-                with tarfile.open(fileobj=file, mode="r|gz") as archive:
+                with (
+                    igzip_threaded.open(file) as stream,
+                    tarfile.open(fileobj=stream, mode="r|", bufsize=_READ_BYTES) as archive,
+                ):
                     yield archive
-            except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
+                    # To the end: only there is the checksum, which tells of pixels that changed on their way.
+                    while stream.read(_READ_BYTES):
+                        pass
+            # Its stub calls the class an instance.
+            except (tarfile.TarError, isal_zlib.error, EOFError, OSError) as error:  # type: ignore[misc]
                 raise DataError(
                     f"{self.path} is damaged or no gzipped tar file: {error}. Download it again: nnclr data stl10 OUT."
                 ) from error
