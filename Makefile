@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 SOURCES := pipeline components trainer tests
 LOCK := $(BIN)/uv pip compile --generate-hashes --no-emit-index-url --quiet --python-version 3.11
 
-.PHONY: help demo test lint format lock clean
+.PHONY: help demo test bench lint format lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this help.
@@ -17,6 +17,9 @@ demo: $(READY) ## Run the whole pipeline on the embedded sample.
 
 test: $(READY) ## Run the tests.
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+bench: $(READY) ## Measure speed: the textbook, peers, the machine's limit (an hour; PEER=python with torch, lightly).
+	$(BIN)/python -m tests.benchmarks $(if $(PEER),--peer $(PEER))
 
 lint: $(READY) ## Check style, types, layering, container image and manifests.
 	$(BIN)/ruff check $(SOURCES)

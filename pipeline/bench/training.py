@@ -27,7 +27,7 @@ class Step:
     def __init__(
         self, settings: TrainerSettings, size: tuple[int, int], strategy: tf.distribute.Strategy | None = None
     ):
-        self.settings = settings
+        self.settings, self._size = settings, size
         strategy = strategy or devices.default_strategy(settings.xla)
         keras.utils.set_random_seed(settings.seed)
         plan = Plan.of(settings, _IMAGES)
@@ -68,23 +68,22 @@ class Step:
         A multiplication and an addition count as two; a backward pass costs two forward passes, less the gradient of
         the images. Augmentation, losses, neighbour search, optimiser and online probe are left out.
         """
-        model = self.model
-        networks = [model.encoder, model.projection, *([model.prediction] if model.prediction else [])]
-        forward, first = 0.0, 0.0
-        for network in networks:
-            for layer in network.layers:
-                cost = _forward_flops(layer)
-                first = first or cost
-                forward += cost
-        return 2 * self.settings.batch_size * (3 * forward - first)
+        model, (height, width) = self.model, self._size
+        heads = [model.projection, *([model.prediction] if model.prediction else [])]
+        costs = [cost for network in heads for cost in _forward_flops(network, network.input_shape[1:])]
+        encoder = _forward_flops(model.encoder, (height, width, 3))
+        return 2 * self.settings.batch_size * (3 * (sum(encoder) + sum(costs)) - encoder[0])
 
 
-def _forward_flops(layer: keras.Layer) -> float:
-    """Of one image."""
-    if not isinstance(layer, keras.layers.Conv2D | keras.layers.Dense):
-        return 0.0
-    positions = 1 if isinstance(layer, keras.layers.Dense) else int(np.prod(layer.output.shape[1:-1]))
-    return 2.0 * positions * int(np.prod(layer.kernel.shape))
+def _forward_flops(network: keras.Model, shape: tuple[int, ...]) -> list[float]:
+    """Of each convolution and matrix product for one input of `shape`, in order."""
+    traced = tf.function(lambda inputs: network(inputs, training=False), autograph=False)
+    costs = []
+    for operation in traced.get_concrete_function(tf.TensorSpec([1, *shape])).graph.get_operations():
+        if operation.type in ("Conv2D", "MatMul"):
+            kernel = operation.inputs[1].shape
+            costs.append(2.0 * int(np.prod(operation.outputs[0].shape)) * int(np.prod(kernel[:-1])))
+    return costs
 
 
 class MatrixProduct:

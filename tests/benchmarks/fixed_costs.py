@@ -20,9 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
-from pipeline.bench.environment import environment
+from pipeline.bench import report
 from pipeline.bench.measuring import Figure, Table, alternately
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -245,21 +243,13 @@ def main() -> None:
     parser.add_argument(
         "--workdir", type=Path, help="an empty folder for runs and bytecode; a temporary one by default"
     )
-    parser.add_argument("--json", type=Path, help="file for the figures")
+    report.add_option(parser)
     arguments = parser.parse_args()
-    machine = environment()
     with tempfile.TemporaryDirectory() as aside:
         directory = (arguments.workdir or Path(aside)).resolve()
         directory.mkdir(parents=True, exist_ok=True)
         found = tables(directory)
-    console = Console()
-    for name, value in machine.items():
-        console.print(f"{name}: {value}", highlight=False)
-    for table in found:
-        console.print(table.rendered())
-    if arguments.json:
-        content = {"environment": machine, "tables": [table.as_dict() for table in found]}
-        arguments.json.write_text(json.dumps(content, indent=2), encoding="utf-8")
+    report.finish(found, arguments.json)
 
 
 if __name__ == "__main__":

@@ -19,10 +19,9 @@ import time
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 
 from components.image_example_gen import stl10
-from pipeline.bench.environment import environment
+from pipeline.bench import report
 from pipeline.bench.measuring import Figure, Table
 from tests.benchmarks import ingest_contenders
 
@@ -141,16 +140,9 @@ def main() -> None:
     parser.add_argument("source", nargs="?", type=Path, metavar="STL10_DIR")
     parser.add_argument("--images", nargs="+", type=int, default=[1_000, 10_000])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", type=Path, metavar="FILE")
+    report.add_option(parser)
     given = parser.parse_args()
-    found = tables(given.source, given.images, given.rounds)
-    console = Console(width=150)
-    console.print(environment())
-    for table in found:
-        console.print(table.rendered())
-    if given.json:
-        result = {"environment": environment(), "tables": [table.as_dict() for table in found]}
-        given.json.write_text(json.dumps(result, indent=2))
+    report.finish(tables(given.source, given.images, given.rounds), given.json)
 
 
 if __name__ == "__main__":

@@ -76,6 +76,10 @@ def test_set_beats_file_beats_preset(tmp_path):
         ),
         ("trainer={top_k: 9, support_set_size: 5}", r"top_k is 9, and the support set has only 5 members"),
         ("trainer.multi_crop.views=2", r"multi_crop needs an encoder for images of any size: set encoder\.pooling"),
+        (
+            "trainer.progressive_resizing.size=0.5",
+            r"progressive_resizing needs an encoder for images of any size: set enc",
+        ),
         ("trainer.augmentation.preset=moco", r"'moco' is not allowed\. Input should be 'keras-example', 'simclr' or"),
         ("trainer.augmentation.blur=2", r"blur.*: 2.* is not allowed"),
     ],

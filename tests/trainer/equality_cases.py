@@ -27,7 +27,11 @@ CASES: dict[str, dict[str, Any]] = {
     | HEADS
     | {"neighbour": "paper", "accumulate": 2, "top_k": 3, "augmentation": {"preset": "byol"}}
     | {"optimizer": SGD["optimizer"] | {"clip_norm": 0.5}},
-    "small views": NORM | HEADS | SGD | {"neighbour": "paper", "multi_crop": {"views": 2, "size": 0.97}},
+    "small views": NORM
+    | HEADS
+    | SGD
+    | {"neighbour": "paper", "multi_crop": {"views": 2, "size": 0.97}}
+    | {"progressive_resizing": {"size": 0.97, "until": 0.5}},
     "resnet18": HEADS | SGD | {"encoder": {"name": "resnet18", "width": 4}, "neighbour": "paper"},
 }
 

@@ -164,6 +164,15 @@ def test_solarise_inverts_what_is_brighter_than_a_half(images):
     np.testing.assert_allclose(views(images, solarise=1.0), np.where(x > 0.5, 1 - x, x), atol=1e-6)
 
 
+def test_two_views_at_once_are_those_drawn_one_by_one(images):
+    settings = Augmentation(preset="simclr")
+    numbers = [augmentation.uniform_numbers(0, stream, tf.constant(0), len(images)) for stream in (0, 1)]
+    together = augmentation.random_views(images, numbers, settings).numpy()
+    alone = [augmentation.random_views(images, [own], settings).numpy() for own in numbers]
+    np.testing.assert_allclose(together, np.concatenate(alone), atol=1e-6)
+    assert not np.allclose(alone[0], alone[1], atol=0.1)
+
+
 def test_small_views_have_their_size(images):
     drawn = views(images, size=(5, 7))
     assert drawn.shape == (16, 5, 7, 3)

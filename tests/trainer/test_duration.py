@@ -49,7 +49,8 @@ def plan(images=2_050, **settings):
 
 def test_plan_counts_everything_in_steps():
     found = plan(epochs=3, optimizer={"warmup": "0.5 epochs"}, watch={"every": "5 steps"}, checkpoint={"every": 2})
-    assert found == Plan(steps_per_epoch=20, steps=60, warmup=10, watch_every=5, checkpoint_every=40)
+    assert found == Plan(steps_per_epoch=20, steps=60, warmup=10, small_views=0, watch_every=5, checkpoint_every=40)
+    assert plan(epochs=3, encoder={"pooling": "average"}, progressive_resizing={"size": 0.5}).small_views == 45
     assert plan(epochs=3, duration="450 examples").steps == 5
     assert [found.place(step) for step in (0, 19, 20, 59)] == [(1, 0), (1, 19), (2, 0), (3, 19)]
     assert (found.epochs, plan(duration="21 steps").epochs) == (3, 2)

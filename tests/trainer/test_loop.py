@@ -221,3 +221,26 @@ def test_batch_that_replicas_cannot_share_is_refused_with_a_way_out(tfrecords, l
 def test_fewer_images_than_a_batch_are_refused(tfrecords, logical_cpus):
     with pytest.raises(DataError, match=r"`unlabelled` has 96 images, fewer than one batch of 128.* at most 96"):
         train(tfrecords, logical_cpus[:1], batch_size=128)
+
+
+def test_views_are_small_at_first_and_whole_at_the_end(tfrecords, logical_cpus):
+    resizing = {"size": 0.97, "until": 0.5}
+    model, result = train(tfrecords, logical_cpus[:1], **NORM, progressive_resizing=resizing)
+    assert result.steps == 12
+    assert [model.view_size(step) for step in (0, 5, 6, 11)] == [(31, 31), (31, 31), (32, 32), (32, 32)]
+    whole, _ = train(tfrecords, logical_cpus[:1], **NORM)
+    assert {whole.view_size(step) for step in range(12)} == {(32, 32)}
+    kernel = next(name for name in model.state() if name.startswith("encoder") and name.endswith("kernel"))
+    assert not np.allclose(state(model)[kernel], state(whole)[kernel])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"progressive_resizing": {"size": 0.5}}, r"progressive_resizing\.size is 0\.5, and views of 16x16 pixels"),
+        ({"multi_crop": {"views": 1, "size": 0.25}}, r"multi_crop\.size is 0\.25, and views of 8x8 pixels are too"),
+    ],
+)
+def test_views_too_small_for_the_encoder_are_refused(tfrecords, logical_cpus, changes, message):
+    with pytest.raises(SettingsError, match=message):
+        train(tfrecords, logical_cpus[:1], **NORM, **changes)

@@ -49,6 +49,19 @@ def test_nearest_has_the_largest_dot_product_and_passes_no_gradient():
     assert tape.gradient(found, z) is None
 
 
+@pytest.mark.parametrize("size", [1, 63, 64, 65, 4096, 4097, 9000])
+def test_nearest_is_found_whatever_the_blocks_of_the_search(size):
+    rng = np.random.default_rng(size)
+    support_set = SupportSet(size, 8, seed=0)
+    members = support_set.members.numpy()
+    # Members themselves, the first and the last among them, are their own neighbours; the rest have one somewhere.
+    own = members[[0, size - 1, size // 2]]
+    z = np.concatenate([own, -own, rng.normal(size=(40, 8)).astype(np.float32)])
+    found = support_set.nearest(tf.constant(z)).vectors.numpy()
+    np.testing.assert_array_equal(found[:3], own)
+    np.testing.assert_allclose((found * z).sum(axis=1), (z @ members.T).max(axis=1), rtol=1e-5)
+
+
 def test_one_of_the_k_nearest_is_chosen():
     rng = np.random.default_rng(0)
     support_set = SupportSet(40, 8, seed=0)

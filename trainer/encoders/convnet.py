@@ -4,6 +4,7 @@ import keras
 
 from trainer.batch_norm import BatchNormalization
 from trainer.config import CONVNET_CONVOLUTIONS, Encoder
+from trainer.convolution import Conv2D
 
 _WIDTH = 128
 
@@ -25,9 +26,7 @@ def build(settings: Encoder, size: tuple[int, int], dtype: str) -> keras.Model:
     stack: list[keras.layers.Layer] = []
     for i, channels in enumerate(widths, 1):
         # A bias before batch norm would be subtracted again.
-        stack.append(
-            layers.Conv2D(channels, 3, strides=2, use_bias=not settings.batch_norm, dtype=dtype, name=f"conv_{i}")
-        )
+        stack.append(Conv2D(channels, 3, strides=2, use_bias=not settings.batch_norm, dtype=dtype, name=f"conv_{i}"))
         if settings.batch_norm:
             stack.append(BatchNormalization(dtype=dtype, name=f"norm_{i}"))
         stack.append(layers.ReLU(dtype=dtype, name=f"relu_{i}"))

@@ -1,0 +1,146 @@
+"""How long until the encoder is as good as the textbook's after ten epochs?
+
+python -m tests.benchmarks.time_to_accuracy EXAMPLES [--preset stl10-convnet] [--set NAME=VALUE ...] [--epochs 10]
+    [--seeds 0 1] [--reached ACCURACY SECONDS] [--json FILE]
+
+EXAMPLES is a folder with the splits of ImageExampleGen. The textbook (the Keras example's step in float32, see
+`textbook`) trains for so many epochs; before and after it, this project trains by a preset, once for each seed. Both
+are judged by the evaluator's own linear probe on frozen features (regularisation cross-validated inside `train`, scored
+on `test`), and both clocks count training alone: building graphs and reading records are in it, probing is not. A
+training counts from its start to the first measurement whose probe is at least the textbook's last. `--reached` takes
+the textbook's figures from an earlier run on this machine.
+"""
+
+import argparse
+import glob
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from components.linear_probe_evaluator import probes
+from components.linear_probe_evaluator.probes import Labelled
+from pipeline import config
+from pipeline.bench import report
+from pipeline.bench.measuring import Figure, Table
+from tests.benchmarks.textbook import Textbook
+from trainer import data, examples, loop, watch
+from trainer.config import TrainerSettings
+from trainer.data import LabelledPixels
+from trainer.nnclr import NNCLR
+
+_EMBEDDED = 500
+# How often our training is measured, and after how many epochs each the textbook.
+_MEASUREMENTS, _PROBED_EPOCHS = 6, 5
+
+
+class _Judge:
+    """The evaluator's probe on two labelled splits."""
+
+    def __init__(self, files: dict[str, list[str]], size: tuple[int, int]):
+        self._splits = [data.labelled_pixels(files[split], size) for split in (examples.TRAIN, examples.TEST)]
+
+    def __call__(self, embed) -> float:
+        """Accuracy of `embed`, from uint8 images to features."""
+        train, test = (Labelled(_embedded(embed, split), split.labels) for split in self._splits)
+        fitted = probes.fit(train, int(train.labels.max()) + 1, seed=0)
+        return probes.score(fitted, test, seed=0).accuracy
+
+
+def _embedded(embed, split: LabelledPixels) -> np.ndarray:
+    parts = [split.pixels[i : i + _EMBEDDED] for i in range(0, len(split.pixels), _EMBEDDED)]
+    return np.concatenate([embed(tf.constant(part)).numpy() for part in parts])
+
+
+def textbook_curve(
+    files: dict[str, list[str]], size: tuple[int, int], epochs: int, judge: _Judge
+) -> list[tuple[float, float]]:
+    """Seconds of training and probe accuracy, every few epochs and at the end."""
+    settings = TrainerSettings()
+    keras.utils.set_random_seed(0)
+    start = time.monotonic()
+    model, seconds, curve = Textbook(size), 0.0, []
+    labelled_split = data.LabelledSplit(files[examples.TRAIN], size, settings.online_probe.holdout)
+    for epoch in range(1, epochs + 1):
+        order = data.Order(settings.shuffle_buffer, settings.seed, epoch)
+        unlabelled = data.unlabelled_batches(files[examples.UNLABELLED], size, settings.batch_size, order)
+        labelled = labelled_split.training_batches(settings.online_probe.batch_size, order)
+        for a, b in tf.data.Dataset.zip(unlabelled, labelled).prefetch(2):
+            model.step(a["image"], b["image"], b["label"])
+        seconds += time.monotonic() - start
+        if epoch == epochs or epoch % _PROBED_EPOCHS == 0:
+            curve.append((seconds, judge(lambda images: model.encoder(tf.cast(images, tf.float32) / 255))))
+            print(f"textbook, epoch {epoch}: {seconds:.0f} s, probe {curve[-1][1]:.1%}", flush=True)
+        start = time.monotonic()
+    return curve
+
+
+def _our_curve(settings: TrainerSettings, files: dict[str, list[str]], judge: _Judge) -> list[tuple[float, float]]:
+    """Seconds of training and probe accuracy, several times until the end."""
+    curve: list[tuple[float, float]] = []
+    clock: list[loop._Training] = []
+
+    class Probing(watch.Watch):
+        def measure(self, model: NNCLR) -> dict[str, float]:
+            row, seconds = super().measure(model), clock[0]._seconds
+            curve.append((seconds, judge(lambda images: model.look(images)["embedding"])))
+            print(f"nnclr: {seconds:.0f} s, probe {curve[-1][1]:.1%}", flush=True)
+            return row
+
+    class Training(loop._Training):
+        def __init__(self, *arguments):
+            clock.append(self)
+            super().__init__(*arguments)
+
+    original = loop.Watch, loop._Training
+    loop.Watch, loop._Training = Probing, Training  # type: ignore[misc]
+    try:
+        loop.train(settings, loop.Job(files[examples.UNLABELLED], files[examples.TRAIN]))
+    finally:
+        loop.Watch, loop._Training = original  # type: ignore[misc]
+    return curve
+
+
+def main() -> None:
+    """Trains, measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("examples")
+    parser.add_argument("--preset", default="stl10-convnet")
+    parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--epochs", type=int, default=10, help="of the textbook")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--reached", type=float, nargs=2, metavar=("ACCURACY", "SECONDS"))
+    report.add_option(parser)
+    arguments = parser.parse_args()
+    files = {split: sorted(glob.glob(f"{arguments.examples}/Split-{split}/*")) for split in examples.SPLITS}
+    size = examples.image_size(files[examples.UNLABELLED])
+    judge = _Judge(files, size)
+    settings = config.load(arguments.preset, None, arguments.overrides).trainer
+    every = f"{1 / _MEASUREMENTS:g} epochs"
+    if settings.duration is None:
+        every = f"{settings.epochs / _MEASUREMENTS:g} epochs"
+    settings = settings.model_copy(update={"watch": settings.watch.model_copy(update={"every": every})})
+    curves = []
+    goal, needed = arguments.reached or (0.0, 0.0)
+    for position, seed in enumerate(arguments.seeds):
+        curves.append(_our_curve(settings.model_copy(update={"seed": seed}), files, judge))
+        if position == 0 and not arguments.reached:
+            needed, goal = textbook_curve(files, size, arguments.epochs, judge)[-1]
+    table = Table(
+        f"Time until a probe of {goal:.1%}, {size[0]}x{size[1]}, preset {arguments.preset}", note="ratio: times as fast"
+    )
+    table.figures.append(Figure(f"textbook, {arguments.epochs} epochs", needed, needed, needed, "s", 1.0))
+    for seed, curve in zip(arguments.seeds, curves, strict=True):
+        reached = [seconds for seconds, accuracy in curve if accuracy >= goal]
+        note = f"probe {curve[-1][1]:.1%} at the end, after {curve[-1][0]:.0f} s"
+        if reached:
+            first = reached[0]
+            table.figures.append(Figure(f"nnclr, seed {seed}", first, first, first, "s", needed / first, note))
+        else:
+            table.figures.append(Figure(f"nnclr, seed {seed}: never", np.nan, np.nan, np.nan, "s", None, note))
+    report.finish([table], arguments.json)
+
+
+if __name__ == "__main__":
+    main()
