@@ -10,8 +10,6 @@ same run (`pipeline.bench.training`).
 """
 
 import argparse
-import os
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,34 +22,13 @@ from pipeline.bench.machine import PRECISIONS
 from pipeline.bench.measuring import Figure, Table, alternately
 from pipeline.bench.training import MatrixProduct, Step
 from tests.benchmarks.textbook import Textbook
+from tests.benchmarks.worker import Worker
 
 
-class _Peer:
-    """A process that makes a step when it is told to."""
-
-    def __init__(self, python: str, arguments: list[str]):
-        script = Path(__file__).with_name("lightly_peer.py")
-        self._process = subprocess.Popen(
-            [python, str(script), *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            # PyTorch's own switch for huge pages: without it this step loses a third of its time to page faults.
-            env=os.environ | {"THP_MEM_ALLOC_ENABLE": "1"},
-        )
-        assert self._process.stdin
-        assert self._process.stdout
-        self._questions, self._answers = self._process.stdin, self._process.stdout
-        self.version = self._answers.readline().strip()
-
-    def __call__(self) -> float:
-        self._questions.write("step\n")
-        self._questions.flush()
-        return float(self._answers.readline())
-
-    def close(self) -> None:
-        self._questions.close()
-        self._process.wait()
+def _peer(python: str, arguments: list[str]) -> Worker:
+    script = Path(__file__).with_name("lightly_peer.py")
+    # PyTorch's own switch for huge pages: without it this step loses a third of its time to page faults.
+    return Worker([python, str(script), *arguments], {"THP_MEM_ALLOC_ENABLE": "1"})
 
 
 def _textbook(batch: int, size: tuple[int, int]) -> Callable[[], float]:
@@ -71,7 +48,7 @@ def tables(peer: str | None, rounds: int, pixels: int, batch: int) -> list[Table
     contenders: dict[str, Callable[[], object]] = {"textbook, float32": _textbook(batch, size)}
     for precision in PRECISIONS:
         contenders[f"nnclr, {precision}"] = Step(settings.model_copy(update={"precision": precision}), size)
-    peers: list[_Peer] = []
+    peers: list[Worker] = []
     if peer:
         common = ["--batch", str(batch), "--pixels", str(pixels), "--support-set", str(settings.support_set_size)]
         for precision in PRECISIONS:
@@ -80,14 +57,14 @@ def tables(peer: str | None, rounds: int, pixels: int, batch: int) -> list[Table
                 ("compiled", ["--compile"]),
                 ("eager, no augmentation", ["--no-augmentation"]),
             ):
-                peers.append(_Peer(peer, [*common, "--precision", precision, *more]))
+                peers.append(_peer(peer, [*common, "--precision", precision, *more]))
                 contenders[f"lightly {name}, {precision}"] = peers[-1]
     products = {precision: MatrixProduct(precision) for precision in PRECISIONS}
     seconds = alternately(contenders | {f"product {p}": product for p, product in products.items()}, rounds, warm_up=2)
     for process in peers:
         process.close()
 
-    version = f" PyTorch {peers[0].version}." if peers else ""
+    version = f" PyTorch {peers[0].greeting}." if peers else ""
     steps = Table(f"Training step, {pixels}x{pixels}, batch {batch}", note=f"ratio: to the textbook.{version}")
     steps.rates(batch, {name: seconds[name] for name in contenders}, "images/s")
     limit = Table("Share of the best matrix product of the same run", note="ratio: the share")
