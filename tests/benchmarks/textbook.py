@@ -1,6 +1,6 @@
 """Does the preset `keras-example` learn as the Keras example does? Both on the same batches, side by side.
 
-python -m tests.benchmarks.textbook EXAMPLES [--epochs 4]
+python -m tests.benchmarks.textbook EXAMPLES [--epochs 4] [--precision float32]
 
 EXAMPLES is a folder with Split-unlabelled/ and Split-train/, as ImageExampleGen writes it. The textbook is a plain
 transcription of the example's method (keras.io/examples/vision/nnclr) in float32: an encoder call for each view, four
@@ -144,13 +144,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("examples")
     parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32", help="of keras-example")
     arguments = parser.parse_args()
     files = {
         split: sorted(glob.glob(f"{arguments.examples}/Split-{split}/*"))
         for split in (examples.UNLABELLED, examples.TRAIN)
     }
     size = examples.image_size(files[examples.UNLABELLED])
-    settings = _SETTINGS.model_copy(update={"epochs": arguments.epochs})
+    settings = _SETTINGS.model_copy(update={"epochs": arguments.epochs, "precision": arguments.precision})
     _, result = loop.train(settings, loop.Job(files[examples.UNLABELLED], files[examples.TRAIN]))
     ours = [row["c_acc"] for row in result.history]
     theirs = textbook_curve(files, size, arguments.epochs)
