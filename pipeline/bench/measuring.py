@@ -65,17 +65,15 @@ class Table:
     figures: list[Figure] = field(default_factory=list)
     note: str = ""
 
-    def rates(self, amount: float, seconds: Mapping[str, list[float]], unit: str, reference: str | None = None) -> None:
-        """Adds a rate a contender, in `unit`, and its ratio to the contender `reference`, by default the first.
+    def rates(self, amount: float, seconds: Mapping[str, list[float]], unit: str) -> None:
+        """Adds a rate a contender, in `unit`, and its ratio to the first one's.
 
         Args:
             amount: of work that each call did.
             seconds: as `alternately` gives them.
             unit: of amount / seconds.
-            reference: has the ratio 1.
         """
-        reference = reference or next(iter(seconds))
-        base = statistics.median(seconds[reference])
+        base = statistics.median(next(iter(seconds.values())))
         for name, samples in seconds.items():
             ratio = base / statistics.median(samples)
             self.figures.append(Figure.of(name, [amount / sample for sample in samples], unit, ratio))
@@ -83,11 +81,6 @@ class Table:
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return asdict(self)
-
-    @classmethod
-    def from_dict(cls, given: dict[str, Any]) -> "Table":
-        """Back from `as_dict`."""
-        return cls(given["title"], [Figure(**figure) for figure in given["figures"]], given["note"])
 
     def rendered(self) -> RichTable:
         """For a terminal."""
