@@ -86,7 +86,7 @@ def train(
 class _Training:
     def __init__(self, settings: TrainerSettings, job: Job, strategy: tf.distribute.Strategy):
         self._settings, self._job, self._strategy = settings, job, strategy
-        _require_even_shares(settings, strategy.num_replicas_in_sync)
+        require_even_shares(settings, strategy.num_replicas_in_sync)
         contents, labelled_contents = data.survey(job.unlabelled_files), data.survey(job.labelled_files)
         self._plan = Plan.of(settings, contents.records)
         self._size = examples.image_size(job.unlabelled_files)
@@ -127,12 +127,9 @@ class _Training:
             self._clock = time.monotonic()
             for batch in self._batches(epoch, offset):
                 asked_here = tf.constant(float(stop.signal is not None))
-                self._unread.append(
-                    (
-                        self._step + 1,
-                        self._graph_step(batch, self._step_tensor(), asked_here, self.model.view_size(self._step)),
-                    )
-                )
+                view_size = self.model.view_size(self._step)
+                metrics = self._graph_step(batch, self._step_tensor(), asked_here, view_size)
+                self._unread.append((self._step + 1, metrics))
                 self._step += 1
                 reporter.advance(batch_size, self._note(epoch))
                 watch_now, save_now = self._is_due(plan.watch_every), self._is_due(plan.checkpoint_every)
@@ -306,7 +303,12 @@ class _Training:
         )
 
 
-def _require_even_shares(settings: TrainerSettings, replicas: int) -> None:
+def require_even_shares(settings: TrainerSettings, replicas: int) -> None:
+    """Demands batches that so many replicas can share.
+
+    Raises:
+        SettingsError: they cannot.
+    """
     accumulate, probe_batch = settings.accumulate, settings.online_probe.batch_size
     devices_and_parts = f"{replicas} devices" + (f" and trainer.accumulate={accumulate}" if accumulate > 1 else "")
     for name, batch, parts, sharers in (

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer import devices
+from trainer import devices, loop
 from trainer.config import TrainerSettings
 from trainer.nnclr import NNCLR
 from trainer.plan import Plan
@@ -22,6 +22,9 @@ class Step:
         settings: the trainer's; `precision` counts.
         size: height and width of the images.
         strategy: by default the one that a training would take.
+
+    Raises:
+        SettingsError: the replicas cannot share a batch evenly.
     """
 
     def __init__(
@@ -29,6 +32,7 @@ class Step:
     ):
         self.settings, self._size = settings, size
         strategy = strategy or devices.default_strategy(settings.xla)
+        loop.require_even_shares(settings, strategy.num_replicas_in_sync)
         keras.utils.set_random_seed(settings.seed)
         plan = Plan.of(settings, _IMAGES)
         with strategy.scope():

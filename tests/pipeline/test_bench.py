@@ -9,6 +9,7 @@ import pytest
 
 from pipeline import config
 from pipeline.bench.measuring import Figure, Table, alternately
+from trainer.errors import SettingsError
 
 TINY = ["trainer.encoder={width: 8}", "trainer.batch_size=16", "data.image_size=48", "trainer.support_set_size=50"]
 
@@ -34,14 +35,18 @@ def test_one_sample_is_its_own_spread():
 
 
 def test_arithmetic_is_that_of_the_keras_example():
+    import tensorflow as tf
+
     from pipeline.bench.training import Step
 
+    # Other tests give this process more CPU devices, which the default strategy would use.
+    strategy = tf.distribute.OneDeviceStrategy("CPU:0")
     settings = config.load("keras-example").trainer.model_copy(update={"batch_size": 4, "support_set_size": 8})
     convolutions = [47 * 47 * 27 * 128, 23 * 23 * 1152 * 128, 11 * 11 * 1152 * 128, 5 * 5 * 1152 * 128]
     products = sum(convolutions) + 5 * 5 * 128 * 128 + 2 * 128 * 128
     # Two views of four images; two operations a product; three passes, but no gradient of the images.
     expected = 2 * 4 * 2 * (3 * products - convolutions[0])
-    assert Step(settings, (96, 96)).flops() == expected
+    assert Step(settings, (96, 96), strategy).flops() == expected
 
 
 def test_command_measures_precisions_limit_and_reading(tmp_path):
@@ -60,3 +65,15 @@ def test_command_measures_precisions_limit_and_reading(tmp_path):
     (read,) = reading["figures"]
     assert math.isclose(read["ratio"], read["median"] / fastest)
     assert (tmp_path / "bench.log").exists()
+
+
+def test_batches_that_the_devices_cannot_share_are_refused():
+    import tensorflow as tf
+
+    from pipeline.bench.training import Step
+
+    class TwoDevices(tf.distribute.OneDeviceStrategy):
+        num_replicas_in_sync = 2
+
+    with pytest.raises(SettingsError, match=r"trainer\.online_probe\.batch_size is 25, which 2 devices cannot share"):
+        Step(config.load("keras-example").trainer, (96, 96), TwoDevices("CPU:0"))
