@@ -1,6 +1,7 @@
 """What `nnclr bench` measures: the step in each precision, the machine's limit, and whether reading keeps up."""
 
-from collections.abc import Callable
+import statistics
+from collections.abc import Callable, Mapping
 
 from pipeline.bench.measuring import Figure, Table, alternately
 from trainer.config import TrainerSettings
@@ -21,10 +22,9 @@ def tables(settings: TrainerSettings, image_size: int, rounds: int) -> list[Tabl
     from pipeline.bench.training import MatrixProduct, Step
 
     size = (image_size, image_size)
-    contenders: dict[str, Callable[[], object]] = {}
-    for precision in PRECISIONS:
-        contenders[f"step, {precision}"] = Step(settings.model_copy(update={"precision": precision}), size)
-        contenders[f"matrix product, {precision}"] = MatrixProduct(precision)
+    made = {name: Step(settings.model_copy(update={"precision": name}), size) for name in PRECISIONS}
+    contenders: dict[str, Callable[[], object]] = {f"step, {name}": step for name, step in made.items()}
+    contenders |= {f"matrix product, {name}": MatrixProduct(name) for name in PRECISIONS}
     with random_records(_BATCHES * settings.batch_size, image_size) as files:
         contenders["input pipeline"] = Reading(files, settings, size)
         seconds = alternately(contenders, rounds, warm_up=2)
@@ -32,22 +32,39 @@ def tables(settings: TrainerSettings, image_size: int, rounds: int) -> list[Tabl
     steps = {name: seconds[f"step, {name}"] for name in PRECISIONS}
     training = Table(f"Training at {image_size}x{image_size}, batch {settings.batch_size}")
     training.rates(settings.batch_size, steps, "images/s")
-    limit = Table(
+    reading = Table("Input pipeline", note="ratio: to the faster step. Below 1 training waits for its images.")
+    rates = [_BATCHES * settings.batch_size / sample for sample in seconds["input pipeline"]]
+    fastest = max(figure.median for figure in training.figures)
+    reading.figures.append(Figure.of("TFRecords to batches", rates, "images/s", statistics.median(rates) / fastest))
+    products = {name: seconds[f"matrix product, {name}"] for name in PRECISIONS}
+    flops = {name: step.flops() for name, step in made.items()}
+    return [training, share_of_limit(flops, steps, products, MatrixProduct.flops), reading]
+
+
+def share_of_limit(
+    flops: Mapping[str, float],
+    steps: Mapping[str, list[float]],
+    products: Mapping[str, list[float]],
+    product_flops: float,
+) -> Table:
+    """What of the best matrix product a step reaches, by precision.
+
+    Args:
+        flops: of a step, as `Step.flops` counts them.
+        steps: seconds of each.
+        products: seconds of each matrix product of the same run.
+        product_flops: of one such call.
+    """
+    table = Table(
         "Arithmetic",
         note="ratio: of the best matrix product in this precision. Counted are the encoder's and the heads' forward "
         "and backward passes; the step's time is all that it does.",
     )
-    for precision in PRECISIONS:
-        step = contenders[f"step, {precision}"]
-        assert isinstance(step, Step)
-        best = MatrixProduct.flops / min(seconds[f"matrix product, {precision}"])
-        limit.figures.append(Figure(f"matrix product, {precision}", best / 1e9, best / 1e9, best / 1e9, "GFLOP/s", 1.0))
-        rates = [step.flops() / sample / 1e9 for sample in steps[precision]]
-        figure = Figure.of(f"whole step, {precision}", rates, "GFLOP/s")
-        limit.figures.append(Figure.of(figure.what, rates, figure.unit, figure.median * 1e9 / best))
-    reading = Table("Input pipeline", note="ratio: to the faster step. Below 1 training waits for its images.")
-    rates = [_BATCHES * settings.batch_size / sample for sample in seconds["input pipeline"]]
-    fastest = max(figure.median for figure in training.figures)
-    read = Figure.of("TFRecords to batches", rates, "images/s")
-    reading.figures.append(Figure.of(read.what, rates, read.unit, read.median / fastest))
-    return [training, limit, reading]
+    for precision, samples in steps.items():
+        best = product_flops / min(products[precision]) / 1e9
+        rates = [flops[precision] / sample / 1e9 for sample in samples]
+        table.figures += [
+            Figure.of(f"matrix product, {precision}", [best], "GFLOP/s", 1.0),
+            Figure.of(f"whole step, {precision}", rates, "GFLOP/s", statistics.median(rates) / best),
+        ]
+    return table

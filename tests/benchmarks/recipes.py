@@ -10,12 +10,8 @@ probe (regularisation cross-validated inside `train`) and kNN accuracy on `test`
 import argparse
 import glob
 
-import numpy as np
-import tensorflow as tf
-
-from components.linear_probe_evaluator import probes
-from components.linear_probe_evaluator.probes import Labelled
 from pipeline import config
+from tests.benchmarks.judge import Judge
 from trainer import examples, loop, metrics, watch
 from trainer.config import TrainerSettings
 
@@ -41,34 +37,18 @@ class _Probing(watch.Watch):
     """Measures on the splits `train` and `test` as well, every so often."""
 
     every = 1
-    splits: dict[str, tuple[np.ndarray, np.ndarray]]
-    seed = 0
+    judge: Judge
 
     def measure(self, model) -> dict[str, float]:
         row = super().measure(model)
         self.count = getattr(self, "count", 0) + 1
         if self.count % self.every == 0:
-            train, test = (Labelled(_embedded(model, pixels), labels) for pixels, labels in self.splits.values())
-            fitted = probes.fit(train, int(train.labels.max()) + 1, self.seed)
-            probe = probes.score(fitted, test, self.seed)
+            train, test = self.judge.features(lambda images: model.look(images)["embedding"])
+            probe = self.judge.score(train, test)
             knn = metrics.knn_accuracy(train.features, train.labels, test.features, test.labels, _NEIGHBOURS)
             interval = f"{probe.interval[0]:.1%} to {probe.interval[1]:.1%}"
             print(f"    epoch {self.count:3}: probe {probe.accuracy:.1%} ({interval}), kNN {knn:.1%}", flush=True)
         return row
-
-
-def _embedded(model, pixels: np.ndarray) -> np.ndarray:
-    batches = [model.look(tf.constant(pixels[i : i + 500])) for i in range(0, len(pixels), 500)]
-    return np.concatenate([batch["embedding"].numpy() for batch in batches])
-
-
-def _labelled(files: list[str], size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    pixels, labels = [], []
-    for records in tf.data.TFRecordDataset(files).batch(500):
-        parsed = examples.parse(records, examples.IMAGE, examples.LABEL)
-        pixels.append(examples.pixels(parsed[examples.IMAGE], size).numpy())
-        labels.append(parsed[examples.LABEL].numpy())
-    return np.concatenate(pixels), np.concatenate(labels)
 
 
 def main() -> None:
@@ -82,7 +62,7 @@ def main() -> None:
     arguments = parser.parse_args()
     files = {split: sorted(glob.glob(f"{arguments.examples}/Split-{split}/*")) for split in examples.SPLITS}
     size = examples.image_size(files[examples.UNLABELLED])
-    _Probing.splits = {split: _labelled(files[split], size) for split in (examples.TRAIN, examples.TEST)}
+    _Probing.judge = Judge(files, size)
     _Probing.every = arguments.every
     loop.Watch = _Probing  # type: ignore[misc]
     for seed in arguments.seeds:

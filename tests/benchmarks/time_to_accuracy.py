@@ -19,42 +19,22 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from components.linear_probe_evaluator import probes
-from components.linear_probe_evaluator.probes import Labelled
 from pipeline import config
 from pipeline.bench import report
 from pipeline.bench.measuring import Figure, Table
+from tests.benchmarks.judge import Judge
 from tests.benchmarks.textbook import Textbook
 from trainer import data, examples, loop, watch
 from trainer.config import TrainerSettings
-from trainer.data import LabelledPixels
 from trainer.nnclr import NNCLR
+from trainer.plan import Plan
 
-_EMBEDDED = 500
 # How often our training is measured, and after how many epochs each the textbook.
 _MEASUREMENTS, _PROBED_EPOCHS = 6, 5
 
 
-class _Judge:
-    """The evaluator's probe on two labelled splits."""
-
-    def __init__(self, files: dict[str, list[str]], size: tuple[int, int]):
-        self._splits = [data.labelled_pixels(files[split], size) for split in (examples.TRAIN, examples.TEST)]
-
-    def __call__(self, embed) -> float:
-        """Accuracy of `embed`, from uint8 images to features."""
-        train, test = (Labelled(_embedded(embed, split), split.labels) for split in self._splits)
-        fitted = probes.fit(train, int(train.labels.max()) + 1, seed=0)
-        return probes.score(fitted, test, seed=0).accuracy
-
-
-def _embedded(embed, split: LabelledPixels) -> np.ndarray:
-    parts = [split.pixels[i : i + _EMBEDDED] for i in range(0, len(split.pixels), _EMBEDDED)]
-    return np.concatenate([embed(tf.constant(part)).numpy() for part in parts])
-
-
 def textbook_curve(
-    files: dict[str, list[str]], size: tuple[int, int], epochs: int, judge: _Judge
+    files: dict[str, list[str]], size: tuple[int, int], epochs: int, judge: Judge
 ) -> list[tuple[float, float]]:
     """Seconds of training and probe accuracy, every few epochs and at the end."""
     settings = TrainerSettings()
@@ -70,35 +50,31 @@ def textbook_curve(
             model.step(a["image"], b["image"], b["label"])
         seconds += time.monotonic() - start
         if epoch == epochs or epoch % _PROBED_EPOCHS == 0:
-            curve.append((seconds, judge(lambda images: model.encoder(tf.cast(images, tf.float32) / 255))))
+            features = judge.features(lambda images: model.encoder(tf.cast(images, tf.float32) / 255))
+            curve.append((seconds, judge.score(*features).accuracy))
             print(f"textbook, epoch {epoch}: {seconds:.0f} s, probe {curve[-1][1]:.1%}", flush=True)
         start = time.monotonic()
     return curve
 
 
-def _our_curve(settings: TrainerSettings, files: dict[str, list[str]], judge: _Judge) -> list[tuple[float, float]]:
+def _our_curve(settings: TrainerSettings, files: dict[str, list[str]], judge: Judge) -> list[tuple[float, float]]:
     """Seconds of training and probe accuracy, several times until the end."""
-    curve: list[tuple[float, float]] = []
-    clock: list[loop._Training] = []
 
     class Probing(watch.Watch):
         def measure(self, model: NNCLR) -> dict[str, float]:
-            row, seconds = super().measure(model), clock[0]._seconds
-            curve.append((seconds, judge(lambda images: model.look(images)["embedding"])))
-            print(f"nnclr: {seconds:.0f} s, probe {curve[-1][1]:.1%}", flush=True)
-            return row
+            features = judge.features(lambda images: model.look(images)["embedding"])
+            accuracy = judge.score(*features).accuracy
+            print(f"nnclr: probe {accuracy:.1%}", flush=True)
+            return super().measure(model) | {"accuracy": accuracy}
 
-    class Training(loop._Training):
-        def __init__(self, *arguments):
-            clock.append(self)
-            super().__init__(*arguments)
-
-    original = loop.Watch, loop._Training
-    loop.Watch, loop._Training = Probing, Training  # type: ignore[misc]
-    try:
-        loop.train(settings, loop.Job(files[examples.UNLABELLED], files[examples.TRAIN]))
-    finally:
-        loop.Watch, loop._Training = original  # type: ignore[misc]
+    loop.Watch = Probing  # type: ignore[misc]
+    _, result = loop.train(settings, loop.Job(files[examples.UNLABELLED], files[examples.TRAIN]))
+    curve, seconds, step = [], 0.0, 0
+    for row in result.history:
+        # A row's images/s count its interval's training alone.
+        seconds += (row["step"] - step) * settings.batch_size / row["images_per_second"]
+        step = int(row["step"])
+        curve.append((seconds, row["accuracy"]))
     return curve
 
 
@@ -115,11 +91,10 @@ def main() -> None:
     arguments = parser.parse_args()
     files = {split: sorted(glob.glob(f"{arguments.examples}/Split-{split}/*")) for split in examples.SPLITS}
     size = examples.image_size(files[examples.UNLABELLED])
-    judge = _Judge(files, size)
+    judge = Judge(files, size)
     settings = config.load(arguments.preset, None, arguments.overrides).trainer
-    every = f"{1 / _MEASUREMENTS:g} epochs"
-    if settings.duration is None:
-        every = f"{settings.epochs / _MEASUREMENTS:g} epochs"
+    steps = Plan.of(settings, data.survey(files[examples.UNLABELLED]).records).steps
+    every = f"{max(steps // _MEASUREMENTS, 1)} steps"
     settings = settings.model_copy(update={"watch": settings.watch.model_copy(update={"every": every})})
     curves = []
     goal, needed = arguments.reached or (0.0, 0.0)

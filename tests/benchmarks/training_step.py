@@ -18,8 +18,8 @@ import tensorflow as tf
 
 from pipeline import config
 from pipeline.bench import report
-from pipeline.bench.machine import PRECISIONS
-from pipeline.bench.measuring import Figure, Table, alternately
+from pipeline.bench.machine import PRECISIONS, share_of_limit
+from pipeline.bench.measuring import Table, alternately
 from pipeline.bench.training import MatrixProduct, Step
 from tests.benchmarks.textbook import Textbook
 from tests.benchmarks.worker import Worker
@@ -46,8 +46,8 @@ def tables(peer: str | None, rounds: int, pixels: int, batch: int) -> list[Table
     size = (pixels, pixels)
     settings = config.load("keras-example").trainer.model_copy(update={"batch_size": batch})
     contenders: dict[str, Callable[[], object]] = {"textbook, float32": _textbook(batch, size)}
-    for precision in PRECISIONS:
-        contenders[f"nnclr, {precision}"] = Step(settings.model_copy(update={"precision": precision}), size)
+    ours = {name: Step(settings.model_copy(update={"precision": name}), size) for name in PRECISIONS}
+    contenders |= {f"nnclr, {name}": step for name, step in ours.items()}
     peers: list[Worker] = []
     if peer:
         common = ["--batch", str(batch), "--pixels", str(pixels), "--support-set", str(settings.support_set_size)]
@@ -67,15 +67,12 @@ def tables(peer: str | None, rounds: int, pixels: int, batch: int) -> list[Table
     version = f" PyTorch {peers[0].greeting}." if peers else ""
     steps = Table(f"Training step, {pixels}x{pixels}, batch {batch}", note=f"ratio: to the textbook.{version}")
     steps.rates(batch, {name: seconds[name] for name in contenders}, "images/s")
-    limit = Table("Share of the best matrix product of the same run", note="ratio: the share")
-    for precision in PRECISIONS:
-        step = contenders[f"nnclr, {precision}"]
-        assert isinstance(step, Step)
-        best = MatrixProduct.flops / min(seconds[f"product {precision}"]) / 1e9
-        rates = [step.flops() / sample / 1e9 for sample in seconds[f"nnclr, {precision}"]]
-        limit.figures.append(Figure(f"matrix product, {precision}", best, best, best, "GFLOP/s", 1.0))
-        share = Figure.of("", rates, "").median / best
-        limit.figures.append(Figure.of(f"nnclr, {precision}", rates, "GFLOP/s", share))
+    limit = share_of_limit(
+        {precision: step.flops() for precision, step in ours.items()},
+        {precision: seconds[f"nnclr, {precision}"] for precision in PRECISIONS},
+        {precision: seconds[f"product {precision}"] for precision in PRECISIONS},
+        MatrixProduct.flops,
+    )
     return [steps, limit]
 
 
