@@ -206,7 +206,7 @@ class _Training:
             if self._labelled is not None:
                 batch = settings.online_probe.batch_size
                 parts["labelled"] = self._labelled.training_batches(batch, order, offset, context)
-            return tf.data.Dataset.zip(parts).prefetch(tf.data.AUTOTUNE)
+            return data.untuned(tf.data.Dataset.zip(parts).prefetch(2))
 
         return self._strategy.distribute_datasets_from_function(of_worker)
 
