@@ -107,7 +107,9 @@ def test_stopped_and_started_again_it_finishes_what_it_began(tmp_path):
     sample.write_sample(tmp_path / "days" / "1", counts={"unlabelled": 640, "train": 300, "test": 200})
     (tmp_path / "days" / "1" / "_SUCCESS").touch()
     command = [sys.executable, "-m", "pipeline.cli", "schedule", "run", "--cron", "0 3 1 1 *", *TINY]
-    command += ["--data", "days/{SPAN}", "--time-zone", "Europe/Berlin", "--set", "trainer.checkpoint.every=5 steps"]
+    command += ["--data", "days/{SPAN}", "--time-zone", "Europe/Berlin"]
+    # Long enough to be stopped in the middle.
+    command += ["--set", "trainer.checkpoint.every=5 steps", "--set", "trainer.epochs=30"]
     place = Workdir(tmp_path / "nnclr-runs")
     # As a process that was killed in the middle of a run leaves it.
     place.root.mkdir()
@@ -124,8 +126,10 @@ def test_stopped_and_started_again_it_finishes_what_it_began(tmp_path):
             time.sleep(0.05)
 
     with start() as process:
-        wait_for(lambda: list(place.checkpoints.glob("*/*.npz")))
+        # Asked before the training starts: it is over sooner than the question is answered.
+        wait_for(lambda: nnclr("schedule", "status", cwd=tmp_path).returncode == 0)
         alive = nnclr("schedule", "status", cwd=tmp_path)
+        wait_for(lambda: list(place.checkpoints.glob("*/*.npz")))
         process.send_signal(signal.SIGTERM)
         told = process.communicate(timeout=120)[1]
     assert process.returncode == 0, told
