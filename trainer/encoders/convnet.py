@@ -5,6 +5,7 @@ import keras
 from trainer.batch_norm import BatchNormalization
 from trainer.config import CONVNET_CONVOLUTIONS, Encoder
 from trainer.convolution import Conv2D
+from trainer.relu import ReLU
 
 _WIDTH = 128
 
@@ -25,11 +26,14 @@ def build(settings: Encoder, size: tuple[int, int], dtype: str) -> keras.Model:
     flatten = settings.pooling == "flatten"
     stack: list[keras.layers.Layer] = []
     for i, channels in enumerate(widths, 1):
-        # A bias before batch norm would be subtracted again.
-        stack.append(Conv2D(channels, 3, strides=2, use_bias=not settings.batch_norm, dtype=dtype, name=f"conv_{i}"))
+        name = f"conv_{i}"
         if settings.batch_norm:
+            # A bias before batch norm would be subtracted again.
+            stack.append(Conv2D(channels, 3, strides=2, use_bias=False, dtype=dtype, name=name))
             stack.append(BatchNormalization(dtype=dtype, name=f"norm_{i}"))
-        stack.append(layers.ReLU(dtype=dtype, name=f"relu_{i}"))
+            stack.append(ReLU(dtype=dtype, name=f"relu_{i}"))
+        else:
+            stack.append(Conv2D(channels, 3, strides=2, activation="relu", dtype=dtype, name=name))
     if flatten:
         stack += [
             layers.Flatten(dtype=dtype, name="flatten"),

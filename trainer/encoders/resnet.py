@@ -6,6 +6,7 @@ import keras
 
 from trainer.batch_norm import BatchNormalization
 from trainer.config import Encoder
+from trainer.relu import ReLU
 
 _WIDTH = 64
 # Below this many pixels the standard stem, which divides height and width by 4, leaves too little to look at
@@ -31,7 +32,7 @@ class _Layers:
         return BatchNormalization(zero_init=zero_init, dtype=self._dtype, name=name)(x)
 
     def relu(self, x, name: str):
-        return keras.layers.ReLU(dtype=self._dtype, name=name)(x)
+        return ReLU(dtype=self._dtype, name=name)(x)
 
     def add(self, x, shortcut, name: str):
         return keras.layers.Add(dtype=self._dtype, name=name)([x, shortcut])
