@@ -1,7 +1,7 @@
-"""Convolution whose weights' gradients are matrix products where that is faster: bfloat16 on CPUs, certain shapes.
+"""Convolution whose weights' gradients are matrix products where that is faster: in bfloat16 on CPUs.
 
-The kernel for filter gradients (oneDNN with AMX) fills its tiles, 32 values long, from one row of outputs or one pixel's
-channels at a time. Where there are few of either, it runs at a fraction of its speed
+The kernel for filter gradients (oneDNN with AMX) fills its tiles, 32 values long, from the channels of one pixel and
+from one row of outputs. Where there are few of either, it runs at a fraction of its speed
 (python -m tests.benchmarks.filter_gradients).
 """
 
@@ -11,9 +11,9 @@ import tensorflow as tf
 
 from trainer.relu import relu_gradient
 
-# Up to this many outputs in a row: with rows of 3 the kernel runs at a tenth of its speed, with 23 it is ahead again.
+# Up to this many outputs in a row: with 3 the kernel runs at a tenth of its speed, with 15 it is ahead again.
 _SHORT = 12
-# The values of a patch, and one for the bias, that are gathered by a convolution: as long as a tile.
+# More values than a patch of three colours has.
 _TILE = 32
 
 
@@ -22,11 +22,11 @@ class Conv2D(keras.layers.Conv2D):
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """[N, height, width, channels] to [N, rows, columns, filters]."""
-        kernel = tf.convert_to_tensor(self.kernel)
-        if not self._is_plain or not is_faster(inputs, kernel, self.strides[0]):
+        if not self._is_plain or not is_faster(inputs):
             return super().call(inputs)
         bias = tf.convert_to_tensor(self.bias) if self.use_bias else None
-        return convolve(inputs, kernel, bias, self.strides[0], relu=self.activation is keras.activations.relu)
+        relu = self.activation is keras.activations.relu
+        return convolve(inputs, tf.convert_to_tensor(self.kernel), bias, self.strides[0], relu)
 
     @property
     def _is_plain(self) -> bool:
@@ -40,20 +40,18 @@ class Conv2D(keras.layers.Conv2D):
         )
 
 
-def is_faster(inputs: tf.Tensor, kernel: tf.Tensor, stride: int) -> bool:
+def is_faster(inputs: tf.Tensor) -> bool:
     """Whether `convolve` is to be preferred."""
-    if inputs.dtype != tf.bfloat16 or None in inputs.shape[1:] or tf.config.list_logical_devices("GPU"):
-        return False
-    return _is_small(kernel.shape) or 0 < (inputs.shape[2] - kernel.shape[1]) // stride + 1 <= _SHORT
+    return inputs.dtype == tf.bfloat16 and None not in inputs.shape[1:] and not tf.config.list_logical_devices("GPU")
 
 
 def convolve(
     inputs: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor | None = None, stride: int = 1, relu: bool = False
 ) -> tf.Tensor:
-    """Unpadded convolution, the gradients of its weights products of patches and the outputs' gradients.
+    """Unpadded convolution.
 
     Args:
-        inputs: [N, height, width, channels], of static size but for N.
+        inputs: bfloat16 [N, height, width, channels], of static size but for N.
         kernel: [kernel height, kernel width, channels, filters].
         bias: [filters], or none.
         stride: of both axes.
@@ -76,8 +74,7 @@ def convolve(
             of_inputs = tf.raw_ops.Conv2DBackpropInput(
                 input_sizes=tf.shape(inputs), filter=kernel, out_backprop=upstream, strides=strides, padding="VALID"
             )
-            weights = _gradients_by_convolution if _is_small(kernel.shape) else _gradients_by_gathering
-            of_kernel, of_bias = weights(inputs, upstream, kernel.shape, stride)
+            of_kernel, of_bias = _weight_gradients(inputs, upstream, kernel.shape, stride)
             return of_inputs, of_kernel, *([of_bias] if bias else [])
 
         return outputs, gradient
@@ -85,37 +82,48 @@ def convolve(
     return operation(inputs, kernel, *([] if bias is None else [bias]))
 
 
-def _is_small(kernel: tf.TensorShape) -> bool:
-    return int(np.prod(kernel[:-1])) < _TILE
+def _weight_gradients(
+    inputs: tf.Tensor, upstream: tf.Tensor, kernel: tf.TensorShape, stride: int
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Of the kernel: the sum over all positions of a patch of the inputs times the gradient there; and of the bias."""
+    if int(np.prod(kernel[:-1])) < _TILE:
+        return _product_of_small_patches(inputs, upstream, kernel, stride)
+    if upstream.shape[2] <= _SHORT:
+        return _product_of_patches(inputs, upstream, kernel, stride), _bias_gradient(upstream)
+    strides = [1, stride, stride, 1]
+    of_kernel = tf.raw_ops.Conv2DBackpropFilter(
+        input=inputs, filter_sizes=kernel, out_backprop=upstream, strides=strides, padding="VALID"
+    )
+    return of_kernel, _bias_gradient(upstream)
 
 
-def _gradients_by_convolution(
+def _product_of_small_patches(
     inputs: tf.Tensor, upstream: tf.Tensor, kernel: tf.TensorShape, stride: int
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """A convolution with a kernel of zeros and ones copies each patch, and a 1 for the bias, into one pixel."""
-    values, (rows, columns, filters) = int(np.prod(kernel[:-1])), upstream.shape[1:]
+    values, positions = int(np.prod(kernel[:-1])), int(np.prod(upstream.shape[1:3]))
     copying = tf.constant(np.eye(values, _TILE).reshape(*kernel[:-1], _TILE), inputs.dtype)
     one = tf.constant(np.eye(_TILE)[values], inputs.dtype)
     patches = tf.nn.bias_add(tf.nn.conv2d(inputs, copying, stride, "VALID"), one)
-    # One product for each image: the products of a few hundred rows stay in the cache, and lose fewer digits.
-    patches = tf.reshape(patches, [-1, rows * columns, _TILE])
-    products = tf.matmul(patches, tf.reshape(upstream, [-1, rows * columns, filters]), transpose_a=True)
+    # A product for each image: so few rows at a time stay in the cache, and the sum of products is one of float32.
+    patches = tf.reshape(patches, [-1, positions, _TILE])
+    products = tf.matmul(patches, tf.reshape(upstream, [-1, positions, kernel[-1]]), transpose_a=True)
     total = tf.cast(tf.reduce_sum(tf.cast(products, tf.float32), axis=0), inputs.dtype)
     return tf.reshape(total[:values], kernel), total[values]
 
 
-def _gradients_by_gathering(
-    inputs: tf.Tensor, upstream: tf.Tensor, kernel: tf.TensorShape, stride: int
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """The sum over all positions of a patch of the inputs times the gradient there."""
+def _product_of_patches(inputs: tf.Tensor, upstream: tf.Tensor, kernel: tf.TensorShape, stride: int) -> tf.Tensor:
     (height, width, channels), (rows, columns, filters) = inputs.shape[1:], upstream.shape[1:]
     y, x, i, j = np.meshgrid(range(rows), range(columns), range(kernel[0]), range(kernel[1]), indexing="ij")
     places = (stride * y + i) * width + stride * x + j
     # A gather copies whole pixels: strided slices give the same patches, ten times slower.
     patches = tf.gather(tf.reshape(inputs, [-1, height * width, channels]), places.reshape(-1), axis=1)
     patches = tf.reshape(patches, [-1, int(np.prod(kernel[:-1]))])
-    upstream = tf.reshape(upstream, [-1, filters])
-    of_kernel = tf.matmul(patches, upstream, transpose_a=True)
-    # BiasAddGrad adds up in bfloat16, and of sums of 100,000 values a third is lost.
-    of_bias = tf.matmul(tf.ones([1, tf.shape(upstream)[0]], upstream.dtype), upstream)
-    return tf.reshape(of_kernel, kernel), of_bias[0]
+    product = tf.matmul(patches, tf.reshape(upstream, [-1, filters]), transpose_a=True)
+    return tf.reshape(product, kernel)
+
+
+def _bias_gradient(upstream: tf.Tensor) -> tf.Tensor:
+    """By a product with ones, which adds up in float32: BiasAddGrad loses a third of a sum of 100,000 bfloat16."""
+    rows = tf.reshape(upstream, [-1, upstream.shape[-1]])
+    return tf.matmul(tf.ones([1, tf.shape(rows)[0]], rows.dtype), rows)[0]

@@ -1,4 +1,4 @@
-"""The convolution with its own filter gradient computes what Keras' does."""
+"""The convolution with its own gradients computes what Keras' does."""
 
 import keras
 import numpy as np
@@ -7,51 +7,82 @@ import tensorflow as tf
 
 from trainer import convolution
 
+# Height and width, channels, kernel, stride: small patches, short rows, and what is left to TensorFlow's kernel.
+SHAPES = [
+    ((21, 34), 3, 3, 2),
+    ((9, 9), 2, (4, 2), 3),
+    ((11, 11), 5, 3, 2),
+    ((8, 9), 5, 3, 2),
+    ((7, 5), 6, (3, 2), 1),
+    ((31, 33), 5, 3, 2),
+]
 
-@pytest.mark.parametrize(
-    ("size", "kernel", "stride"), [((11, 11), 3, 2), ((8, 9), 3, 2), ((7, 5), (3, 2), 1), ((9, 9), 1, 3)]
-)
-def test_value_and_gradients_are_those_of_keras(size, kernel, stride):
+
+@pytest.mark.parametrize(("size", "channels", "kernel", "stride"), SHAPES)
+def test_value_and_gradients_are_those_of_keras(size, channels, kernel, stride):
     rng = np.random.default_rng(0)
-    images = tf.constant(rng.normal(size=(6, *size, 5)).astype(np.float32))
-    keras.utils.set_random_seed(0)
-    layer = keras.layers.Conv2D(4, kernel, stride, use_bias=False)
-    expected_outputs = layer(images)
-    upstream = tf.constant(rng.normal(size=expected_outputs.shape).astype(np.float32))
-    kernel_values = tf.convert_to_tensor(layer.kernel)
+    images = tf.constant(rng.normal(size=(6, *size, channels)).astype(np.float32))
+    layer = keras.layers.Conv2D(4, kernel, stride, bias_initializer="normal")
+    upstream = tf.constant(rng.normal(size=layer(images).shape).astype(np.float32))
+    weights = [tf.convert_to_tensor(layer.kernel), tf.convert_to_tensor(layer.bias)]
 
     def gradients(operation):
         with tf.GradientTape() as tape:
-            tape.watch([images, kernel_values])
-            outputs = operation(images, kernel_values)
-        return outputs, *tape.gradient(outputs, [images, kernel_values], upstream)
+            tape.watch([images, *weights])
+            outputs = operation(images, *weights)
+        return outputs, *tape.gradient(outputs, [images, *weights], upstream)
 
-    expected = gradients(lambda x, w: tf.nn.conv2d(x, w, stride, "VALID"))
-    found = gradients(lambda x, w: convolution.convolve(x, w, stride))
-    np.testing.assert_array_equal(found[0], expected_outputs)
+    expected = gradients(lambda x, w, b: tf.nn.conv2d(x, w, stride, "VALID") + b)
+    found = gradients(lambda x, w, b: convolution.convolve(x, w, b, stride))
     for value, wanted in zip(found, expected, strict=True):
-        np.testing.assert_allclose(value, wanted, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(value, wanted, rtol=1e-4, atol=2e-5)
 
 
-def test_layer_in_bfloat16_learns_what_the_other_kernel_learns():
+@pytest.mark.parametrize("use_bias", [True, False])
+@pytest.mark.parametrize(("size", "channels", "kernel", "stride"), SHAPES)
+def test_layer_in_bfloat16_learns_what_one_in_float32_learns(size, channels, kernel, stride, use_bias):
     rng = np.random.default_rng(1)
-    images = tf.constant(rng.normal(size=(32, 11, 11, 8)).astype(np.float32))
+    # Values that bfloat16 holds exactly.
+    images = tf.constant(rng.integers(-8, 9, size=(32, *size, channels)).astype(np.float32) / 8)
     found = {}
-    for name, layers in (("ours", convolution), ("keras", keras.layers)):
+    for layers, dtype in ((convolution, "mixed_bfloat16"), (keras.layers, "float32")):
         keras.utils.set_random_seed(0)
-        layer = layers.Conv2D(16, 3, 2, activation="relu", dtype="mixed_bfloat16")
+        layer = layers.Conv2D(16, kernel, stride, activation="relu", use_bias=use_bias, dtype=dtype)
+        layer.build(images.shape)
+        layer.set_weights([tf.cast(tf.cast(w, tf.bfloat16), tf.float32).numpy() for w in layer.get_weights()])
         with tf.GradientTape() as tape:
-            loss = tf.reduce_sum(tf.square(tf.cast(layer(images), tf.float32)))
-        found[name] = [float(loss), *(tf.cast(g, tf.float32).numpy() for g in tape.gradient(loss, layer.weights))]
-    assert found["ours"][0] == found["keras"][0]
-    for ours, theirs in zip(found["ours"][1:], found["keras"][1:], strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=0.02, atol=0.01 * np.abs(theirs).max())
+            outputs = layer(images)
+            loss = tf.reduce_mean(tf.square(tf.cast(outputs, tf.float32)))
+        values = [outputs, *tape.gradient(loss, layer.weights)]
+        found[dtype] = [tf.cast(value, tf.float32).numpy() for value in values]
+    assert len(found["float32"]) == 2 + use_bias
+    for ours, exact in zip(found["mixed_bfloat16"], found["float32"], strict=True):
+        assert _error(ours, exact) < 0.005
 
 
-def test_is_for_short_rows_in_bfloat16_only():
-    def wanted(width, dtype=tf.bfloat16):
-        images, kernel = tf.zeros([1, 9, width, 2], dtype), tf.zeros([3, 3, 2, 2], dtype)
-        return convolution.is_faster(images, kernel, stride=2)
+def test_bias_learns_from_every_position():
+    # TensorFlow's own gradient adds up in bfloat16, where 256 and 1 make 256.
+    images = tf.ones([16, 33, 33, 4], tf.bfloat16)
+    layer = convolution.Conv2D(8, 3, 2, dtype="bfloat16")
+    with tf.GradientTape() as tape:
+        outputs = layer(images)
+        loss = tf.reduce_sum(tf.cast(outputs, tf.float32))
+    assert tape.gradient(loss, layer.bias).numpy().tolist() == [16 * 16 * 16] * 8
 
-    assert [wanted(width) for width in (2, 3, 25, 27)] == [False, True, True, False]
-    assert not wanted(9, tf.float32)
+
+def test_is_for_bfloat16_of_known_size():
+    seen = {}
+
+    @tf.function
+    def trace(images):
+        seen[images.dtype.name, images.shape[1]] = convolution.is_faster(images)
+        return images
+
+    for dtype in (tf.bfloat16, tf.float32):
+        for height in (9, None):
+            trace.get_concrete_function(tf.TensorSpec([None, height, 9, 2], dtype))
+    assert [key for key, faster in seen.items() if faster] == [("bfloat16", 9)]
+
+
+def _error(found: np.ndarray, exact: np.ndarray) -> float:
+    return float(np.sqrt(np.mean((found - exact) ** 2) / np.mean(exact**2)))
