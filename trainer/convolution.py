@@ -1,8 +1,8 @@
-"""Convolution whose weights' gradients are matrix products where that is faster: in bfloat16 on CPUs.
+"""Convolution with faster gradients on CPUs.
 
-The kernel for filter gradients (oneDNN with AMX) fills its tiles, 32 values long, from the channels of one pixel and
-from one row of outputs. Where there are few of either, it runs at a fraction of its speed
-(python -m tests.benchmarks.filter_gradients).
+In bfloat16 the kernel for filter gradients (oneDNN with AMX) fills its tiles, 32 values long, from the channels of one
+pixel and from one row of outputs. Where there are few of either, it runs at a fraction of its speed, and a product of
+matrices takes its place (python -m tests.benchmarks.filter_gradients).
 """
 
 import keras
@@ -42,7 +42,7 @@ class Conv2D(keras.layers.Conv2D):
 
 def is_faster(inputs: tf.Tensor) -> bool:
     """Whether `convolve` is to be preferred."""
-    return inputs.dtype == tf.bfloat16 and None not in inputs.shape[1:] and not tf.config.list_logical_devices("GPU")
+    return None not in inputs.shape[1:] and not tf.config.list_logical_devices("GPU")
 
 
 def convolve(
@@ -51,7 +51,7 @@ def convolve(
     """Unpadded convolution.
 
     Args:
-        inputs: bfloat16 [N, height, width, channels], of static size but for N.
+        inputs: float32 or bfloat16 [N, height, width, channels], of static size but for N.
         kernel: [kernel height, kernel width, channels, filters].
         bias: [filters], or none.
         stride: of both axes.
@@ -71,10 +71,12 @@ def convolve(
         def gradient(upstream):
             if relu:
                 upstream = relu_gradient(upstream, outputs)
-            of_inputs = tf.raw_ops.Conv2DBackpropInput(
-                input_sizes=tf.shape(inputs), filter=kernel, out_backprop=upstream, strides=strides, padding="VALID"
-            )
             of_kernel, of_bias = _weight_gradients(inputs, upstream, kernel.shape, stride)
+            # One after the other: at once, each would have half of the cores and of the cache.
+            with tf.control_dependencies([of_kernel]):
+                of_inputs = tf.raw_ops.Conv2DBackpropInput(
+                    input_sizes=tf.shape(inputs), filter=kernel, out_backprop=upstream, strides=strides, padding="VALID"
+                )
             return of_inputs, of_kernel, *([of_bias] if bias else [])
 
         return outputs, gradient
@@ -88,7 +90,7 @@ def _weight_gradients(
     """Of the kernel: the sum over all positions of a patch of the inputs times the gradient there; and of the bias."""
     if int(np.prod(kernel[:-1])) < _TILE:
         return _product_of_small_patches(inputs, upstream, kernel, stride)
-    if upstream.shape[2] <= _SHORT:
+    if inputs.dtype == tf.bfloat16 and upstream.shape[2] <= _SHORT:
         return _product_of_patches(inputs, upstream, kernel, stride), _bias_gradient(upstream)
     strides = [1, stride, stride, 1]
     of_kernel = tf.raw_ops.Conv2DBackpropFilter(
@@ -124,6 +126,8 @@ def _product_of_patches(inputs: tf.Tensor, upstream: tf.Tensor, kernel: tf.Tenso
 
 
 def _bias_gradient(upstream: tf.Tensor) -> tf.Tensor:
-    """By a product with ones, which adds up in float32: BiasAddGrad loses a third of a sum of 100,000 bfloat16."""
+    if upstream.dtype != tf.bfloat16:
+        return tf.raw_ops.BiasAddGrad(out_backprop=upstream)
+    # It would add up in bfloat16, and lose a third of 100,000 values; a product with ones adds up in float32.
     rows = tf.reshape(upstream, [-1, upstream.shape[-1]])
     return tf.matmul(tf.ones([1, tf.shape(rows)[0]], rows.dtype), rows)[0]

@@ -37,7 +37,13 @@ def _values(inputs: tf.Tensor) -> tf.Tensor:
 
 
 @_not_inlined
-def relu_gradient(upstream: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
-    """`upstream` where `outputs` of a ReLU are positive, 0 elsewhere; both bfloat16, of one shape."""
+def _where_positive(upstream: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
     bits = tf.raw_ops.ReluGrad(gradients=tf.bitcast(upstream, tf.int16), features=tf.bitcast(outputs, tf.int16))
     return tf.bitcast(bits, tf.bfloat16)
+
+
+def relu_gradient(upstream: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+    """`upstream` where `outputs` of a ReLU are positive, 0 elsewhere; both of one shape."""
+    if outputs.dtype == tf.bfloat16:
+        return _where_positive(upstream, outputs)
+    return tf.raw_ops.ReluGrad(gradients=upstream, features=outputs)
