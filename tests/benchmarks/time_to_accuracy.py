@@ -7,13 +7,14 @@ EXAMPLES is a folder with the splits of ImageExampleGen. The textbook (the Keras
 `textbook`) trains for so many epochs; before and after it, this project trains by a preset, once for each seed. Both
 are judged by the evaluator's own linear probe on frozen features (regularisation cross-validated inside `train`, scored
 on `test`), and both clocks count training alone: building graphs and reading records are in it, probing is not. A
-training counts from its start to the first measurement whose probe is at least the textbook's last. `--reached` takes
-the textbook's figures from an earlier run on this machine.
+training counts from its start to the first measurement whose probe is at least the textbook's last; all measurements
+are told. `--reached` takes the textbook's figures from an earlier run on this machine.
 """
 
 import argparse
 import glob
 import time
+from unittest import mock
 
 import keras
 import numpy as np
@@ -67,8 +68,8 @@ def _our_curve(settings: TrainerSettings, files: dict[str, list[str]], judge: Ju
             print(f"nnclr: probe {accuracy:.1%}", flush=True)
             return super().measure(model) | {"accuracy": accuracy}
 
-    loop.Watch = Probing  # type: ignore[misc]
-    _, result = loop.train(settings, loop.Job(files[examples.UNLABELLED], files[examples.TRAIN]))
+    with mock.patch.object(loop, "Watch", Probing):
+        _, result = loop.train(settings, loop.Job(files[examples.UNLABELLED], files[examples.TRAIN]))
     curve, seconds, step = [], 0.0, 0
     for row in result.history:
         # A row's images/s count its interval's training alone.
@@ -97,24 +98,30 @@ def main() -> None:
     every = f"{max(steps // _MEASUREMENTS, 1)} steps"
     settings = settings.model_copy(update={"watch": settings.watch.model_copy(update={"every": every})})
     curves = []
-    goal, needed = arguments.reached or (0.0, 0.0)
+    textbook = [(arguments.reached[1], arguments.reached[0])] if arguments.reached else []
     for position, seed in enumerate(arguments.seeds):
         curves.append(_our_curve(settings.model_copy(update={"seed": seed}), files, judge))
         if position == 0 and not arguments.reached:
-            needed, goal = textbook_curve(files, size, arguments.epochs, judge)[-1]
+            textbook = textbook_curve(files, size, arguments.epochs, judge)
+    needed, goal = textbook[-1]
     table = Table(
         f"Time until a probe of {goal:.1%}, {size[0]}x{size[1]}, preset {arguments.preset}", note="ratio: times as fast"
     )
-    table.figures.append(Figure(f"textbook, {arguments.epochs} epochs", needed, needed, needed, "s", 1.0))
+    table.figures.append(
+        Figure(f"textbook, {arguments.epochs} epochs", needed, needed, needed, "s", 1.0, _told(textbook))
+    )
     for seed, curve in zip(arguments.seeds, curves, strict=True):
         reached = [seconds for seconds, accuracy in curve if accuracy >= goal]
-        note = f"probe {curve[-1][1]:.1%} at the end, after {curve[-1][0]:.0f} s"
         if reached:
             first = reached[0]
-            table.figures.append(Figure(f"nnclr, seed {seed}", first, first, first, "s", needed / first, note))
+            table.figures.append(Figure(f"nnclr, seed {seed}", first, first, first, "s", needed / first, _told(curve)))
         else:
-            table.figures.append(Figure(f"nnclr, seed {seed}: never", np.nan, np.nan, np.nan, "s", None, note))
+            table.figures.append(Figure(f"nnclr, seed {seed}: never", np.nan, np.nan, np.nan, "s", None, _told(curve)))
     report.finish([table], arguments.json)
+
+
+def _told(curve: list[tuple[float, float]]) -> str:
+    return "; ".join(f"{accuracy:.1%} after {seconds:.0f} s" for seconds, accuracy in curve)
 
 
 if __name__ == "__main__":
