@@ -22,7 +22,7 @@ class Conv2D(keras.layers.Conv2D):
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """[N, height, width, channels] to [N, rows, columns, filters]."""
-        if not self._is_plain or not is_faster(inputs):
+        if not self._is_plain or None in inputs.shape[1:] or tf.config.list_logical_devices("GPU"):
             return super().call(inputs)
         bias = tf.convert_to_tensor(self.bias) if self.use_bias else None
         relu = self.activation is keras.activations.relu
@@ -38,11 +38,6 @@ class Conv2D(keras.layers.Conv2D):
             and self.data_format == "channels_last"
             and self.activation in (keras.activations.linear, keras.activations.relu)
         )
-
-
-def is_faster(inputs: tf.Tensor) -> bool:
-    """Whether `convolve` is to be preferred."""
-    return None not in inputs.shape[1:] and not tf.config.list_logical_devices("GPU")
 
 
 def convolve(
