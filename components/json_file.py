@@ -6,14 +6,17 @@ from typing import Any
 
 from tfx.dsl.io import fileio
 
+from trainer import aside
+
 
 def write(directory: str, name: str, content: Any) -> None:
     """Writes a file that appears whole."""
     fileio.makedirs(directory)
     path = os.path.join(directory, name)
-    with fileio.open(f"{path}.partial", "w") as file:
+    unfinished = aside.beside(path)
+    with fileio.open(unfinished, "w") as file:
         file.write(json.dumps(content, indent=2))
-    fileio.rename(f"{path}.partial", path, overwrite=True)
+    fileio.rename(unfinished, path, overwrite=True)
 
 
 def read(directory: str, name: str) -> Any:

@@ -11,18 +11,18 @@ import json
 import logging
 import posixpath
 import re
-import uuid
 import zipfile
 from typing import Any, NamedTuple
 
 import numpy as np
 from fsspec.core import url_to_fs
 
+from trainer import aside
+
 logger = logging.getLogger("nnclr")
 
 _DESCRIPTION = "description.json"
 _NAME = re.compile(r"step-\d{8}\.npz")
-_PARTIAL = re.compile(r"\.[0-9a-f]+\.partial")
 
 
 class Checkpoint(NamedTuple):
@@ -64,12 +64,13 @@ class Checkpoints:
         self._files.makedirs(self._folder, exist_ok=True)
         description = json.dumps({"key": self._key, "step": step, "journal": journal})
         name = f"step-{step:08d}.npz"
-        aside = f"{self._folder}/.{uuid.uuid4().hex}.partial"
+        place = f"{self._folder}/{name}"
+        unfinished = aside.beside(place)
         content = io.BytesIO()
         everything: dict[str, Any] = arrays | {_DESCRIPTION: np.frombuffer(description.encode(), np.uint8)}
         np.savez(content, **everything)
-        self._files.pipe_file(aside, content.getvalue())
-        self._files.mv(aside, f"{self._folder}/{name}")
+        self._files.pipe_file(unfinished, content.getvalue())
+        self._files.mv(unfinished, place)
         self._delete_superseded()
         return f"{self.directory}/{name}"
 
@@ -79,7 +80,7 @@ class Checkpoints:
         Args:
             shapes: of the arrays that it must hold, by name.
         """
-        for name in reversed(self._names(_NAME)):
+        for name in reversed(self._names()):
             try:
                 return self._read(name, shapes)
             except _Unusable as problem:
@@ -92,19 +93,19 @@ class Checkpoints:
         if self._files.exists(self._folder):
             self._files.rm(self._folder, recursive=True)
 
-    def _names(self, pattern: re.Pattern[str]) -> list[str]:
-        """Files of that name, the oldest first."""
+    def _names(self) -> list[str]:
+        """Names of the checkpoints, the oldest first."""
         # Other processes write and delete: what was listed a while ago does not count.
         self._files.invalidate_cache()
         if not self._files.exists(self._folder):
             return []
         names = [posixpath.basename(path) for path in self._files.ls(self._folder, detail=False)]
-        return sorted(name for name in names if pattern.fullmatch(name))
+        return sorted(name for name in names if _NAME.fullmatch(name))
 
     def _delete_superseded(self) -> None:
-        # What a process left that was killed while it wrote, too.
-        for name in [*self._names(_NAME)[: -self._keep], *self._names(_PARTIAL)]:
+        for name in self._names()[: -self._keep]:
             self._files.rm_file(f"{self._folder}/{name}")
+        aside.remove_abandoned(self._files, self._folder)
 
     def _read(self, name: str, shapes: dict[str, tuple[int, ...]]) -> Checkpoint:
         content = self._files.cat_file(f"{self._folder}/{name}")

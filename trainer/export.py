@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from trainer import aside
 from trainer.config import Encoder, TrainerSettings
 from trainer.encoders import build_encoder
 from trainer.errors import SettingsError
@@ -53,15 +54,13 @@ def _save(embedder: Embedder, description: dict[str, Any], directory: str) -> No
     if isinstance(embedder, ClassifyingEmbedder):
         signatures["classify"] = embedder.classify
     # Written aside: whoever finds the directory finds all of it.
-    aside = f"{directory}.partial"
-    if tf.io.gfile.exists(aside):
-        tf.io.gfile.rmtree(aside)
-    tf.saved_model.save(embedder, aside, signatures=signatures)
-    path = f"{aside}/{_DESCRIPTION}"
+    unfinished = aside.beside(directory)
+    tf.saved_model.save(embedder, unfinished, signatures=signatures)
+    path = f"{unfinished}/{_DESCRIPTION}"
     tf.io.gfile.makedirs(path.rpartition("/")[0])
     with tf.io.gfile.GFile(path, "w") as file:
         file.write(json.dumps(description, indent=2))
-    tf.io.gfile.rename(aside, directory)
+    tf.io.gfile.rename(unfinished, directory)
 
 
 def load_weights(encoder: keras.Model, settings: TrainerSettings, size: tuple[int, int], directory: str) -> None:

@@ -4,6 +4,8 @@ import csv
 
 import tensorflow as tf
 
+from trainer import aside
+
 
 class History:
     """Metrics of one training, a row per measurement.
@@ -42,9 +44,10 @@ class History:
     def _write(self) -> None:
         if self._directory is None:
             return
-        aside, path = f"{self._directory}/.history.csv", f"{self._directory}/history.csv"
-        with tf.io.gfile.GFile(aside, "w") as file:
+        path = f"{self._directory}/history.csv"
+        unfinished = aside.beside(path)
+        with tf.io.gfile.GFile(unfinished, "w") as file:
             writer = csv.DictWriter(file, fieldnames=list(self.rows[0]))
             writer.writeheader()
             writer.writerows(self.rows)
-        tf.io.gfile.rename(aside, path, overwrite=True)
+        tf.io.gfile.rename(unfinished, path, overwrite=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 from apache_beam.io.filesystems import FileSystems
 
 from components.image_example_gen.sources.base import Source
+from trainer import aside
 
 
 def fingerprint(source: Source, memory: Path | None = None) -> str:
@@ -32,10 +33,10 @@ def fingerprint(source: Source, memory: Path | None = None) -> str:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         current = dict(zip(paths, pool.map(lambda path: _digest(path, known), paths), strict=True))
     if memory:
-        aside = memory.with_name(f"{memory.name}.{os.getpid()}.partial")
-        aside.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_text(json.dumps(known | {path: entry for path, entry in current.items() if entry[0]}))
-        aside.replace(memory)
+        unfinished = Path(aside.beside(str(memory)))
+        unfinished.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.write_text(json.dumps(known | {path: entry for path, entry in current.items() if entry[0]}))
+        unfinished.replace(memory)
 
     whole = hashlib.sha256(source.kind.encode())
     for path in sorted(paths):

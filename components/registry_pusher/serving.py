@@ -5,6 +5,7 @@ version, and renamed. Cloud Storage renames no folders; there `saved_model.pb`, 
 SavedModel, is uploaded last and deleted first.
 """
 
+import os
 import posixpath
 import tempfile
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 from fsspec.core import url_to_fs
 
 from components.model_registry import ModelRegistry, contents
+from trainer import aside
 
 _MARK = "saved_model.pb"
 # Of the registered model: the folder that Serving watches.
@@ -31,8 +33,8 @@ def serve_champion(registry: ModelRegistry, name: str, alias: str) -> str | None
     if not directory or not champion:
         return None
     if not is_published(directory, champion.version):
-        with tempfile.TemporaryDirectory() as aside:
-            folder = registry.download(champion, aside)
+        with tempfile.TemporaryDirectory() as download:
+            folder = registry.download(champion, download)
             publish(folder / contents.SAVED_MODEL, directory, champion.version)
     withdraw_above(directory, champion.version)
     return place_of(directory, champion.version)
@@ -55,12 +57,17 @@ def publish(saved_model: Path, directory: str, version: int) -> str:
     files, root = _opened(directory)
     files.makedirs(root, exist_ok=True)
     place = posixpath.join(root, str(version))
+    aside.remove_abandoned(files, root)
     if _renames(files):
-        aside = posixpath.join(root, f".{version}.partial")
-        if files.exists(aside):
-            files.rm(aside, recursive=True)
-        _copy(files, saved_model, aside)
-        files.mv(aside, place, recursive=True)
+        unfinished = aside.beside(place)
+        _copy(files, saved_model, unfinished)
+        try:
+            os.rename(unfinished, place)
+        except OSError:
+            files.rm(unfinished, recursive=True)
+            # Another process may have published the same version first.
+            if not is_published(directory, version):
+                raise
     else:
         _copy(files, saved_model, place)
     return place_of(directory, version)
@@ -80,15 +87,17 @@ def withdraw_above(directory: str, version: int) -> None:
 
 
 def _withdraw(files, place: str) -> None:
-    if _renames(files):
-        aside = posixpath.join(posixpath.dirname(place), f".{posixpath.basename(place)}.withdrawn")
-        if files.exists(aside):
-            files.rm(aside, recursive=True)
-        files.mv(place, aside, recursive=True)
-        place = aside
-    elif files.exists(posixpath.join(place, _MARK)):
-        files.rm(posixpath.join(place, _MARK))
-    files.rm(place, recursive=True)
+    try:
+        if _renames(files):
+            withdrawn = aside.beside(place)
+            os.rename(place, withdrawn)
+            place = withdrawn
+        elif files.exists(posixpath.join(place, _MARK)):
+            files.rm(posixpath.join(place, _MARK))
+        files.rm(place, recursive=True)
+    except FileNotFoundError:
+        # Another process withdraws the same version.
+        return
 
 
 def _opened(directory: str):

@@ -5,7 +5,6 @@ It is small enough for a demo and hard enough to tell a trained encoder from an 
 shortcuts: an encoder that matches views by their background or colour learns nothing about digits.
 """
 
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from components.image_example_gen import stl10
+from trainer import aside
 
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 COUNTS = {"unlabelled": 6_000, "train": 1_500, "test": 1_000}
@@ -42,8 +42,8 @@ def write_sample(
     order = rng.permutation(len(digits.images))
     drawable = {"test": order[:_TEST_DIGITS], "train": order[_TEST_DIGITS:], "unlabelled": order[_TEST_DIGITS:]}
 
-    aside = directory.with_name(f".{directory.name}.{os.getpid()}.partial")
-    aside.mkdir(parents=True)
+    unfinished = Path(aside.beside(str(directory)))
+    unfinished.mkdir(parents=True)
     try:
         for split, images_file, labels_file in (
             ("unlabelled", stl10.UNLABELLED_IMAGES, None),
@@ -51,22 +51,22 @@ def write_sample(
             ("test", stl10.TEST_IMAGES, stl10.TEST_LABELS),
         ):
             which = rng.choice(drawable[split], counts[split])
-            with open(aside / images_file, "wb") as file:
+            with open(unfinished / images_file, "wb") as file:
                 for start in range(0, len(which), _CHUNK):
                     chunk = which[start : start + _CHUNK]
                     drawn = [_draw(digits.images[i], photographs[rng.integers(2)], rng) for i in chunk]
                     file.write(stl10.encode_images(np.stack(drawn)))
                     on_progress(len(chunk))
             if labels_file:
-                (digits.target[which] + 1).astype(np.uint8).tofile(aside / labels_file)
+                (digits.target[which] + 1).astype(np.uint8).tofile(unfinished / labels_file)
         train = counts["train"]
         # A fifth of the training images each, as STL-10's folds are.
         folds = [np.sort(rng.choice(train, train // 5, replace=False)) for _ in range(FOLDS)]
-        (aside / stl10.FOLD_INDICES).write_text("".join(" ".join(map(str, fold)) + "\n" for fold in folds))
-        (aside / stl10.CLASS_NAMES).write_text("".join(f"{name}\n" for name in NAMES))
-        aside.rename(directory)
+        (unfinished / stl10.FOLD_INDICES).write_text("".join(" ".join(map(str, fold)) + "\n" for fold in folds))
+        (unfinished / stl10.CLASS_NAMES).write_text("".join(f"{name}\n" for name in NAMES))
+        unfinished.rename(directory)
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _draw(digit: np.ndarray, photograph: np.ndarray, rng: np.random.Generator) -> np.ndarray:

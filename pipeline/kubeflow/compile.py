@@ -15,6 +15,7 @@ from pipeline.dag import create_pipeline
 from pipeline.kubeflow import only_new
 from pipeline.kubeflow.config import KubeflowSettings
 from pipeline.kubeflow.parameters import PREFIX, RunParameter, run_parameters
+from trainer import aside
 
 _COMMAND = ["python3", "-m", "pipeline.kubeflow.entrypoint"]
 _TRAINER = "Trainer"
@@ -65,9 +66,9 @@ def compile_pipeline(settings: Settings) -> tuple[dict[str, Any], dict[str, Any]
 
 def write(spec: dict[str, Any], platform: dict[str, Any], path: Path) -> None:
     """Writes both as one YAML file, as Kubeflow Pipelines takes it."""
-    aside = path.with_name(f".{path.name}.partial")
-    aside.write_text(to_yaml(spec, platform), encoding="utf-8")
-    aside.replace(path)
+    unfinished = Path(aside.beside(str(path)))
+    unfinished.write_text(to_yaml(spec, platform), encoding="utf-8")
+    unfinished.replace(path)
 
 
 def to_yaml(spec: dict[str, Any], platform: dict[str, Any]) -> str:

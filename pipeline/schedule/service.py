@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 from pipeline.schedule import cron
 from pipeline.schedule.tick import Runner, Ticked, wait_until
 from pipeline.workdir import Busy, Workdir
+from trainer import aside
 
 HEARTBEAT_SECONDS = 15.0
 # A process that has not written for so long is dead.
@@ -136,13 +137,13 @@ class Service:
         with self._writing:
             self._state |= changes
             path = self._workdir.schedule
-            aside = path.with_name(f".{path.name}.partial")
+            unfinished = Path(aside.beside(str(path)))
             try:
-                with open(aside, "w") as file:
+                with open(unfinished, "w") as file:
                     json.dump(self._state, file, indent=2)
                     file.flush()
                     os.fsync(file.fileno())
-                aside.replace(path)
+                unfinished.replace(path)
             except OSError as error:
                 # A full disk is no reason to give the schedule up.
                 self._say(f"{path} cannot be written: {error}.")

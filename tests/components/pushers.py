@@ -29,7 +29,8 @@ _CHANGES = {
         *("create_registered_model", "create_model_version", "delete_model_version", "delete_run"),
         *("set_registered_model_tag", "set_registered_model_alias"),
     ),
-    LocalFileSystem: ("put_file", "mv", "rm"),
+    LocalFileSystem: ("put_file", "rm"),
+    os: ("rename",),
 }
 
 

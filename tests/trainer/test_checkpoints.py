@@ -1,10 +1,14 @@
 """A checkpoint is whole or not there, local or in Cloud Storage; what cannot be used is named and passed over."""
 
 import logging
+import os
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from trainer import aside
 from trainer.checkpoints import Checkpoints, key
 
 ARRAYS = {"a/0000-kernel": np.arange(6, dtype=np.float32).reshape(2, 3), "pointer": np.array(7, np.int64)}
@@ -44,10 +48,14 @@ def test_only_the_last_ones_are_kept(tmp_path):
 def test_what_a_killed_process_left_aside_is_never_taken_and_is_tidied_away(tmp_path):
     checkpoints = saved(str(tmp_path), 1)
     whole = (tmp_path / "mine" / "step-00000001.npz").read_bytes()
-    (tmp_path / "mine" / ".0123.partial").write_bytes(whole[: len(whole) // 2])
+    left, in_the_making = (Path(aside.beside(str(tmp_path / "mine" / "step-00000002.npz"))) for _ in range(2))
+    for path in (left, in_the_making):
+        path.write_bytes(whole[: len(whole) // 2])
+    hours_ago = time.time() - 2 * aside.ABANDONED_AFTER_SECONDS
+    os.utime(left, (hours_ago, hours_ago))
     assert checkpoints.latest(SHAPES).step == 1
     checkpoints.save(2, ARRAYS, JOURNAL)
-    assert not list((tmp_path / "mine").glob(".*"))
+    assert list((tmp_path / "mine").glob(".*")) == [in_the_making]
 
 
 @pytest.mark.parametrize("kept", [0, 1, 100, 0.5, 0.99, -1])
