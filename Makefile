@@ -3,20 +3,25 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+CUDA := $(VENV)/.cuda
 SOURCES := pipeline components trainer tests
-LOCK := $(BIN)/uv pip compile --generate-hashes --no-emit-index-url --quiet --python-version 3.11
+# The oldest glibc that the locked wheels run on: 2.28, of Debian 10, RHEL 8 and Ubuntu 20.04.
+LOCK := $(BIN)/uv pip compile --generate-hashes --no-emit-index-url --quiet --python-version 3.11 \
+	--python-platform x86_64-manylinux_2_28
 
-.PHONY: help demo test bench lint format lock clean
+.PHONY: help demo test gpu bench lint format lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this help.
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/'
 
-demo: $(READY) ## Run the whole pipeline on the embedded sample.
+demo: $(READY) $(if $(GPU),$(CUDA)) ## Run the whole pipeline on the embedded sample (GPU=1: with CUDA's libraries).
 	$(BIN)/nnclr run --preset sample
 
 test: $(READY) ## Run the tests.
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+gpu: $(CUDA) ## Add CUDA's libraries to the environment, for NVIDIA GPUs (3 GB).
 
 bench: $(READY) ## Measure speed: the textbook, peers, the machine's limit (an hour; PEER=python with torch, lightly).
 	$(BIN)/python -m tests.benchmarks $(if $(PEER),--peer $(PEER))
@@ -44,15 +49,15 @@ lock: $(READY) ## Resolve the dependencies anew and write the lock files.
 clean: ## Remove the virtual environment and all caches.
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
+# Also the record that CUDA's libraries were asked for: the environment keeps them when its packages change.
+$(CUDA): $(READY) infra/gpu.lock
+	$(BIN)/uv pip install --quiet --require-hashes --requirement infra/gpu.lock
+	@touch $@
+
 $(READY): requirements-dev.lock pyproject.toml
-	@command -v $(PYTHON) >/dev/null || { \
-		echo "nnclr needs Python 3.11, and there is no $(PYTHON) on the PATH: install it, or run make PYTHON=/path/to/python3.11."; \
-		exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
-		echo "nnclr needs Python 3.11, and $(PYTHON) is `$(PYTHON) --version`: run make PYTHON=/path/to/python3.11."; \
-		exit 1; }
+	@infra/require_platform.sh $(PYTHON)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip sync --quiet --compile-bytecode --require-hashes requirements-dev.lock
+	$(BIN)/uv pip sync --quiet --compile-bytecode --require-hashes requirements-dev.lock $(if $(wildcard $(CUDA)),infra/gpu.lock)
 	$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@

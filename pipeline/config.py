@@ -96,7 +96,7 @@ class Settings(Strict):
         """The settings that decide on an encoder, and on whether it is released, as JSON values."""
         return {
             "data": self.data.model_dump(mode="json", include={"image_size", "max_rejected"}),
-            "trainer": self.trainer.model_dump(mode="json"),
+            "trainer": self.trainer.model_dump(mode="json", exclude={"devices"}),
             "evaluator": self.evaluator.model_dump(mode="json", exclude={"data"}),
             "registry": self.registry.model_dump(mode="json", include={"alias"}),
         }

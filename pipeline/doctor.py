@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 
-from pipeline import provenance
+from pipeline import installation, provenance
+from trainer.errors import UserError
 
 _PINNED = re.compile(r"^([A-Za-z0-9][\w.-]*)==(\S+)", re.MULTILINE)
 _SHOWN = 5
@@ -27,6 +28,7 @@ def examine() -> list[Finding]:
     checks: dict[str, Callable[[], str]] = {
         "Python": _python,
         "Packages": _packages,
+        "Own packages": _own_packages,
         "TensorFlow": _tensorflow,
         "Devices": _devices,
         "TFX": _tfx,
@@ -40,7 +42,9 @@ def examine() -> list[Finding]:
 def _finding(name: str, check: Callable[[], str]) -> Finding:
     try:
         return Finding(name, True, check())
-    # Whatever is wrong is what shall be told.
+    except UserError as error:
+        return Finding(name, False, str(error))
+    # Whatever else is wrong is what shall be told.
     except Exception as error:
         return Finding(name, False, " ".join(f"{type(error).__name__}: {error}".split()))
 
@@ -48,14 +52,14 @@ def _finding(name: str, check: Callable[[], str]) -> Finding:
 def _python() -> str:
     version = ".".join(map(str, sys.version_info[:3]))
     if sys.version_info[:2] != (3, 11):
-        raise RuntimeError(f"{version}, and nnclr needs 3.11")
+        raise UserError(f"{version}, and nnclr needs 3.11")
     return version
 
 
 def _packages() -> str:
     lock = provenance.lock_file()
     if lock is None:
-        raise RuntimeError("requirements.lock is not part of this installation")
+        raise UserError("requirements.lock is not part of this installation")
     pinned = dict(_PINNED.findall(lock.read_text(encoding="utf-8")))
     other = []
     for name, version in pinned.items():
@@ -67,8 +71,14 @@ def _packages() -> str:
             other.append(f"{name} {found} instead of {version}")
     if other:
         more = f" and {len(other) - _SHOWN} more" if len(other) > _SHOWN else ""
-        raise RuntimeError(f"not as locked: {', '.join(other[:_SHOWN])}{more}")
+        raise UserError(f"not as locked: {', '.join(other[:_SHOWN])}{more}")
     return f"nnclr {metadata.version('nnclr')}, {len(pinned)} dependencies as locked"
+
+
+def _own_packages() -> str:
+    if replaced := installation.replaced_packages():
+        raise UserError(" ".join(replaced))
+    return "no other project has replaced one"
 
 
 def _tensorflow() -> str:
@@ -83,6 +93,8 @@ def _devices() -> str:
 
     from trainer import devices
 
+    if unused := devices.unused_gpu():
+        raise UserError(unused)
     gpus = tf.config.list_physical_devices("GPU")
     names = [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in gpus]
     where = f"{len(gpus)} GPUs ({', '.join(names)})" if gpus else f"no GPU, {os.cpu_count()} CPU cores"

@@ -95,7 +95,13 @@ def _run_components(
         from components.champion_resolver import executor as champion_resolver
         from pipeline.dag import create_pipeline
         from pipeline.lineage import Lineage
+        from trainer import devices
 
+    # Before hours of ingest, and before anything has computed.
+    devices.select(settings.trainer.devices)
+    unused = devices.unused_gpu()
+    if unused and settings.trainer.devices == "auto":
+        screen.say(f"[yellow]Warning:[/] {escape(unused)}")
     champion = registry.aliased(settings.registry.model_name, settings.registry.alias)
     metadata = sqlite_metadata_connection_config(str(workdir.metadata.resolve()))
     pipeline = create_pipeline(

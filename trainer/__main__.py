@@ -83,8 +83,11 @@ def main(
     # Only now: these imports take many seconds.
     import tensorflow as tf
 
-    from trainer import data, examples, loop, outcome
+    from trainer import data, devices, examples, loop, outcome
 
+    unused = devices.unused_gpu()
+    if unused and settings.devices == "auto":
+        logging.getLogger("nnclr").warning("Warning: %s", unused)
     output = output.rstrip("/")
     if tf.io.gfile.exists(f"{output}/model"):
         raise SettingsError(f"{output} holds a finished training already: name another folder, or delete this one.")

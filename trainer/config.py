@@ -228,6 +228,9 @@ class TrainerSettings(Strict):
         None,
         description=f"`{CHAMPION}`, or the folder of an exported encoder to start from; only its weights are taken",
     )
+    devices: Literal["auto", "gpu", "cpu"] = Field(
+        "auto", description="auto: every GPU, or the CPU if there is none; gpu: never the CPU; cpu: never a GPU"
+    )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="of the encoder and the heads; auto is bfloat16 where the hardware multiplies it natively"
     )

@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+from importlib import metadata
 from pathlib import Path
 
 import tensorflow as tf
@@ -9,20 +11,82 @@ import tensorflow as tf
 from trainer.errors import SettingsError
 
 _CPU_FLAGS = Path("/proc/cpuinfo")
+# Any of these shows NVIDIA's driver: its device on Linux, its device under WSL 2, its program.
+_GPU_DEVICES, _GPU_PROGRAM = (Path("/dev/nvidia0"), Path("/dev/dxg")), "nvidia-smi"
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
+# One of the packages in infra/gpu.lock.
+_CUDA_PACKAGE = "nvidia-cudnn-cu12"
 
 
-def default_strategy(xla: bool = False) -> tf.distribute.Strategy:
+def select(choice: str) -> None:
+    """Makes TensorFlow use the devices that the setting `trainer.devices` asks for.
+
+    TensorFlow must not have computed anything before.
+
+    Args:
+        choice: `auto` (every GPU, or the CPU where there is none), `gpu` or `cpu`.
+
+    Raises:
+        SettingsError: the choice is `gpu`, and TensorFlow sees none.
+    """
+    if choice == "cpu":
+        tf.config.set_visible_devices([], "GPU")
+    elif choice == "gpu" and not tf.config.list_physical_devices("GPU"):
+        raise SettingsError(f"trainer.devices is gpu. {_why_no_gpu()} Or set trainer.devices to auto or cpu.")
+
+
+def unused_gpu() -> str | None:
+    """Sentences that say why TensorFlow does not see this machine's GPU, and the remedy.
+
+    Returns:
+        None where TensorFlow sees a GPU, where there is none, and where `CUDA_VISIBLE_DEVICES` hides it.
+    """
+    if tf.config.list_physical_devices("GPU") or not _has_driver() or _is_hidden():
+        return None
+    return _why_no_gpu()
+
+
+def _has_driver() -> bool:
+    return any(device.exists() for device in _GPU_DEVICES) or shutil.which(_GPU_PROGRAM) is not None
+
+
+def _is_hidden() -> bool:
+    return os.environ.get(_VISIBLE, "0").strip() in ("", "-1")
+
+
+def _why_no_gpu() -> str:
+    if not _has_driver():
+        return f"This machine has no NVIDIA driver: there is neither {_GPU_DEVICES[0]} nor {_GPU_PROGRAM}."
+    if _is_hidden():
+        return f"The environment variable {_VISIBLE} hides every GPU: unset it."
+    found = "This machine has an NVIDIA driver, but TensorFlow sees no GPU and would train on the CPU:"
+    if not tf.test.is_built_with_cuda():
+        return f"{found} this TensorFlow is built for CPUs alone. Take the image's stage `gpu`, or run make gpu."
+    try:
+        metadata.version(_CUDA_PACKAGE)
+    except metadata.PackageNotFoundError:
+        return f"{found} CUDA's libraries are missing. Install them with `make gpu`, or from infra/gpu.lock."
+    return (
+        f"{found} CUDA's libraries are installed, so the driver may be too old for CUDA 12 (see {_GPU_PROGRAM}), or "
+        "this user may not open the device. TensorFlow's own words: "
+        """python -c "import tensorflow as tf; tf.config.list_physical_devices('GPU')"."""
+    )
+
+
+def default_strategy(choice: str = "auto", xla: bool = False) -> tf.distribute.Strategy:
     """Over every GPU of this machine, or its CPU; over several machines where `TF_CONFIG` names them.
 
     `TF_CONFIG` is TensorFlow's own convention, which Kubeflow's TFJob and Vertex AI set. TensorFlow must not have
     computed anything before.
 
     Args:
+        choice: the setting `trainer.devices`, see `select`.
         xla: the encoder will be compiled by XLA, inside which replicas cannot meet: for one device only.
 
     Raises:
-        SettingsError: `TF_CONFIG` cannot be read, or there are several devices and XLA.
+        SettingsError: there is no GPU to choose, `TF_CONFIG` cannot be read, or there are several devices and XLA.
     """
+    select(choice)
     machines = _machines()
     if machines > 1 and not xla:
         return tf.distribute.MultiWorkerMirroredStrategy()
@@ -70,7 +134,7 @@ def compute_dtype(precision: str) -> str:
 
 
 def _multiplies_bfloat16() -> bool:
-    gpus = tf.config.list_physical_devices("GPU")
+    gpus = tf.config.get_visible_devices("GPU")
     if gpus:
         capability = tf.config.experimental.get_device_details(gpus[0]).get("compute_capability", (0, 0))
         return capability >= (8, 0)

@@ -73,12 +73,13 @@ def train(
 
     Raises:
         DataError: there are too few images for the batch.
-        SettingsError: a batch cannot be shared evenly by the replicas, or the warm start has another architecture.
+        SettingsError: there is no GPU where one is demanded, a batch cannot be shared evenly by the replicas, or the
+            warm start has another architecture.
         Stopped: SIGTERM came; the state is saved.
         KeyboardInterrupt: SIGINT came; the state is saved.
         TrainingError: loss or gradients are not finite, or the encoder collapsed; it says where and what to do.
     """
-    training = _Training(settings, job, strategy or devices.default_strategy(settings.xla))
+    training = _Training(settings, job, strategy or devices.default_strategy(settings.devices, settings.xla))
     with StopRequest() as stop:
         return training.model, training.run(stop)
 
@@ -110,8 +111,8 @@ class _Training:
         self._is_chief = devices.is_chief(strategy)
         self._checkpoints: checkpoints.Checkpoints | None = None
         if job.checkpoint_root is not None:
-            # How often it is saved changes nothing in a training.
-            own = settings.model_dump_json(exclude={"checkpoint"})
+            # How often it is saved, and on which devices it goes on, changes nothing in a training.
+            own = settings.model_dump_json(exclude={"checkpoint", "devices"})
             start = export.fingerprint(job.warm_start) if job.warm_start else ""
             key = checkpoints.key(own, contents.fingerprint, labelled_contents.fingerprint, start)
             self._checkpoints = checkpoints.Checkpoints(job.checkpoint_root, key, settings.checkpoint.keep)

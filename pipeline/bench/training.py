@@ -31,7 +31,7 @@ class Step:
         self, settings: TrainerSettings, size: tuple[int, int], strategy: tf.distribute.Strategy | None = None
     ):
         self.settings, self._size = settings, size
-        strategy = strategy or devices.default_strategy(settings.xla)
+        strategy = strategy or devices.default_strategy(settings.devices, settings.xla)
         loop.require_even_shares(settings, strategy.num_replicas_in_sync)
         keras.utils.set_random_seed(settings.seed)
         plan = Plan.of(settings, _IMAGES)

@@ -1,6 +1,10 @@
 """What `nnclr doctor` finds wrong, it names."""
 
+import os
+import subprocess
+import sys
 from importlib import metadata
+from pathlib import Path
 
 from pipeline import doctor, provenance
 
@@ -38,3 +42,27 @@ def test_a_preset_that_does_not_load_is_named(monkeypatch):
     found = finding("Presets")
     assert not found.fine
     assert "trainer.epoch" in found.detail
+
+
+def test_a_project_that_replaces_one_of_the_packages_is_named(tmp_path, monkeypatch):
+    """PyPI has a project `trainer`, which imports a package that this environment lacks."""
+    other = tmp_path / "trainer-0.0.36.dist-info"
+    other.mkdir()
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: trainer\nVersion: 0.0.36\n")
+    (other / "RECORD").write_text("trainer/__init__.py,,\ntrainer-0.0.36.dist-info/METADATA,,\n")
+    (other / "top_level.txt").write_text("trainer\n")
+    (tmp_path / "trainer").mkdir()
+    (tmp_path / "trainer" / "__init__.py").write_text("import a_package_that_is_not_installed\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found = doctor._finding("Own packages", doctor._own_packages)
+    assert not found.fine
+    assert found.detail.startswith("The project trainer brings a package `trainer` too, which replaces nnclr's.")
+    # The command cannot even load; it says why instead of what Python says.
+    command, environment = [Path(sys.executable).with_name("nnclr")], os.environ | {"PYTHONPATH": str(tmp_path)}
+    process = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
+    assert process.returncode == 1
+    assert process.stderr == f"Error: {found.detail}\n"
+
+
+def test_own_packages_are_fine_here():
+    assert doctor._finding("Own packages", doctor._own_packages).fine

@@ -1,6 +1,7 @@
 """Whole runs of the pipeline through the command, with every component real."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -164,10 +165,11 @@ def test_bad_data_stops_before_anything_is_trained(data, tmp_path):
         Image.effect_noise((40, 40), 80).convert("RGB").save(pictures / "unlabelled" / f"{i:02d}.png")
     (pictures / "unlabelled" / "13.png").write_bytes(b"<html>")
     own = [*TINY, "--set", "trainer.batch_size=8", "--set", "trainer.epochs=1", "--json", "--workdir", "w"]
-    label, missing, undecodable, tolerated, too_few = session(
+    label, missing, no_gpu, undecodable, tolerated, too_few = session(
         tmp_path,
         ["run", *TINY, "--data", "broken", "--workdir", "w"],
         ["run", *TINY, "--data", "nowhere", "--workdir", "w"],
+        ["run", *own, "--data", "pictures", "--set", "trainer.devices=gpu"],
         ["run", *own, "--data", "pictures"],
         ["run", *own, "--data", "pictures", "--set", "data.max_rejected=1"],
         ["run", *own, "--data", "pictures", "--set", "data.max_rejected=1", "--set", "trainer.batch_size=64"],
@@ -179,7 +181,10 @@ def test_bad_data_stops_before_anything_is_trained(data, tmp_path):
     assert "ImageExampleGen failed" in undecodable.err
     assert "Trainer started" not in undecodable.err
     assert "`unlabelled` has 39 images, fewer than one batch of 64" in too_few.err
-    for finished in (label, missing, undecodable, too_few):
+    assert no_gpu.code == 2
+    assert "trainer.devices is gpu. This machine has no NVIDIA driver" in no_gpu.err
+    assert "ImageExampleGen started" not in no_gpu.err
+    for finished in (label, missing, no_gpu, undecodable, too_few):
         assert "Traceback" not in finished.err + finished.out
         assert finished.err.rstrip().splitlines()[-1].startswith("Error: ")
 
@@ -203,9 +208,17 @@ from pipeline import cli
 cli.main()
 """
     command = [sys.executable, "-c", code, "run", *TINY, "--data", str(data), "--workdir", "w"]
-    process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False)
+    # What NVIDIA's driver installs, on a machine whose GPU TensorFlow does not see.
+    program = tmp_path / "nvidia-smi"
+    program.touch(0o755)
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    process = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False, env=environment
+    )
     # The same run shows how a component's failure ends: one line, the log's place, exit code 1.
     assert process.returncode == 1, process.stderr
+    warning = process.stderr.index("Warning: This machine has an NVIDIA driver, but TensorFlow sees no GPU")
+    assert warning < process.stderr.index("ImageExampleGen started")
     assert "DataGate done" in process.stderr
     assert "Trainer failed" in process.stderr
     assert "Failed: RuntimeError: runtime started: False" in process.stderr
