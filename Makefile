@@ -44,6 +44,7 @@ format: $(READY) ## Rewrite the sources in the project's style.
 lock: $(READY) ## Resolve the dependencies anew and write the lock files.
 	$(LOCK) --upgrade pyproject.toml --output-file requirements.lock
 	$(LOCK) --upgrade pyproject.toml --extra dev --constraint requirements.lock --output-file requirements-dev.lock
+	$(LOCK) --upgrade --no-deps infra/cpu.in --output-file infra/cpu.lock
 	$(LOCK) --upgrade infra/gpu.in --output-file infra/gpu.lock
 
 clean: ## Remove the virtual environment and all caches.

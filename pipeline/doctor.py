@@ -12,6 +12,8 @@ from trainer.errors import UserError
 
 _PINNED = re.compile(r"^([A-Za-z0-9][\w.-]*)==(\S+)", re.MULTILINE)
 _SHOWN = 5
+# The CPU image has the build without code for GPUs, which is a project of its own.
+_SAME_CONTENT = {"tensorflow": "tensorflow-cpu"}
 
 
 @dataclass(frozen=True)
@@ -63,16 +65,20 @@ def _packages() -> str:
     pinned = dict(_PINNED.findall(lock.read_text(encoding="utf-8")))
     other = []
     for name, version in pinned.items():
-        try:
-            found = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found = "missing"
+        found = _installed_version(name) or _installed_version(_SAME_CONTENT.get(name, name)) or "missing"
         if found != version:
             other.append(f"{name} {found} instead of {version}")
     if other:
         more = f" and {len(other) - _SHOWN} more" if len(other) > _SHOWN else ""
         raise UserError(f"not as locked: {', '.join(other[:_SHOWN])}{more}")
     return f"nnclr {metadata.version('nnclr')}, {len(pinned)} dependencies as locked"
+
+
+def _installed_version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _own_packages() -> str:

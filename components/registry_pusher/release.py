@@ -6,7 +6,6 @@ import re
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ from trainer.config import CHAMPION
 from trainer.signatures import Classifier
 
 _NOT_IN_METRIC_NAMES = re.compile(r"[^\w. -]")
-_NEEDED = ("mlflow", "tensorflow", "numpy", "pandas")
 
 
 @dataclass(frozen=True)
@@ -116,6 +114,7 @@ def _save_mlflow_model(directory: Path, saved_model: str, size: list[int], width
     import mlflow
     import numpy as np
     import pandas as pd
+    import tensorflow as tf
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 
@@ -129,7 +128,7 @@ def _save_mlflow_model(directory: Path, saved_model: str, size: list[int], width
         artifacts={contents.SAVED_MODEL.name: saved_model},
         signature=signature,
         input_example=pd.DataFrame({"image_bytes": verification.example_images(size)[:1]}),
-        pip_requirements=[f"{package}=={metadata.version(package)}" for package in _NEEDED],
+        pip_requirements=[f"{module.__name__}=={module.__version__}" for module in (mlflow, tf, np, pd)],
     )
 
 

@@ -66,3 +66,14 @@ def test_a_project_that_replaces_one_of_the_packages_is_named(tmp_path, monkeypa
 
 def test_own_packages_are_fine_here():
     assert doctor._finding("Own packages", doctor._own_packages).fine
+
+
+def test_the_build_of_tensorflow_without_gpus_counts_as_the_locked_one(tmp_path, monkeypatch):
+    lock = tmp_path / "requirements.lock"
+    lock.write_text("tensorflow==2.21.0 \\\n")
+    installed = {"tensorflow-cpu": "2.21.0", "nnclr": "0.1.0"}
+    monkeypatch.setattr(provenance, "lock_file", lambda: lock)
+    monkeypatch.setattr(doctor, "_installed_version", installed.get)
+    assert finding("Packages").fine
+    installed["tensorflow-cpu"] = "2.20.0"
+    assert "tensorflow 2.20.0 instead of 2.21.0" in finding("Packages").detail

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -73,8 +74,25 @@ def test_the_image_of_beams_workers_has_the_beam_that_starts_them():
     assert f"apache/beam_python3.11_sdk:{pinned} " in (repository / "infra" / "Dockerfile").read_text()
 
 
-def test_the_image_has_bytecode_which_its_user_could_not_write():
-    stages = (KUBERNETES.parents[1] / "infra" / "Dockerfile").read_text().split("\nFROM ")
-    (dependencies,) = (stage for stage in stages if " AS dependencies" in stage.splitlines()[0])
-    setting = dependencies.index("ENV UV_COMPILE_BYTECODE=1\n")
-    assert setting < dependencies.index("uv pip sync") < dependencies.index("uv pip install")
+@pytest.fixture
+def stages() -> dict[str, str]:
+    """The Dockerfile's stages, by name."""
+    text = (KUBERNETES.parents[1] / "infra" / "Dockerfile").read_text()
+    return dict(re.findall(r"^FROM \S+ AS (\S+)\n(.*?)(?=^FROM |\Z)", text, re.DOTALL | re.MULTILINE))
+
+
+@pytest.mark.parametrize("environment", ["cpu-environment", "gpu-environment"])
+def test_the_image_has_bytecode_which_its_user_could_not_write(stages, environment):
+    assert "ENV UV_COMPILE_BYTECODE=1" in stages["tools"]
+    assert f"FROM tools AS {environment}\n" in (KUBERNETES.parents[1] / "infra" / "Dockerfile").read_text()
+    assert "uv pip install" in stages[environment]
+
+
+def test_the_images_label_is_the_version_that_is_in_it(stages):
+    assert f'org.opencontainers.image.version="{metadata.version("nnclr")}"' in stages["runtime"]
+
+
+def test_the_cpu_image_has_the_locked_tensorflow():
+    repository = KUBERNETES.parents[1]
+    (pinned,) = re.findall(r"^tensorflow==(\S+)", (repository / "requirements.lock").read_text(), re.MULTILINE)
+    assert f"tensorflow-cpu=={pinned} " in (repository / "infra" / "cpu.lock").read_text()
