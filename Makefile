@@ -9,7 +9,7 @@ SOURCES := pipeline components trainer tests
 LOCK := $(BIN)/uv pip compile --generate-hashes --no-emit-index-url --quiet --python-version 3.11 \
 	--python-platform x86_64-manylinux_2_28
 
-.PHONY: help demo test gpu bench lint format lock clean
+.PHONY: help demo test slips gpu bench lint format lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this help.
@@ -20,6 +20,9 @@ demo: $(READY) $(if $(GPU),$(CUDA)) ## Run the whole pipeline on the embedded sa
 
 test: $(READY) ## Run the tests.
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+slips: $(READY) ## Make some fifty deliberate mistakes, one by one, and demand that a named test fails (WORDS=: only some).
+	$(BIN)/python -m tests.slips $(WORDS)
 
 gpu: $(CUDA) ## Add CUDA's libraries to the environment, for NVIDIA GPUs (3 GB).
 

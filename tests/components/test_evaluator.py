@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 
 from components.image_example_gen.encoding import to_example
 from components.image_example_gen.sources.base import Picture
-from components.linear_probe_evaluator import duplicates, embedding, evaluation, gate, probes, protocols
+from components.linear_probe_evaluator import duplicates, embedding, evaluation, findings, gate, probes, protocols
 from components.linear_probe_evaluator.config import EvaluatorSettings, FineTuning
 from components.linear_probe_evaluator.evaluation import Places
 from components.linear_probe_evaluator.probes import Difference, Labelled
@@ -186,6 +186,39 @@ def test_gate_says_with_numbers_what_is_met_and_what_is_not(settings, accuracy, 
         assert part in sentence
     on = sum(settings[name] not in (None, False) for name in ("floor", "least_recall", "beat_untrained"))
     assert len(checks) == on + (settings["tolerance"] is not None and champion is not None)
+
+
+def test_gate_at_its_bounds():
+    """Exactly at a bound: what must be reached is reached, and a lead of nothing is none."""
+    champion = gate.Rival("the champion m version 7", 0.51, lead(-0.01, 0.0, 0.01))
+
+    def passed(untrained: gate.Rival, champion: gate.Rival) -> list[bool]:
+        checks = gate.checks(EvaluatorSettings(**EVERY), 0.5, {"cat": 0.2, "dog": 0.9}, untrained, champion, None)
+        return [check.passed for check in checks]
+
+    # In the order floor, least recall, untrained encoder, champion.
+    assert passed(UNTRAINED, champion) == [True, True, True, True]
+    nothing = gate.Rival("an untrained encoder", 0.4, lead(0.0, 0.1, 0.2))
+    assert passed(nothing, champion) == [True, True, False, True]
+    # One end of the interval is within the tolerance, and the other one decides.
+    behind = gate.Rival("the champion m version 7", 0.51, lead(-0.0101, 0.0, 0.02))
+    assert passed(UNTRAINED, behind) == [True, True, True, False]
+
+
+@pytest.mark.parametrize(("directions", "collapsed"), [(2, True), (3, False)])
+def test_collapse_is_told_below_one_direction_less_than_classes(directions, collapsed):
+    """Four classes can be parted in three directions, as the corners of a tetrahedron are."""
+    rows = 400
+    features = np.zeros([rows, 16], np.float32)
+    # Evenly filled directions, so that RankMe is their number.
+    features[np.arange(rows), np.arange(rows) % directions] = np.where(np.arange(rows) // directions % 2, 1.0, -1.0)
+    labels = np.arange(rows) % 4
+    empty = {kind: np.zeros([rows], np.uint64) for kind in duplicates.KINDS}
+    of_split = embedding.Rows(labels, np.zeros([rows, 16], bool), empty, np.zeros([rows, 2], np.int64))
+    found = findings.find(dict.fromkeys(("unlabelled", "train", "test"), of_split), Labelled(features, labels))
+    assert found["rank_me"] == pytest.approx(directions, abs=0.1)
+    assert [sentence for sentence in found["findings"] if "collapsed" in sentence] == found["findings"]
+    assert bool(found["findings"]) == collapsed
 
 
 def test_gate_lets_nothing_pass_a_champion_that_cannot_be_measured_unless_told_to():

@@ -201,6 +201,15 @@ def test_a_race_that_was_broken_off_is_settled_by_whoever_tries_again(models, em
     assert registry.aliased("encoder", "champion").version == 2
 
 
+def test_a_tie_with_a_champion_that_came_in_between_leaves_it_in_place(models, empty, tmp_path):
+    shutil.copytree(empty, tmp_path / "root")
+    registry = ModelRegistry(str(tmp_path / "root" / "registry"))
+    push(registry, "encoder", "champion", releases.candidate(models[FIRST], "run-1", 0.7))
+    tied = push(registry, "encoder", "champion", releases.candidate(models[SECOND], "run-2", 0.7))
+    assert not tied.moved
+    assert registry.aliased("encoder", "champion").version == 1
+
+
 def test_a_candidate_stands_back_where_a_better_champion_came_in_between(models, empty, tmp_path):
     shutil.copytree(empty, tmp_path / "root")
     registry = ModelRegistry(str(tmp_path / "root" / "registry"))

@@ -1,0 +1,385 @@
+"""The deliberate slips: each is a small, plausible mistake that a named test must catch."""
+
+from typing import NamedTuple
+
+
+class Slip(NamedTuple):
+    """A mistake in one place.
+
+    Attributes:
+        what: the mistake, in a few words.
+        file: path from the repository's root.
+        old: text that stands in the file exactly once.
+        new: text that replaces it.
+        test: pytest's name of the test that must fail.
+    """
+
+    what: str
+    file: str
+    old: str
+    new: str
+    test: str
+
+
+_STEP = "tests/trainer/test_step.py::test_a_step_compares_learns_and_enqueues_what_its_mode_says"
+_LOSSES, _NNCLR, _SUPPORT = "trainer/losses.py", "trainer/nnclr.py", "trainer/support_set.py"
+_OPTIMIZERS, _AUGMENTATION, _CHECKPOINTS = "trainer/optimizers.py", "trainer/augmentation.py", "trainer/checkpoints.py"
+_GATE, _FINDINGS = "components/linear_probe_evaluator/gate.py", "components/linear_probe_evaluator/findings.py"
+_PROBES = "components/linear_probe_evaluator/probes.py"
+_PUSH, _SERVING = "components/registry_pusher/push.py", "components/registry_pusher/serving.py"
+_HISTORY, _SPANS = "components/model_registry/history.py", "components/data_resolver/spans.py"
+_FINGERPRINT, _PARAMETERS = "components/image_example_gen/fingerprint.py", "pipeline/kubeflow/parameters.py"
+
+SLIPS = [
+    Slip(
+        "the paper's anchors are exchanged: NN(z1) meets p1",
+        _NNCLR,
+        "anchors = [View(part, part) for part in tf.split(neighbours, 2)]",
+        "anchors = [View(part, part) for part in tf.split(neighbours, 2)][::-1]",
+        f"{_STEP}[paper]",
+    ),
+    Slip(
+        "projections stand in for their neighbours",
+        _NNCLR,
+        "self._loss(both, found.vectors, small)",
+        "self._loss(both, tf.stop_gradient(both), small)",
+        f"{_STEP}[paper]",
+    ),
+    Slip(
+        "straight-through anchors are exchanged",
+        _NNCLR,
+        "*candidates, one, two = losses.gather",
+        "*candidates, two, one = losses.gather",
+        f"{_STEP}[straight_through]",
+    ),
+    Slip(
+        "straight-through neighbours pass no gradient on",
+        _NNCLR,
+        "straight = both + tf.stop_gradient(neighbours - both)",
+        "straight = neighbours",
+        f"{_STEP}[straight_through]",
+    ),
+    Slip(
+        "straight-through takes the softmax one way",
+        _NNCLR,
+        'both_ways = settings.neighbour == "straight_through"',
+        "both_ways = False",
+        f"{_STEP}[straight_through]",
+    ),
+    Slip(
+        "the batch is enqueued before its neighbours are looked up",
+        _NNCLR,
+        "            found = self.support_set.nearest(\n",
+        "            self.support_set.enqueue(tf.stop_gradient(both[: tf.shape(both)[0] // 2]))\n"
+        "            found = self.support_set.nearest(\n",
+        f"{_STEP}[paper]",
+    ),
+    Slip(
+        "the support set is filled from the second view",
+        _NNCLR,
+        "self.support_set.enqueue(projections[0].everywhere)",
+        "self.support_set.enqueue(projections[1].everywhere)",
+        f"{_STEP}[none]",
+    ),
+    Slip(
+        "predictions are compared unnormalised",
+        _NNCLR,
+        "tf.split(_normalised(self.prediction(joined, training=True)), len(every))",
+        "tf.split(self.prediction(joined, training=True), len(every))",
+        f"{_STEP}[paper]",
+    ),
+    Slip(
+        "both views are the same draw",
+        _NNCLR,
+        "drawn = [numbers[_FIRST_VIEW], numbers[_SECOND_VIEW]]",
+        "drawn = [numbers[_FIRST_VIEW], numbers[_FIRST_VIEW]]",
+        f"{_STEP}[none]",
+    ),
+    Slip(
+        "the mean is over the replica's rows instead of the global batch's",
+        _NNCLR,
+        "rows = tf.shape(per_sample)[0] * tf.distribute.get_strategy().num_replicas_in_sync",
+        "rows = tf.shape(per_sample)[0]",
+        "tests/trainer/test_devices.py::test_many_devices_equal_one[example, sgd-2]",
+    ),
+    Slip(
+        "the probe's gradient reaches the encoder's statistics",
+        _NNCLR,
+        "features = tf.cast(self.encoder(views, training=False), tf.float32)",
+        "features = tf.cast(self.encoder(views, training=True), tf.float32)",
+        "tests/trainer/test_loop.py::test_labels_leave_no_trace_in_the_encoder",
+    ),
+    Slip(
+        "a view is its own negative",
+        _LOSSES,
+        "            if i == j:\n                continue\n",
+        "",
+        "tests/trainer/test_losses.py::test_papers_loss_and_gradient",
+    ),
+    Slip(
+        "the temperature multiplies",
+        _LOSSES,
+        "transpose_b=True) / temperature",
+        "transpose_b=True) * temperature",
+        "tests/trainer/test_losses.py::test_papers_loss_and_gradient",
+    ),
+    Slip(
+        "every replica takes its positives from the first replica's rows",
+        _LOSSES,
+        "return tf.distribute.get_replica_context().replica_id_in_sync_group * count + tf.range(count)",
+        "return tf.range(count)",
+        "tests/trainer/test_devices.py::test_many_devices_equal_one[example, sgd-2]",
+    ),
+    Slip(
+        "the newest members are overwritten instead of the oldest",
+        _SUPPORT,
+        "places = (self.pointer + tf.range(count)) % size",
+        "places = (self.pointer - 1 - tf.range(count)) % size",
+        "tests/trainer/test_support_set.py::test_holds_the_newest_whatever_batch_and_size",
+    ),
+    Slip(
+        "the farthest member counts as nearest",
+        _SUPPORT,
+        "return tf.gather(places, tf.argmax(inside, axis=1), batch_dims=1)",
+        "return tf.gather(places, tf.argmin(inside, axis=1), batch_dims=1)",
+        "tests/trainer/test_support_set.py::test_nearest_has_the_largest_dot_product_and_passes_no_gradient",
+    ),
+    Slip(
+        "the neighbour passes a gradient to the members",
+        _SUPPORT,
+        "Neighbours(tf.stop_gradient(tf.gather(self.members, places))",
+        "Neighbours(projections + tf.stop_gradient(tf.gather(self.members, places) - projections)",
+        "tests/trainer/test_support_set.py::test_nearest_has_the_largest_dot_product_and_passes_no_gradient",
+    ),
+    Slip(
+        "ages are one image too high",
+        _SUPPORT,
+        "ages = (self.pointer - 1 - places) % self.members.shape[0]",
+        "ages = (self.pointer - places) % self.members.shape[0]",
+        "tests/trainer/test_support_set.py::test_ages_count_images_enqueued_since",
+    ),
+    Slip(
+        "LARS turns its ratio of norms over",
+        _OPTIMIZERS,
+        "self._trust * norms[0] / norms[1]",
+        "self._trust * norms[1] / norms[0]",
+        "tests/trainer/test_optimizers.py::test_lars",
+    ),
+    Slip(
+        "biases and batch norm decay",
+        _OPTIMIZERS,
+        "[variable for variable in variables if _is_vector(variable)]",
+        "[]",
+        "tests/trainer/test_optimizers.py::test_only_kernels_decay",
+    ),
+    Slip(
+        "the warm-up counts as part of the cosine",
+        _OPTIMIZERS,
+        "decay_steps=steps - warmup,",
+        "decay_steps=steps,",
+        "tests/trainer/test_optimizers.py::test_schedule",
+    ),
+    Slip(
+        "images are mirrored upside down",
+        _AUGMENTATION,
+        "boxes = tf.stack([top, left, top + height, right], axis=1)",
+        "boxes = tf.stack([top + height, left, top, right], axis=1)",
+        "tests/trainer/test_augmentation.py::test_flip_mirrors_about_half_from_left_to_right",
+    ),
+    Slip(
+        "both views have the first one's blur",
+        _AUGMENTATION,
+        "probabilities[view % 2]",
+        "probabilities[0]",
+        "tests/trainer/test_augmentation.py::test_blur_and_solarise_happen_with_their_probability_of_each_view",
+    ),
+    Slip(
+        "dark pixels are solarised",
+        _AUGMENTATION,
+        "(views > 0.5), 1.0 - views",
+        "(views < 0.5), 1.0 - views",
+        "tests/trainer/test_augmentation.py::test_solarise_inverts_what_is_brighter_than_a_half",
+    ),
+    Slip(
+        "random numbers are the same in every step",
+        _AUGMENTATION,
+        "tf.cast(step, tf.int64)])",
+        "tf.cast(0 * step, tf.int64)])",
+        "tests/trainer/test_augmentation.py::test_numbers_depend_on_seed_stream_step_and_row_only",
+    ),
+    Slip(
+        "a checkpoint of another training is taken",
+        _CHECKPOINTS,
+        'if description["key"] != self._key:',
+        "if False:",
+        "tests/trainer/test_checkpoints.py::test_a_foreign_one_is_named_and_the_one_before_it_used",
+    ),
+    Slip(
+        "the newest checkpoints are deleted",
+        _CHECKPOINTS,
+        "self._names()[: -self._keep]",
+        "self._names()[self._keep :]",
+        "tests/trainer/test_checkpoints.py::test_only_the_last_ones_are_kept",
+    ),
+    Slip(
+        "what another process is still writing is deleted",
+        "trainer/aside.py",
+        "if time.time() - newest > ABANDONED_AFTER_SECONDS:",
+        "if True:",
+        "tests/trainer/test_checkpoints.py::test_what_a_killed_process_left_aside_is_never_taken_and_is_tidied_away",
+    ),
+    Slip(
+        "GPUs before Ampere get bfloat16",
+        "trainer/devices.py",
+        "return capability >= (8, 0)",
+        "return capability >= (7, 0)",
+        "tests/trainer/test_gpu_choice.py::test_gpus_compute_in_bfloat16_from_ampere_on",
+    ),
+    Slip(
+        "Ampere itself gets float32",
+        "trainer/devices.py",
+        "return capability >= (8, 0)",
+        "return capability > (8, 0)",
+        "tests/trainer/test_gpu_choice.py::test_gpus_compute_in_bfloat16_from_ampere_on",
+    ),
+    Slip(
+        "an accuracy at the floor is refused",
+        _GATE,
+        "passed = accuracy >= floor",
+        "passed = accuracy > floor",
+        "tests/components/test_evaluator.py::test_gate_at_its_bounds",
+    ),
+    Slip(
+        "an encoder that may be no better than an untrained one is blessed",
+        _GATE,
+        "passed = untrained.lead.low > 0",
+        "passed = untrained.lead.high > 0",
+        "tests/components/test_evaluator.py::test_gate_at_its_bounds",
+    ),
+    Slip(
+        "the champion is compared with at the interval's other end",
+        _GATE,
+        "passed = champion.lead.low >= -tolerance",
+        "passed = champion.lead.high >= -tolerance",
+        "tests/components/test_evaluator.py::test_gate_at_its_bounds",
+    ),
+    Slip(
+        "one lead over an untrained encoder of exactly nothing suffices",
+        _GATE,
+        "passed = untrained.lead.low > 0",
+        "passed = untrained.lead.low >= 0",
+        "tests/components/test_evaluator.py::test_gate_at_its_bounds",
+    ),
+    Slip(
+        "a class at the least recall counts as missed",
+        _GATE,
+        "if share < least]",
+        "if share <= least]",
+        "tests/components/test_evaluator.py::test_gate_at_its_bounds",
+    ),
+    Slip(
+        "RankMe's bound is one direction too high",
+        _FINDINGS,
+        "if rank < classes - 1:",
+        "if rank < classes:",
+        "tests/components/test_evaluator.py::test_collapse_is_told_below_one_direction_less_than_classes",
+    ),
+    Slip(
+        "the difference of two encoders has its sign turned",
+        _PROBES,
+        "gains = ours.hits - theirs.hits",
+        "gains = theirs.hits - ours.hits",
+        "tests/components/test_evaluator.py::test_paired_difference_is_sharper_than_the_intervals_suggest",
+    ),
+    Slip(
+        "of two equal encoders the later one becomes champion",
+        _PUSH,
+        "if ours <= theirs:",
+        "if ours < theirs:",
+        "tests/components/test_push.py::test_a_tie_with_a_champion_that_came_in_between_leaves_it_in_place",
+    ),
+    Slip(
+        "the worse of two encoders that raced becomes champion",
+        _PUSH,
+        "best = max(contenders",
+        "best = min(contenders",
+        "tests/components/test_push.py::test_a_race_that_was_broken_off_is_settled_by_whoever_tries_again",
+    ),
+    Slip(
+        "a version that does not load back becomes champion",
+        _PUSH,
+        "            if found:\n                raise DamagedVersion",
+        "            if not found:\n                raise DamagedVersion",
+        "tests/components/test_registry.py::test_a_version_that_does_not_load_back_never_becomes_champion",
+    ),
+    Slip(
+        "a rollback goes forward again",
+        _HISTORY,
+        "and move.kind != ROLLBACK]",
+        "]",
+        "tests/components/test_registry.py::test_rollback_goes_to_the_champion_before_and_then_further_back",
+    ),
+    Slip(
+        "a broken-off move counts as completed",
+        _HISTORY,
+        "completed=following.get(move.alias) == move.version",
+        "completed=True",
+        "tests/components/test_registry.py::test_a_move_that_was_broken_off_is_known_as_such_and_completed_by_whoever_began_it",
+    ),
+    Slip(
+        "the oldest span counts",
+        _SPANS,
+        "key=lambda span: span.order, reverse=True)",
+        "key=lambda span: span.order)",
+        "tests/components/test_data_resolver.py::test_the_newest_complete_day_counts",
+    ),
+    Slip(
+        "spans are ordered as text",
+        _SPANS,
+        "tuple(int(fields.get(field, 0)) for field in _FIELDS)",
+        'tuple(fields.get(field, "") for field in _FIELDS)',
+        "tests/components/test_data_resolver.py::test_numbers_are_numbers_and_folders_may_be_nested",
+    ),
+    Slip(
+        "copied times of a folder's files make it settled",
+        _SPANS,
+        "return status.st_ctime if",
+        "return status.st_mtime if",
+        "tests/components/test_data_resolver.py::test_times_that_were_copied_along_do_not_make_a_folder_settled",
+    ),
+    Slip(
+        "the fingerprint ignores names",
+        _FINGERPRINT,
+        "json.dumps([path.removeprefix(source.path), current[path][1]])",
+        "json.dumps([current[path][1]])",
+        "tests/components/test_sources.py::test_fingerprint_follows_content_and_not_place_or_date",
+    ),
+    Slip(
+        "the fingerprint follows the source's place",
+        _FINGERPRINT,
+        "path.removeprefix(source.path)",
+        "path",
+        "tests/components/test_sources.py::test_fingerprint_follows_content_and_not_place_or_date",
+    ),
+    Slip(
+        "a run's epochs reach the record and not the Trainer",
+        _PARAMETERS,
+        '"Trainer": ("custom_config.settings.epochs",),',
+        '"Trainer": ("custom_config.epochs",),',
+        "tests/pipeline/kubeflow/test_compile.py::test_run_parameters_lead_to_properties_that_exist",
+    ),
+    Slip(
+        "a served version is there before all its files are",
+        _SERVING,
+        "_copy(files, saved_model, unfinished)",
+        "_copy(files, saved_model, unfinished := place)",
+        "tests/components/test_push.py::test_killed_at_any_side_effect_and_pushed_again_there_is_one_whole_version",
+    ),
+    Slip(
+        "two processes share the name of what is half-written",
+        "trainer/aside.py",
+        "uuid.uuid4().hex",
+        '"0" * 32',
+        "tests/trainer/test_aside.py::test_every_write_has_a_name_of_its_own_which_is_hidden",
+    ),
+]
