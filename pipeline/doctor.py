@@ -62,7 +62,7 @@ def _packages() -> str:
     lock = provenance.lock_file()
     if lock is None:
         raise UserError("requirements.lock is not part of this installation")
-    pinned = dict(_PINNED.findall(lock.read_text(encoding="utf-8")))
+    pinned: dict[str, str] = dict(_PINNED.findall(lock.read_text(encoding="utf-8")))
     other = []
     for name, version in pinned.items():
         found = _installed_version(name) or _installed_version(_SAME_CONTENT.get(name, name)) or "missing"
