@@ -93,6 +93,7 @@ def _run_components(
         from tfx.orchestration.portable import runtime_parameter_utils
 
         from components.champion_resolver import executor as champion_resolver
+        from pipeline import cache, metadata
         from pipeline.dag import create_pipeline
         from pipeline.lineage import Lineage
         from trainer import devices
@@ -103,7 +104,10 @@ def _run_components(
     if unused and settings.trainer.devices == "auto":
         screen.say(f"[yellow]Warning:[/] {escape(unused)}")
     champion = registry.aliased(settings.registry.model_name, settings.registry.alias)
-    metadata = sqlite_metadata_connection_config(str(workdir.metadata.resolve()))
+    former = metadata.prepare(workdir)
+    if former:
+        screen.say(f"The working directory was {escape(str(former))} before: its records name its own files now.")
+    store = sqlite_metadata_connection_config(str(workdir.metadata.resolve()))
     pipeline = create_pipeline(
         settings,
         data=data,
@@ -113,17 +117,18 @@ def _run_components(
         checkpoint_root=str(workdir.checkpoints.resolve()),
         champion=champion_resolver.identity(champion),
         enable_cache=enable_cache,
-        metadata=metadata,
+        metadata=store,
     )
     compiled = compiler.Compiler().compile(pipeline)
     # LocalDagRunner would call the run by the time of day.
     runtime_parameter_utils.substitute_runtime_parameter(compiled, {"pipeline-run-id": run_id})
-    lineage = Lineage(metadata, run_id)
+    lineage = Lineage(store, run_id)
     absl_logging.set_verbosity(absl_logging.INFO)
     watch = _ComponentWatch(screen, lineage)
     logging.getLogger("absl").addHandler(watch)
     try:
-        LocalDagRunner().run_with_ir(compiled)
+        with cache.following_content(workdir.root.resolve(), workdir.cache_keys):
+            LocalDagRunner().run_with_ir(compiled)
     except BaseException:
         watch.failed()
         raise

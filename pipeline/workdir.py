@@ -1,11 +1,11 @@
 """The layout of the folder in which everything that a run writes lies."""
 
-import fcntl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from components import file_lock
 from trainer.errors import SettingsError, UserError
 
 DEFAULT = Path("nnclr-runs")
@@ -45,6 +45,11 @@ class Workdir:
         return self.root / "metadata.sqlite"
 
     @property
+    def cache_keys(self) -> Path:
+        """What each component's last result depended on, for the log."""
+        return self.root / "cache-keys.json"
+
+    @property
     def registry(self) -> Path:
         return self.root / "registry"
 
@@ -78,16 +83,16 @@ class Workdir:
             SettingsError: the folder cannot be written to.
             Busy: another one holds it.
         """
+        stack = ExitStack()
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            file = open(self.root / (".lock" if what == "run" else f".{what}.lock"), "w")
+            lock = self.root / (".lock" if what == "run" else f".{what}.lock")
+            stack.enter_context(file_lock.locked(lock, wait=False))
+        except BlockingIOError as error:
+            raise Busy(
+                f"Another {what} is using {self.root}: wait for it, or give this one its own with --workdir DIR."
+            ) from error
         except OSError as error:
             raise SettingsError(f"The working directory {self.root} cannot be used: {error}.") from error
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise Busy(
-                    f"Another {what} is using {self.root}: wait for it, or give this one its own with --workdir DIR."
-                ) from error
+        with stack:
             yield

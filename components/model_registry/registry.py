@@ -1,6 +1,5 @@
 """Versions and aliases of registered models."""
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from components import file_lock, relocation
 from components.model_registry import contents, history
 from components.model_registry.contents import DamagedVersion
 from components.model_registry.credentials import without_credentials
@@ -26,6 +26,15 @@ SERVER_VARIABLE = "MLFLOW_TRACKING_URI"
 _MODEL = "model"
 # MLflow's limit for parameters.
 _MOST_IN_BATCH = 100
+# Where MLflow's tables hold places of files.
+_LOCATIONS = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+    ("registered_model_tags", "value"),
+)
 _RELEASE, _SHA256, _PROBE_ACCURACY, _TEST_DATA = "release", "sha256", "probe_accuracy", "test_data"
 
 
@@ -117,6 +126,18 @@ class ModelRegistry:
             self._artifacts = artifacts or (root / "artifacts").as_uri()
         self._uri = server
         self.client: MlflowClient = mlflow.MlflowClient(tracking_uri=server, registry_uri=server)
+        if not os.environ.get(SERVER_VARIABLE):
+            self._settle(root)
+
+    def _settle(self, root: Path) -> None:
+        """Makes the embedded registry's tables if there are none, and its locations those below `root`."""
+        database = root / "mlflow.db"
+        if relocation.is_settled(database, root):
+            return
+        with self.understandable(), self.locked():
+            # Two processes that make the tables at once would disturb each other.
+            self.client.search_experiments(max_results=1)
+            relocation.settle(database, root, _LOCATIONS)
 
     def names(self) -> list[str]:
         """The registered models."""
@@ -207,8 +228,7 @@ class ModelRegistry:
         if self._lock is None:
             yield
             return
-        with open(self._lock, "w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with file_lock.locked(self._lock):
             yield
 
     def find(self, name: str, release: str) -> Version | None:

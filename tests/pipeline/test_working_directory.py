@@ -1,0 +1,152 @@
+"""Copied, moved or half deleted, a working directory goes on with its own files and touches no others."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.data import sample
+from tests.pipeline.sessions import session
+from tests.pipeline.test_run import COMPONENTS, TINY
+
+SHORT = [*TINY, "--set", "trainer.epochs=1", "--json"]
+CACHED = set(COMPONENTS) - {"RegistryPusher"}
+AGAIN = {"ChampionResolver", "LinearProbeEvaluator"}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    """A folder with images, and a working directory `a` in which one run was made."""
+    root = tmp_path_factory.mktemp("place")
+    sample.write_sample(root / "images", counts={"unlabelled": 128, "train": 100, "test": 60})
+    (first,) = session(root, ["run", *SHORT, "--data", "images", "--workdir", "a"])
+    assert first.code == 0, first.err
+    return root
+
+
+def tree(folder: Path) -> dict[str, str]:
+    """Every path below a folder with its content's hash. Of databases, the content that sqlite gives."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+        for path in folder.rglob("*")
+    }
+
+
+def embedding(registry: Path, image: Path) -> list[float]:
+    """What README's snippet for plain MLflow gives: a process that knows nothing of nnclr."""
+    code = (
+        "import sys, json, mlflow, pandas as pd\n"
+        f"mlflow.set_tracking_uri('sqlite:///{registry}/mlflow.db')\n"
+        "model = mlflow.pyfunc.load_model('models:/nnclr-sample@champion')\n"
+        f"frame = pd.DataFrame({{'image_bytes': [open('{image}', 'rb').read()]}})\n"
+        "print(json.dumps(model.predict(frame)[0].tolist()))\n"
+    )
+    command = [sys.executable, "-c", code]
+    process = subprocess.run(command, capture_output=True, text=True, check=True, cwd=registry)
+    return json.loads(process.stdout.splitlines()[-1])
+
+
+def test_a_copy_runs_and_prunes_without_touching_the_original(place, tmp_path):
+    shutil.copytree(place, tmp_path / "p")
+    p = tmp_path / "p"
+    # The paths in the copy's databases are those of `place`: it is a copy already, and becomes `a` here.
+    images = ["--data", str(place / "images")]
+    shutil.rmtree(p / "images")
+    (first,) = session(p, ["run", *SHORT, *images, "--workdir", "a"])
+    assert first.code == 0, first.err
+    assert f"The working directory was {place / 'a'} before" in " ".join(first.err.split())
+    # The registry has a champion since the first run, so that the evaluator is asked again; all else stands.
+    assert {name for name, state in first.states.items() if state == "cached"} == CACHED - AGAIN
+    shutil.copytree(p / "a", p / "b")
+    before, untouched = tree(p / "a"), tree(place)
+    again, new, pruned, listed = session(
+        p,
+        ["run", *SHORT, *images, "--workdir", "b"],
+        ["run", *SHORT, *images, "--workdir", "b", "--set", "trainer.seed=1", "--set", "evaluator.tolerance=1"],
+        ["models", "prune", "--keep", "1", "--workdir", "b", "--json"],
+        ["models", "list", "--workdir", "b", "--json"],
+    )
+    # Nothing is computed again for having been copied.
+    assert {name for name, state in again.states.items() if state == "cached"} == CACHED
+    assert new.json["registry"]["version"] == 2, new.err
+    assert pruned.json["deleted"] == [1]
+    assert [version["version"] for version in listed.json] == [2]
+    assert tree(p / "a") == before
+    assert tree(place) == untouched
+
+
+def test_moved_it_serves_plain_mlflow_as_before(place, tmp_path):
+    shutil.copytree(place / "a", tmp_path / "a")
+    image = tmp_path / "image.png"
+    from PIL import Image
+
+    Image.effect_noise((40, 40), 80).convert("RGB").save(image)
+    (verified,) = session(tmp_path, ["models", "verify", "--workdir", "a", "--json"])
+    assert verified.code == 0, verified.err
+    old = embedding(tmp_path / "a" / "registry", image)
+    (tmp_path / "a").rename(tmp_path / "c")
+    (verified,) = session(tmp_path, ["models", "verify", "--workdir", "c", "--json"])
+    assert (verified.code, verified.json[0]["differences"]) == (0, [])
+    assert not (tmp_path / "a").exists()
+    assert embedding(tmp_path / "c" / "registry", image) == old
+
+
+def test_without_its_metadata_it_starts_anew_beside_what_lies_there(place, tmp_path):
+    shutil.copytree(place, tmp_path / "p")
+    workdir = tmp_path / "p" / "a"
+    before = tree(workdir / "artifacts")
+    (workdir / "metadata.sqlite").unlink()
+    images = tmp_path / "fewer"
+    sample.write_sample(images, counts={"unlabelled": 70, "train": 100, "test": 60})
+    (again,) = session(tmp_path / "p", ["run", *SHORT, "--data", str(images), "--workdir", "a"])
+    assert again.code in (0, 4), again.err
+    assert again.json["data"]["counts"]["unlabelled"] == 70
+    assert again.json["trainer"]["steps"] == 1
+    assert set(again.states.values()) == {"done"}
+    # What the earlier runs left is as it was: no folder was written into twice.
+    after = tree(workdir / "artifacts")
+    assert {name: after[name] for name in before} == before
+
+
+def test_a_champion_whose_files_are_gone_is_pushed_again_as_the_same_version(place, tmp_path):
+    shutil.copytree(place, tmp_path / "p")
+    workdir = tmp_path / "p" / "a"
+    shutil.rmtree(workdir / "artifacts")
+    run = ["run", *SHORT, "--data", str(place / "images"), "--workdir", "a"]
+    # Trained once more from the same seed, the encoder is the same, and so is its version.
+    retrained, versions = session(tmp_path / "p", run, ["models", "list", "--workdir", "a", "--json"])
+    assert retrained.code == 0, retrained.err
+    assert retrained.states["Trainer"] == "done"
+    assert [version["version"] for version in versions.json] == [1]
+    shutil.rmtree(workdir / "registry" / "artifacts")
+    shutil.rmtree(workdir / "artifacts")
+    reset = [*run, "--accept-baseline-reset"]
+    repaired, verified = session(tmp_path / "p", reset, ["models", "verify", "--workdir", "a", "--json"])
+    assert repaired.code == 0, repaired.err
+    assert [(found["version"], found["differences"]) for found in verified.json] == [(1, [])]
+
+
+@pytest.mark.parametrize("name", ["[photos]", "pct%41x", "q?a=1", "a#b", "star*"])
+def test_a_path_that_means_something_else_to_tfx_or_mlflow_is_refused_by_name(name, tmp_path):
+    command = [sys.executable, "-m", "pipeline.cli", "run", *SHORT, "--workdir", name]
+    process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    assert process.returncode == 2, process.stderr
+    assert name in process.stderr
+    assert "Traceback" not in process.stderr
+    assert os.listdir(tmp_path) == []
+
+
+def test_any_other_path_will_do(place, tmp_path):
+    odd = tmp_path / "Ärger & Söhne's (run) +1; ~x=y, z"
+    run, verified = session(
+        tmp_path,
+        ["run", *SHORT, "--data", str(place / "images"), "--workdir", str(odd)],
+        ["models", "verify", "--workdir", str(odd), "--json"],
+    )
+    assert run.code == 0, run.err
+    assert [found["differences"] for found in verified.json] == [[]]
