@@ -276,6 +276,16 @@ def test_fingerprint_follows_content_and_not_place_or_date(stl10_directory, tmp_
     assert fingerprint(open_source(str(moved)), memory) != first
 
 
+def test_fingerprint_changes_with_the_class_that_a_picture_lies_in(image_folder):
+    before = fingerprint(open_source(str(image_folder)))
+    classes = sorted(path for path in (image_folder / "train").iterdir())
+    # The same contents in the same order, under other names.
+    for path in classes:
+        path.rename(path.with_name(f"a-{path.name}"))
+        (image_folder / "test" / path.name).rename(image_folder / "test" / f"a-{path.name}")
+    assert fingerprint(open_source(str(image_folder))) != before
+
+
 def test_fingerprint_reads_unchanged_files_only_once(stl10_directory, tmp_path, monkeypatch):
     import hashlib
 

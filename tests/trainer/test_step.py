@@ -15,7 +15,7 @@ import tensorflow as tf
 from tests.trainer.conftest import fresh_collectives
 from tests.trainer.test_losses import log_softmax
 from trainer import augmentation
-from trainer.config import TrainerSettings
+from trainer.config import Encoder, TrainerSettings
 from trainer.nnclr import NNCLR
 from trainer.plan import Plan
 
@@ -122,6 +122,28 @@ def views_of(model: NNCLR, images: np.ndarray) -> list[tf.Tensor]:
         strength = model.settings.augmentation if whole else small
         views.append(augmentation.random_views(tf.constant(images), [numbers], strength, (side, side)))
     return views
+
+
+def test_labelled_images_leave_no_trace_in_the_encoder():
+    """Not in its weights, and not in batch norm's statistics."""
+    chosen = settings("none").model_copy(update={"encoder": Encoder(width=8, batch_norm=True, pooling="average")})
+    rng = np.random.default_rng(0)
+    unlabelled, *labelled = (tf.constant(rng.integers(0, 256, (BATCH, *SIZE, 3), np.uint8)) for _ in range(3))
+    states = []
+    for images in labelled:
+        fresh_collectives()
+        keras.utils.set_random_seed(1)
+        model = NNCLR(chosen, Plan.of(chosen, 10 * BATCH), SIZE, classes=4, dtype="float32")
+        batch = {"image": images, "label": tf.range(BATCH) % 4}
+        model.train_step({"image": unlabelled}, batch, tf.constant(STEP, tf.int64))
+        states.append({name: variable.numpy() for name, variable in model.state().items()})
+    one, other = states
+    assert any("moving_variance" in name for name in one)
+    for name, value in one.items():
+        if "probe" not in name:
+            np.testing.assert_array_equal(value, other[name], err_msg=name)
+    # The images did reach the probe.
+    assert any((one[name] != other[name]).any() for name in one if name.startswith("online_probe"))
 
 
 @pytest.fixture(params=MODES)
