@@ -66,7 +66,9 @@ def run(settings: Settings, workdir: Workdir, run_id: str, screen: Screen, enabl
                 screen.say(escape(sentence))
             old = None
             if settings.data.only_new:
-                old = nothing_new(runs, run_id, data, recipe(settings.deciding()))
+                champion = registry.aliased(settings.registry.model_name, settings.registry.alias)
+                present = champion.version if champion else None
+                old = nothing_new(runs, run_id, data, recipe(settings.deciding()), present)
             if old:
                 result = {"run_id": run_id, "outcome": NOTHING_NEW, "nothing_new": old}
             else:
@@ -93,6 +95,7 @@ def _run_components(
         from tfx.orchestration.portable import runtime_parameter_utils
 
         from components.champion_resolver import executor as champion_resolver
+        from components.registry_pusher import serving
         from pipeline import cache, metadata
         from pipeline.dag import create_pipeline
         from pipeline.lineage import Lineage
@@ -103,6 +106,8 @@ def _run_components(
     unused = devices.unused_gpu()
     if unused and settings.trainer.devices == "auto":
         screen.say(f"[yellow]Warning:[/] {escape(unused)}")
+    if settings.registry.serving_directory:
+        serving.require_usable(registry, settings.registry.model_name, settings.registry.serving_directory)
     champion = registry.aliased(settings.registry.model_name, settings.registry.alias)
     former = metadata.prepare(workdir)
     if former:
@@ -187,11 +192,17 @@ class _ComponentWatch(logging.Handler):
 
 
 def _with_absolute_paths(settings: Settings, workdir: Workdir) -> Settings:
-    labelled = settings.evaluator.data
+    places = settings.registry
     return settings.model_copy(
         update={
             "data": settings.data.model_copy(update={"source": _source_path(settings, workdir)}),
-            "evaluator": settings.evaluator.model_copy(update={"data": _absolute(labelled) if labelled else None}),
+            "evaluator": settings.evaluator.model_copy(update={"data": _absolute(settings.evaluator.data)}),
+            "registry": places.model_copy(
+                update={
+                    "artifact_location": _absolute(places.artifact_location),
+                    "serving_directory": _absolute(places.serving_directory),
+                }
+            ),
         }
     )
 
@@ -210,11 +221,12 @@ def _source_path(settings: Settings, workdir: Workdir) -> str:
             reporter = Reporter("Drawing the sample", sum(sample.COUNTS.values()))
             sample.write_sample(workdir.sample, reporter.advance)
         return str(workdir.sample.resolve())
-    return _absolute(source)
+    return _absolute(source) or ""
 
 
-def _absolute(source: str) -> str:
-    return source if "://" in source else str(Path(source).resolve())
+def _absolute(place: str | None) -> str | None:
+    """A local path as an absolute one, with `~` expanded."""
+    return str(Path(place).expanduser().resolve()) if place and "://" not in place else place
 
 
 class _own_arguments:

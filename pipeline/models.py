@@ -120,7 +120,7 @@ def rollback(
     alias: AliasOption = "champion",
     as_json: JsonOption = False,
 ) -> None:
-    """Point the alias back to the version that had it before.
+    """Point the alias back to the last other version that had it and still exists.
 
     Done again, it goes back further: versions that were left by a rollback are not gone back to.
 
@@ -133,10 +133,10 @@ def rollback(
         current = registry.aliased(known, alias)
         if current is None:
             raise SettingsError(f"{known} has no {alias} to roll back from.")
-        previous = history.before(registry.history(known), alias, current.version)
+        previous = registry.rollback_target(known, alias)
         if previous is None:
             raise SettingsError(f"Version {current.version} of {known} is the first {alias}: there is none before it.")
-        moved = _move(registry, registry.version(known, previous), alias, history.ROLLBACK, reason)
+        moved = _move(registry, previous, alias, history.ROLLBACK, reason)
     _tell_move(moved, as_json)
 
 
@@ -236,12 +236,14 @@ def prune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Delete old versions with their files. One that an alias points to always stays.
+    """Delete old versions with their files.
+
+    A version that an alias points to always stays, and so does the one that a rollback would go back to.
 
     **Example**: `nnclr models prune --keep 5 --dry-run`
     """
     with _opened(workdir) as registry, registry.locked():
-        old = [version for version in registry.versions(_name(registry, name))[keep:] if not version.aliases]
+        old = registry.prunable(_name(registry, name), keep)
         for version in old if not dry_run else []:
             registry.delete(version)
     if as_json:

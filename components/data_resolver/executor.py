@@ -47,11 +47,15 @@ class Executor(base_executor.BaseExecutor):
         for sentence in found.passed_over:
             logger.warning(sentence)
         logger.info("Images: %s, fingerprint %s.", found.source, found.fingerprint)
-        made_by = recipe(json.loads(exec_properties[SETTINGS]))
+        settings = json.loads(exec_properties[SETTINGS])
+        made_by = recipe(settings)
         news = NEW
         if exec_properties[ONLY_NEW]:
-            runs = PipelineRuns(ModelRegistry(exec_properties[REGISTRY_DIRECTORY]), exec_properties[MODEL_NAME])
-            old = nothing_new(runs, exec_properties[PIPELINE_RUN], found, made_by)
+            registry = ModelRegistry(exec_properties[REGISTRY_DIRECTORY])
+            champion = registry.aliased(exec_properties[MODEL_NAME], settings["registry"]["alias"])
+            runs = PipelineRuns(registry, exec_properties[MODEL_NAME])
+            present = champion.version if champion else None
+            old = nothing_new(runs, exec_properties[PIPELINE_RUN], found, made_by, present)
             if old:
                 logger.info(old)
                 news = OLD

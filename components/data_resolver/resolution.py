@@ -85,7 +85,7 @@ def recipe(settings: dict[str, Any]) -> str:
     return hashlib.sha256(tree.encode()).hexdigest()[:32]
 
 
-def nothing_new(runs: PipelineRuns, run: str, found: Resolution, made_by: str) -> str | None:
+def nothing_new(runs: PipelineRuns, run: str, found: Resolution, made_by: str, champion: int | None) -> str | None:
     """Whether an earlier run trained on the same images by the same recipe; if so, this run is recorded as such.
 
     Args:
@@ -93,11 +93,12 @@ def nothing_new(runs: PipelineRuns, run: str, found: Resolution, made_by: str) -
         run: identity of this one.
         found: what it would work on.
         made_by: see `recipe`.
+        champion: version of the present champion, if there is one.
 
     Returns:
         A sentence that says which, and what came of it.
     """
-    earlier = runs.settled(found.identity, made_by)
+    earlier = runs.settled(found.identity, made_by, champion)
     if earlier is None:
         return None
     came_to = f"{earlier.outcome}, version {earlier.version}" if earlier.version else earlier.outcome

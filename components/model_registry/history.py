@@ -1,18 +1,19 @@
 """Every move of an alias: who, when, from where, to where, why. MLflow itself keeps none.
 
-A move is written down before it is made. So one that was broken off is known as such, and is completed, not repeated,
-when whoever made it tries again.
+A move is recorded before it is made, and marked as done afterwards. So one that was broken off is known as such, and is
+completed, not repeated, when whoever made it tries again. A move that was made with another tool leaves no record: it
+is recorded as found when nnclr makes the next one.
 """
 
 import json
 import secrets
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 
 _PREFIX = "alias_move."
 
-PUSH, PROMOTE, ROLLBACK, SETTLE = "push", "promote", "rollback", "settle"
+PUSH, PROMOTE, ROLLBACK, SETTLE, FOUND = "push", "promote", "rollback", "settle", "found"
 
 
 @dataclass(frozen=True)
@@ -23,11 +24,13 @@ class Move:
         alias: that moves.
         previous: version that it pointed to; None if to none.
         version: that it points to from now on.
-        kind: what moved it: `push`, `promote`, `rollback`, or `settle` (two pushes raced, and the better one won).
+        kind: what moved it: `push`, `promote`, `rollback`, `settle` (two pushes raced, and the first one won), or
+            `found` (it had been moved by other means than nnclr).
         by: a pipeline run, or a user and machine.
-        reason: in a sentence.
+        reason: a sentence.
         at: time, ISO 8601 in UTC.
-        key: of its record.
+        key: name of its record.
+        done: whether it was marked as done.
         completed: whether the alias really moved.
     """
 
@@ -39,6 +42,7 @@ class Move:
     reason: str
     at: str = ""
     key: str = ""
+    done: bool = False
     completed: bool = True
 
     def stamped(self) -> "Move":
@@ -57,21 +61,41 @@ def from_tags(tags: dict[str, str], aliases: dict[str, int]) -> list[Move]:
 
     Args:
         tags: of the registered model.
-        aliases: where each points now; this tells whether the last move was completed.
+        aliases: where each points now.
     """
     moves = [Move(**json.loads(tags[key]), key=key) for key in sorted(tags) if key.startswith(_PREFIX)]
+    # A move whose mark was not written any more is known by what came next: it began where this one ended.
     following: dict[str, int | None] = dict(aliases)
     known = []
     for move in reversed(moves):
-        known.append(replace(move, completed=following.get(move.alias) == move.version))
+        known.append(replace(move, completed=move.done or following.get(move.alias) == move.version))
         following[move.alias] = move.previous
     return known[::-1]
 
 
-def before(moves: Iterable[Move], alias: str, version: int) -> int | None:
-    """The version that an alias pointed to before it first came to `version`; what a rollback goes back to.
+def rollback_target(moves: Iterable[Move], alias: str, current: int, existing: Collection[int]) -> int | None:
+    """The last version other than `current` that an alias pointed to and that still exists.
 
-    Rollbacks are no way forward: what they left is not gone back to.
+    Versions that a rollback left are not gone back to, so that rollbacks, done again and again, come to an end.
+
+    Args:
+        moves: all moves, oldest first.
+        alias: whose moves count.
+        current: version that it points to now.
+        existing: numbers of the versions that there are.
     """
-    reached = [move for move in moves if move.alias == alias and move.version == version and move.kind != ROLLBACK]
-    return reached[-1].previous if reached else None
+    way: list[int] = []
+    for move in moves:
+        if move.alias != alias or not move.completed:
+            continue
+        if move.kind == ROLLBACK and move.version in way:
+            while way[-1] != move.version:
+                way.pop()
+        elif move.kind == SETTLE and way:
+            # The loser of a race had the alias for a moment by mistake.
+            way[-1] = move.version
+        else:
+            way.append(move.version)
+    if not way or way[-1] != current:
+        way.append(current)
+    return next((version for version in reversed(way) if version != current and version in existing), None)

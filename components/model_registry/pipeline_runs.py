@@ -36,6 +36,7 @@ class PipelineRun:
         recipe: identity of the settings that decide on the encoder.
         version: of the registry, if any.
         probe_accuracy: of the encoder, if it was measured.
+        compared_with: version of the champion that the encoder was compared with, if there was one.
         at: when it ended, UTC.
     """
 
@@ -47,6 +48,7 @@ class PipelineRun:
     recipe: str = ""
     version: int | None = None
     probe_accuracy: float | None = None
+    compared_with: int | None = None
     at: datetime | None = None
 
 
@@ -77,7 +79,7 @@ class PipelineRuns:
         """Adds a run."""
         tags = {
             **{"outcome": run.outcome, "detail": run.detail, "source": run.source, "data": run.data},
-            **{"recipe": run.recipe, "version": "" if run.version is None else str(run.version)},
+            **{"recipe": run.recipe, "version": str(run.version or ""), "compared_with": str(run.compared_with or "")},
             # MLflow's searches know no "one of these" for tags.
             "settled": "yes" if run.outcome in _SETTLED else "",
         }
@@ -96,10 +98,20 @@ class PipelineRuns:
         """The newest runs, the newest first."""
         return self._found("", most)
 
-    def settled(self, data: str, recipe: str) -> PipelineRun | None:
-        """The newest run that trained on these images by this recipe and came to an end, if there is one."""
+    def settled(self, data: str, recipe: str, champion: int | None) -> PipelineRun | None:
+        """The newest run on these images by this recipe that would come to the same if it were repeated.
+
+        Args:
+            data: identity of the images, see `data_identity`.
+            recipe: identity of the settings.
+            champion: version of the present champion. An encoder that was not blessed beside another one is judged
+                anew.
+        """
         condition = f"tags.data = '{data}' and tags.recipe = '{recipe}' and tags.settled = 'yes'"
-        return next(iter(self._found(condition, 1)), None)
+        newest = next(iter(self._found(condition, 1)), None)
+        if newest and newest.outcome == NOT_BLESSED and newest.compared_with != champion:
+            return None
+        return newest
 
     def _found(self, condition: str, most: int) -> list[PipelineRun]:
         with self._registry.understandable():
@@ -115,7 +127,7 @@ class PipelineRuns:
 
 def _from_mlflow(run: "Run") -> PipelineRun:
     tags = run.data.tags
-    version = tags.get("version")
+    version, compared_with = tags.get("version"), tags.get("compared_with")
     return PipelineRun(
         run=run.info.run_name or run.info.run_id,
         outcome=tags["outcome"],
@@ -125,5 +137,6 @@ def _from_mlflow(run: "Run") -> PipelineRun:
         recipe=tags.get("recipe", ""),
         version=int(version) if version else None,
         probe_accuracy=run.data.metrics.get("probe_accuracy"),
+        compared_with=int(compared_with) if compared_with else None,
         at=datetime.fromtimestamp(run.info.start_time / 1000, UTC),
     )

@@ -1,9 +1,10 @@
 """Versions and aliases of registered models."""
 
+import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ from trainer.errors import SettingsError
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
+
+logger = logging.getLogger("nnclr")
 
 SERVER_VARIABLE = "MLFLOW_TRACKING_URI"
 
@@ -116,18 +119,19 @@ class ModelRegistry:
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         server = os.environ.get(SERVER_VARIABLE)
         self._artifacts, self._lock = artifacts, None
+        self._root: Path | None = None
         if not server and not embedded:
             raise SettingsError(f"There is no model registry: name the MLflow server in {SERVER_VARIABLE}.")
         if not server:
             Path(embedded).mkdir(parents=True, exist_ok=True)
             root = Path(embedded).resolve()
             server = f"sqlite:///{root}/mlflow.db"
-            self._lock = root / ".lock"
+            self._root, self._lock = root, root / ".lock"
             self._artifacts = artifacts or (root / "artifacts").as_uri()
         self._uri = server
         self.client: MlflowClient = mlflow.MlflowClient(tracking_uri=server, registry_uri=server)
-        if not os.environ.get(SERVER_VARIABLE):
-            self._settle(root)
+        if self._root is not None:
+            self._settle(self._root)
 
     def _settle(self, root: Path) -> None:
         """Makes the embedded registry's tables if there are none, and its locations those below `root`."""
@@ -142,12 +146,18 @@ class ModelRegistry:
     def names(self) -> list[str]:
         """The registered models."""
         with self.understandable():
-            return sorted(model.name for model in self.client.search_registered_models())
+            return sorted(model.name for model in _all_pages(self.client.search_registered_models))
+
+    def created(self, name: str) -> int | None:
+        """When a registered model was made, in ms since 1970; None if there is none of this name."""
+        with self.understandable():
+            known = {model.name: model for model in _all_pages(self.client.search_registered_models)}
+        return known[name].creation_timestamp if name in known else None
 
     def versions(self, name: str) -> list[Version]:
         """All versions of a registered model, newest first; none if the model is unknown."""
         with self.understandable():
-            found = list(self.client.search_model_versions(f"name = '{name}'"))
+            found = _all_pages(self.client.search_model_versions, filter_string=f"name = '{name}'")
             pointing: dict[int, list[str]] = {}
             for alias, version in (self._aliases(name) if found else {}).items():
                 pointing.setdefault(version, []).append(alias)
@@ -259,7 +269,8 @@ class ModelRegistry:
         """Deletes what pushes of a release that were broken off, or lost a race, left behind."""
         with self.understandable():
             used = {version.run_id for version in self.versions(name)}
-            for run in self.client.search_runs([self.experiment(name)], f"tags.{_RELEASE} = '{release}'"):
+            experiments, condition = [self.experiment(name)], f"tags.{_RELEASE} = '{release}'"
+            for run in _all_pages(self.client.search_runs, experiment_ids=experiments, filter_string=condition):
                 if run.info.run_id not in used:
                     self._delete_run(run.info.run_id)
 
@@ -271,15 +282,58 @@ class ModelRegistry:
             move: what to do; `previous` is looked up.
         """
         with self.understandable():
-            aliases = self._aliases(name)
-            previous = aliases.get(move.alias)
-            if previous == move.version:
+            previous = self._aliases(name).get(move.alias)
+            moves = [known for known in self.history(name) if known.alias == move.alias]
+            last = moves[-1] if moves else None
+            if last and not last.done and (last.version, last.by) == (move.version, move.by):
+                record = last
+            elif previous == move.version:
                 return
-            begun = [m for m in self.history(name) if m.alias == move.alias][-1:]
-            if not (begun and not begun[0].completed and (begun[0].version, begun[0].by) == (move.version, move.by)):
+            else:
+                self._record_found(name, move.alias, previous, moves)
                 record = Move(move.alias, previous, move.version, move.kind, move.by, move.reason).stamped()
                 self.client.set_registered_model_tag(name, *record.as_tag())
             self._point(name, move.alias, move.version)
+            self.client.set_registered_model_tag(name, *replace(record, done=True).as_tag())
+
+    def _record_found(self, name: str, alias: str, now: int | None, moves: list[Move]) -> None:
+        """Records a move that was made by other means than nnclr, if the last known one ended elsewhere."""
+        before = next((move.version for move in reversed(moves) if move.completed), None)
+        if now is None or not moves or before == now:
+            return
+        found = Move(alias, before, now, history.FOUND, "unknown", "The alias was moved by other means than nnclr.")
+        self.client.set_registered_model_tag(name, *replace(found.stamped(), done=True).as_tag())
+
+    def rollback_target(self, name: str, alias: str) -> Version | None:
+        """The version that a rollback of an alias goes to, see `history.rollback_target`; None if there is none."""
+        versions = {version.version: version for version in self.versions(name)}
+        current = next((number for number, version in versions.items() if alias in version.aliases), None)
+        if current is None:
+            return None
+        target = history.rollback_target(self.history(name), alias, current, versions)
+        return versions[target] if target is not None else None
+
+    def prunable(self, name: str, keep: int) -> list[Version]:
+        """The versions beyond the newest `keep` that no alias points to, and that no rollback would go to."""
+        versions = self.versions(name)
+        aliases = {alias for version in versions for alias in version.aliases}
+        targets = [self.rollback_target(name, alias) for alias in sorted(aliases)]
+        kept = {version.version for version in targets if version}
+        return [version for version in versions[keep:] if not version.aliases and version.version not in kept]
+
+    def repair(self, version: Version, release: Release) -> Version:
+        """Stores the files of a version anew, whose stored files are gone or damaged.
+
+        Args:
+            version: of the same release.
+            release: made again from the same encoder; its other files may differ in dates.
+        """
+        with self.understandable():
+            self._delete_artifacts(version.run_id)
+            self.client.log_artifacts(version.run_id, str(release.directory), _MODEL)
+            sha256 = contents.fingerprint(release.directory)
+            self.client.set_model_version_tag(version.name, str(version.version), _SHA256, sha256)
+        return self.version(version.name, version.version)
 
     def history(self, name: str) -> list[Move]:
         """All moves of aliases, oldest first."""
@@ -365,11 +419,18 @@ class ModelRegistry:
         return [version for version in self.versions(name) if version.release == identity]
 
     def _delete_run(self, run_id: str) -> None:
+        self._delete_artifacts(run_id)
+        self.client.delete_run(run_id)
+
+    def _delete_artifacts(self, run_id: str) -> None:
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
         where = self.client.get_run(run_id).info.artifact_uri
+        if self._root is not None and not _lies_below(where, self._root):
+            # A copy of this registry may use them, too.
+            logger.warning("%s lies outside of the registry %s: it is left to be deleted by hand.", where, self._root)
+            return
         get_artifact_repository(where, tracking_uri=self._uri, registry_uri=self._uri).delete_artifacts()
-        self.client.delete_run(run_id)
 
     def experiment(self, name: str) -> str:
         """Id of an MLflow experiment, which is made if it is new."""
@@ -389,6 +450,23 @@ class ModelRegistry:
         return understandable(
             "the embedded model registry" if self._lock else f"the MLflow server of {SERVER_VARIABLE}"
         )
+
+
+def _all_pages(search: Callable[..., Any], **arguments: Any) -> list[Any]:
+    """What a search of MLflow's finds, page by page."""
+    found, token = [], None
+    while True:
+        page = search(page_token=token, **arguments)
+        found += page
+        token = page.token
+        if not token:
+            return found
+
+
+def _lies_below(location: str, root: Path) -> bool:
+    from mlflow.utils.file_utils import local_file_uri_to_path
+
+    return "://" not in location.removeprefix("file://") and Path(local_file_uri_to_path(location)).is_relative_to(root)
 
 
 @contextmanager

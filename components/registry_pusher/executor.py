@@ -110,6 +110,7 @@ def _record(run: str, recipe: str, metrics: dict[str, Any], pushed: Pushed | Non
         recipe,
         pushed.version.version if pushed else None,
         metrics["probe_accuracy"],
+        metrics["baseline_version"],
     )
 
 

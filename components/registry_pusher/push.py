@@ -41,8 +41,8 @@ def push(
 ) -> Pushed:
     """Registers a candidate, unless it is registered, and points the alias to it.
 
-    If the champion is another one by now than the candidate was compared with (two runs raced), the better one of both
-    is champion in the end.
+    Whether an encoder may replace the champion is decided by the evaluation alone, which compared it with one champion.
+    Where the alias points to another version by now, it stays there, and the run is to be repeated.
 
     Args:
         registry: to push to.
@@ -53,15 +53,16 @@ def push(
 
     Raises:
         DamagedVersion: what the registry gives back is not what it was given.
+        SettingsError: the serving directory cannot be written to, or holds what others published there.
     """
     by = candidate.provenance["pipeline_run"]
     with registry.locked():
+        if serving_directory:
+            serving.require_usable(registry, name, serving_directory)
         champion = registry.aliased(name, alias)
-        known = registry.find(name, candidate.identity)
-        with tempfile.TemporaryDirectory() as aside:
-            version = known or registry.register(name, release.build(candidate, name, alias, Path(aside, "model")))
+        version, new = _registered(registry, name, alias, candidate)
         registry.clear_up(name, candidate.identity)
-        standing_back = _reason_to_stand_back(candidate, version, champion)
+        standing_back = _reason_to_stand_back(registry, candidate, version, alias, champion)
         moved = False
         if not standing_back and (champion is None or champion.version != version.version):
             found = differences(registry, version)
@@ -70,14 +71,24 @@ def push(
             reason = f"Linear probe {version.probe_accuracy:.1%}, blessed by run {by}."
             registry.move_alias(name, Move(alias, None, version.version, history.PUSH, by, reason))
             moved = True
-        _settle(registry, version, alias, candidate.metrics["baseline_version"], by)
+        _settle(registry, name, alias, by)
         if serving_directory:
             serving.watch(registry, name, serving_directory)
         served = serving.serve_champion(registry, name, alias)
         now = registry.version(name, version.version)
         if not standing_back and alias not in now.aliases:
-            standing_back, moved = "A better encoder was pushed at the same time.", False
-    return Pushed(now, known is None, moved, standing_back, served)
+            standing_back, moved = "Another encoder was pushed at the same time: run again to compare with it.", False
+    return Pushed(now, new, moved, standing_back, served)
+
+
+def _registered(registry: ModelRegistry, name: str, alias: str, candidate: Candidate) -> tuple[Version, bool]:
+    """The candidate's version, whole, and whether it was made now."""
+    known = registry.find(name, candidate.identity)
+    with tempfile.TemporaryDirectory() as aside:
+        if known is not None and not registry.download_as_is(known, f"{aside}/stored")[1]:
+            return known, False
+        made = release.build(candidate, name, alias, Path(aside, "model"))
+        return (registry.register(name, made), True) if known is None else (registry.repair(known, made), False)
 
 
 def differences(registry: ModelRegistry, version: Version) -> list[str]:
@@ -88,42 +99,51 @@ def differences(registry: ModelRegistry, version: Version) -> list[str]:
         return damage or verification.differences(folder)
 
 
-def _reason_to_stand_back(candidate: Candidate, version: Version, champion: Version | None) -> str | None:
-    """Why the alias must stay where it is: the champion changed since the candidate was compared with it."""
-    if champion is None or champion.version in (version.version, candidate.metrics["baseline_version"]):
+def _reason_to_stand_back(
+    registry: ModelRegistry, candidate: Candidate, version: Version, alias: str, champion: Version | None
+) -> str | None:
+    """Why the alias must stay where it is: it points elsewhere than when the candidate was compared."""
+    baseline = candidate.metrics["baseline_version"]
+    moves = [move for move in registry.history(version.name) if move.alias == alias and move.completed]
+    last = moves[-1] if moves else None
+    if champion is None:
+        if last is None:
+            return None
+        return (
+            f"The alias {alias} pointed to version {last.version} and was deleted by other means than nnclr: point it "
+            "to a version with nnclr models promote, and run again to compare with that."
+        )
+    if champion.version in (version.version, baseline):
         return None
-    if champion.test_data != version.test_data:
+    if last is None or last.version != champion.version:
         return (
-            f"The champion became version {champion.version} during the run, which was measured on other images: "
-            "run again to compare with it."
+            f"The alias {alias} was moved to version {champion.version} during the run by other means than nnclr: run "
+            "again to compare with that."
         )
-    ours, theirs = version.probe_accuracy or 0.0, champion.probe_accuracy or 0.0
-    if ours <= theirs:
-        return (
-            f"The champion became version {champion.version} during the run, with a probe accuracy of {theirs:.1%}, "
-            f"and this encoder has {ours:.1%}."
-        )
-    return None
+    return (
+        f"The champion became version {champion.version} during the run ({last.kind} by {last.by}): run again to "
+        "compare with it."
+    )
 
 
-def _settle(registry: ModelRegistry, version: Version, alias: str, baseline: int | None, by: str) -> None:
-    """Gives the alias to the best of all that were pushed since `baseline` was champion, without knowing each other.
+def _settle(registry: ModelRegistry, name: str, alias: str, by: str) -> None:
+    """Gives the alias to the first of several pushes that raced: that began where the same version was champion.
 
-    A server has no lock, so the last of them has it, be it better or not. What somebody moved by hand since then stays.
+    A server has no lock, so that the last of them has it. Nobody compared it with the first one. What somebody moved by
+    hand since then stays.
     """
-    raced: set[int] = set()
-    for move in reversed([move for move in registry.history(version.name) if move.alias == alias]):
-        if move.kind not in (history.PUSH, history.SETTLE) or move.version == baseline:
+    moves = [move for move in registry.history(name) if move.alias == alias and move.completed]
+    raced: list[Move] = []
+    for move in reversed(moves):
+        if move.kind == history.SETTLE:
+            continue
+        if move.kind != history.PUSH or (raced and move.previous != raced[-1].previous):
             break
-        raced.add(move.version)
-    contenders = [
-        other
-        for other in registry.versions(version.name)
-        if other.version in raced and other.test_data == version.test_data
-    ]
-    if len(contenders) < 2:
+        raced.append(move)
+    champion = registry.aliased(name, alias)
+    if len(raced) < 2 or champion is None or champion.version not in {move.version for move in raced}:
         return
-    best = max(contenders, key=lambda other: (other.probe_accuracy or 0.0, other.version))
-    numbers = ", ".join(str(other.version) for other in reversed(contenders))
-    reason = f"Versions {numbers} were pushed at once; this is the better one."
-    registry.move_alias(version.name, Move(alias, None, best.version, history.SETTLE, by, reason))
+    first = raced[-1]
+    numbers = ", ".join(str(move.version) for move in reversed(raced))
+    reason = f"Versions {numbers} were pushed at once; this is the first one."
+    registry.move_alias(name, Move(alias, None, first.version, history.SETTLE, by, reason))

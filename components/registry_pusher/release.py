@@ -42,14 +42,15 @@ class Candidate:
 
     @property
     def identity(self) -> str:
-        """Changes when the encoder does, or the images that its classifier was fitted and measured on."""
-        parts = [self.metrics["labelled_fingerprint"]]
-        parts += [
-            f"{path.relative_to(self.model)}:{hashlib.sha256(path.read_bytes()).hexdigest()}"
-            for path in sorted(Path(self.model).rglob("*"))
-            if path.is_file()
-        ]
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+        """Changes when the encoder does, or the images that its classifier was fitted and measured on.
+
+        The encoder is its network, its weights and the version of nnclr that exports it. Its files also hold how long
+        the training took, and are written in another order each time: the same encoder trained once more is the same.
+        """
+        described = export.describe(self.model)
+        encoder = [described["settings"]["encoder"], described["image_size"], export.fingerprint(self.model)]
+        parts = [self.metrics["labelled_fingerprint"], self.provenance["nnclr_version"], *encoder]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
     @property
     def parents(self) -> dict[str, str | None]:

@@ -3,21 +3,91 @@
 A version is there as a whole or not at all. On a disk it is copied aside, under a name that Serving does not take for a
 version, and renamed. Cloud Storage renames no folders; there `saved_model.pb`, without which no folder is a
 SavedModel, is uploaded last and deleted first.
+
+A file in each version says which registered model published it. Versions that another one published, or another tool,
+are never replaced or deleted: such a folder is refused.
 """
 
+import json
 import os
 import posixpath
 import tempfile
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from fsspec.core import url_to_fs
 
-from components.model_registry import ModelRegistry, contents
+from components.model_registry import ModelRegistry, Version, contents
 from trainer import aside
+from trainer.errors import SettingsError
 
 _MARK = "saved_model.pb"
+_OWNER = "nnclr-release.json"
 # Of the registered model: the folder that Serving watches.
 _TAG = "serving_directory"
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a version in the folder was published from.
+
+    Attributes:
+        model: name of the registered model.
+        model_created: time of its creation, which tells registries apart, ms since 1970.
+        version: number of its version.
+        sha256: of the version's manifest.
+    """
+
+    model: str
+    model_created: int
+    version: int
+    sha256: str
+
+    @classmethod
+    def of(cls, registry: ModelRegistry, version: Version) -> "Published":
+        """A version of a registry."""
+        return cls(version.name, registry.created(version.name) or 0, version.version, version.sha256)
+
+    def is_of_same_model(self, other: "Published | None") -> bool:
+        """Whether both come from the same registered model of the same registry."""
+        return other is not None and (self.model, self.model_created) == (other.model, other.model_created)
+
+
+def require_usable(registry: ModelRegistry, name: str, directory: str) -> None:
+    """Demands a folder that can be written to, and that holds no versions but those of the registered model.
+
+    Args:
+        registry: that the model is in, or will be.
+        name: of the registered model.
+        directory: local folder, which is created, or `gs://` URI.
+
+    Raises:
+        SettingsError: it cannot be written to, or holds other versions.
+    """
+    try:
+        files, root = _opened(directory)
+        files.makedirs(root, exist_ok=True)
+        trial = aside.beside(posixpath.join(root, "trial"))
+        files.pipe_file(trial, b"")
+        files.rm_file(trial)
+        places = {number: posixpath.join(root, str(number)) for number in _numbers(files, root)}
+        # Without the mark it is no version: what is left of one that is being withdrawn.
+        found = {
+            number: _published(files, place)
+            for number, place in places.items()
+            if files.exists(posixpath.join(place, _MARK))
+        }
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"registry.serving_directory {directory} cannot be written to: {error}.") from error
+    ours = Published(name, registry.created(name) or 0, 0, "")
+    foreign = [str(number) for number, published in sorted(found.items()) if not ours.is_of_same_model(published)]
+    if foreign:
+        more = f" and {len(foreign) - _SHOWN} more" if len(foreign) > _SHOWN else ""
+        raise SettingsError(
+            f"registry.serving_directory {directory} holds the versions {', '.join(foreign[:_SHOWN])}{more}, which the "
+            f"registered model {name} of this registry did not publish: name a folder of its own, or empty this one."
+        )
 
 
 def watch(registry: ModelRegistry, name: str, directory: str) -> None:
@@ -32,35 +102,40 @@ def serve_champion(registry: ModelRegistry, name: str, alias: str) -> str | None
     champion = registry.aliased(name, alias)
     if not directory or not champion:
         return None
-    if not is_published(directory, champion.version):
+    require_usable(registry, name, directory)
+    wanted = Published.of(registry, champion)
+    if not is_published(directory, wanted):
         with tempfile.TemporaryDirectory() as download:
             folder = registry.download(champion, download)
-            publish(folder / contents.SAVED_MODEL, directory, champion.version)
-    withdraw_above(directory, champion.version)
+            publish(folder / contents.SAVED_MODEL, directory, wanted)
+    withdraw_above(directory, wanted)
     return place_of(directory, champion.version)
 
 
-def is_published(directory: str, version: int) -> bool:
+def is_published(directory: str, wanted: Published) -> bool:
     """Whether a version is there as a whole."""
     files, root = _opened(directory)
-    return files.exists(posixpath.join(root, str(version), _MARK))
+    place = posixpath.join(root, str(wanted.version))
+    return files.exists(posixpath.join(place, _MARK)) and _published(files, place) == wanted
 
 
-def publish(saved_model: Path, directory: str, version: int) -> str:
-    """Adds a version; returns its folder.
+def publish(saved_model: Path, directory: str, version: Published) -> str:
+    """Adds a version, in place of one of the same number and model; returns its folder.
 
     Args:
         saved_model: local.
         directory: local folder or `gs://` URI.
-        version: number of the version.
+        version: what is published.
     """
     files, root = _opened(directory)
     files.makedirs(root, exist_ok=True)
-    place = posixpath.join(root, str(version))
+    place = posixpath.join(root, str(version.version))
     aside.remove_abandoned(files, root)
-    if _renames(files):
-        unfinished = aside.beside(place)
-        _copy(files, saved_model, unfinished)
+    unfinished = aside.beside(place) if _renames(files) else place
+    if files.exists(place) and not is_published(directory, version):
+        _withdraw(files, place)
+    _copy(files, saved_model, unfinished, version)
+    if unfinished != place:
         try:
             os.rename(unfinished, place)
         except OSError:
@@ -68,9 +143,7 @@ def publish(saved_model: Path, directory: str, version: int) -> str:
             # Another process may have published the same version first.
             if not is_published(directory, version):
                 raise
-    else:
-        _copy(files, saved_model, place)
-    return place_of(directory, version)
+    return place_of(directory, version.version)
 
 
 def place_of(directory: str, version: int) -> str:
@@ -78,12 +151,29 @@ def place_of(directory: str, version: int) -> str:
     return f"{directory.rstrip('/')}/{version}"
 
 
-def withdraw_above(directory: str, version: int) -> None:
-    """Takes away every higher version, so that Serving goes back to this one."""
+def withdraw_above(directory: str, version: Published) -> None:
+    """Takes away every higher version of the same model, so that Serving goes back to this one."""
     files, root = _opened(directory)
-    for name in sorted(posixpath.basename(path.rstrip("/")) for path in files.ls(root, detail=False)):
-        if name.isdigit() and int(name) > version:
-            _withdraw(files, posixpath.join(root, name))
+    for number in _numbers(files, root):
+        place = posixpath.join(root, str(number))
+        if number > version.version and version.is_of_same_model(_published(files, place)):
+            _withdraw(files, place)
+
+
+def _numbers(files, root: str) -> list[int]:
+    """The numbers of the versions in a folder."""
+    # An object store knows no empty folders.
+    paths = files.ls(root, detail=False) if files.exists(root) else []
+    names = [posixpath.basename(path.rstrip("/")) for path in paths]
+    return sorted(int(name) for name in names if name.isdecimal())
+
+
+def _published(files, place: str) -> Published | None:
+    """What a version's owner file says; None if it has none that can be read."""
+    try:
+        return Published(**json.loads(files.cat_file(posixpath.join(place, _OWNER))))
+    except (FileNotFoundError, TypeError, ValueError):
+        return None
 
 
 def _withdraw(files, place: str) -> None:
@@ -107,7 +197,9 @@ def _opened(directory: str):
     return files, root
 
 
-def _copy(files, saved_model: Path, place: str) -> None:
+def _copy(files, saved_model: Path, place: str, version: Published) -> None:
+    files.makedirs(place, exist_ok=True)
+    files.pipe_file(posixpath.join(place, _OWNER), json.dumps(asdict(version), indent=2).encode())
     paths = sorted(path for path in saved_model.rglob("*") if path.is_file())
     for path in sorted(paths, key=lambda path: path.name == _MARK):
         target = posixpath.join(place, path.relative_to(saved_model).as_posix())

@@ -29,7 +29,7 @@ _CHANGES = {
         *("create_registered_model", "create_model_version", "delete_model_version", "delete_run"),
         *("set_registered_model_tag", "set_registered_model_alias"),
     ),
-    LocalFileSystem: ("put_file", "rm"),
+    LocalFileSystem: ("put_file", "pipe_file", "rm"),
     os: ("rename",),
 }
 

@@ -17,6 +17,7 @@ from components.image_example_gen.sources.opening import open_source
 from components.model_registry import ModelRegistry
 from components.registry_pusher import serving
 from components.registry_pusher.push import differences, push
+from components.registry_pusher.serving import Published
 from components.registry_pusher.verification import example_images
 from tests import cloud_storage, faulty_storage
 from tests.components import releases
@@ -109,9 +110,10 @@ def test_a_served_folder_has_its_saved_model_last_and_loses_it_first(faulty, ser
 
     monkeypatch.setattr(faulty_storage.FaultyStorage, "fault", watched)
     for version in (1, 2):
-        serving.publish(Path(model), directory, version)
-    serving.withdraw_above(directory, 1)
+        serving.publish(Path(model), directory, Published("encoder", 7, version, "5a"))
+    serving.withdraw_above(directory, Published("encoder", 7, 1, "5a"))
     whole = {path.relative_to(model).as_posix() for path in Path(model).rglob("*") if path.is_file()}
+    whole.add("nnclr-release.json")
     final = {name.partition("/serving/")[2] for name in objects(server, f"{tmp_path.name}/serving")}
     assert final == {f"1/{name}" for name in whole}
     partial = 0

@@ -116,19 +116,22 @@ def test_new_is_what_no_run_came_to_an_end_with(tmp_path, monkeypatch):
     assert runs.newest() == []
     data, same = Resolution("/images/1", "f00d"), recipe({"epochs": 3})
     assert recipe({"epochs": 4}) != same
-    assert nothing_new(runs, "monday", data, same) is None
+    assert nothing_new(runs, "monday", data, same, None) is None
 
     # A failure is not the end of it.
     runs.record(PipelineRun("monday", "failed", "x" * 10_000, data.source, data.identity, same))
-    assert nothing_new(runs, "tuesday", data, same) is None
+    assert nothing_new(runs, "tuesday", data, same, None) is None
     runs.record(PipelineRun("monday again", "stood back", "run again", data.source, data.identity, same, 1))
-    assert nothing_new(runs, "tuesday", data, same) is None
-    runs.record(PipelineRun("tuesday", "not blessed", "worse", data.source, data.identity, same, None, 0.25))
-    sentence = nothing_new(runs, "wednesday", data, same)
+    assert nothing_new(runs, "tuesday", data, same, None) is None
+    runs.record(PipelineRun("tuesday", "not blessed", "worse", data.source, data.identity, same, None, 0.25, 3))
+    # Beside another champion it might be blessed.
+    assert nothing_new(runs, "x", data, same, 2) is None
+    assert nothing_new(runs, "x", data, same, None) is None
+    sentence = nothing_new(runs, "wednesday", data, same, 3)
     assert sentence.startswith("Nothing new: run tuesday of 20")
     assert "(not blessed). Nothing is trained." in sentence
-    assert nothing_new(runs, "x", data, recipe({"epochs": 4})) is None
-    assert nothing_new(runs, "x", Resolution("/images/1", "f00d", "beef"), same) is None
+    assert nothing_new(runs, "x", data, recipe({"epochs": 4}), 3) is None
+    assert nothing_new(runs, "x", Resolution("/images/1", "f00d", "beef"), same, 3) is None
 
     newest = runs.newest()
     assert [(run.run, run.outcome) for run in newest] == [
@@ -139,4 +142,4 @@ def test_new_is_what_no_run_came_to_an_end_with(tmp_path, monkeypatch):
     ]
     assert (newest[1].probe_accuracy, newest[1].source, newest[1].version) == (0.25, "/images/1", None)
     # It still points to the run that trained, not to the one that found nothing new.
-    assert "run tuesday" in nothing_new(runs, "thursday", data, same)
+    assert "run tuesday" in nothing_new(runs, "thursday", data, same, 3)

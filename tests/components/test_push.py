@@ -3,6 +3,7 @@
 import os
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,13 +13,13 @@ from components.registry_pusher.push import differences, push
 from tests.components import pushers, releases
 from trainer.aside import ABANDONED_AFTER_SECONDS
 
-FIRST, SECOND = "model-1", "model-2"
+FIRST, SECOND, THIRD = "model-1", "model-2", "model-3"
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory) -> dict[str, str]:
     directory = tmp_path_factory.mktemp("models")
-    return {name: releases.export_model(directory / name, seed) for seed, name in enumerate((FIRST, SECOND), 1)}
+    return {name: releases.export_model(directory / name, seed) for seed, name in enumerate((FIRST, SECOND, THIRD), 1)}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -120,34 +121,33 @@ def test_killed_at_any_side_effect_and_pushed_again_there_is_one_whole_version(v
         require_whole(root, version)
 
 
-@pytest.mark.parametrize("better_last", [True, False])
-def test_two_pushers_at_once_leave_two_whole_versions_and_the_better_one_champion(better_last, models, empty, tmp_path):
+def test_two_pushers_at_once_leave_two_whole_versions_and_the_first_one_champion(models, empty, tmp_path):
+    """Whichever comes first: the other one was not compared with it, and stands back."""
     shutil.copytree(empty, tmp_path / "root")
-    encoders = [(FIRST, "run-better", 0.7), (SECOND, "run-worse", 0.5)]
     root = str(tmp_path / "root")
     processes = [
         pushers.start(pushers.push_at_once, root, models[model], run, accuracy, "encoder", {}, None, False)
-        for model, run, accuracy in (reversed(encoders) if better_last else encoders)
+        for model, run, accuracy in ((FIRST, "run-better", 0.7), (SECOND, "run-worse", 0.5))
     ]
     assert [finished(process) for process in processes] == [0, 0]
-    require_raced(ModelRegistry(str(tmp_path / "root" / "registry")))
+    registry = ModelRegistry(str(tmp_path / "root" / "registry"))
+    (move,) = require_raced(registry)
+    assert (move.version, move.kind) == (1, "push")
 
 
-def require_raced(registry: ModelRegistry, name: str = "encoder") -> list[tuple]:
+def require_raced(registry: ModelRegistry, name: str = "encoder") -> list[Move]:
     versions = registry.versions(name)
     assert [v.version for v in versions] == [2, 1]
     assert [differences(registry, v) for v in versions] == [[], []]
     champion = registry.aliased(name, "champion")
-    assert champion.probe_accuracy == 0.7
     moves = registry.history(name)
     assert moves[-1].completed
     assert moves[-1].version == champion.version
-    # The worse one may have been champion for a moment, if it was first.
-    return [(move.previous, move.version, move.kind) for move in moves]
+    return moves
 
 
 @pytest.mark.parametrize("better_is_late", [True, False])
-def test_on_a_server_which_has_no_lock_the_better_one_wins_whoever_moves_the_alias_last(
+def test_on_a_server_which_has_no_lock_the_first_one_wins_whoever_moves_the_alias_last(
     better_is_late, models, tmp_path, mlflow_server
 ):
     environment = {"MLFLOW_TRACKING_URI": mlflow_server}
@@ -160,11 +160,13 @@ def test_on_a_server_which_has_no_lock_the_better_one_wins_whoever_moves_the_ali
         )
     ]
     assert [finished(process) for process in processes] == [0, 0]
-    moves = require_raced(ModelRegistry("unused"), name)
-    kinds = [kind for _, _, kind in moves]
-    # Both moved the alias; where the worse one was last, the move back is on record.
-    assert kinds.count("push") == 2
-    assert kinds.count("settle") <= 1 if better_is_late else kinds[-1] == "settle"
+    registry = ModelRegistry("unused")
+    moves = require_raced(registry, name)
+    # Both moved the alias, from none; the one that recorded its move first has it, be it better or not.
+    pushed = [move for move in moves if move.kind == "push"]
+    assert [move.previous for move in pushed] == [None, None]
+    assert registry.aliased(name, "champion").version == pushed[0].version
+    assert {move.kind for move in moves} <= {"push", "settle"}
 
 
 def test_the_same_encoder_pushed_twice_at_once_becomes_one_version(models, tmp_path, mlflow_server):
@@ -185,40 +187,92 @@ def test_the_same_encoder_pushed_twice_at_once_becomes_one_version(models, tmp_p
 def test_a_race_that_was_broken_off_is_settled_by_whoever_tries_again(models, empty, tmp_path):
     shutil.copytree(empty, tmp_path / "root")
     registry = ModelRegistry(str(tmp_path / "root" / "registry"))
-    push(registry, "encoder", "champion", releases.candidate(models[FIRST], "run-better", 0.7))
-    worse = releases.candidate(models[SECOND], "run-worse", 0.5)
-    # Without a lock the worse one, which saw no champion either, moves the alias last, and is killed right after.
-    push(registry, "encoder", "elsewhere", worse)
-    registry.move_alias("encoder", Move("champion", None, 2, history.PUSH, "run-worse", "late"))
-    push(registry, "encoder", "champion", worse)
+    push(registry, "encoder", "champion", releases.candidate(models[FIRST], "run-first", 0.5))
+    second = releases.candidate(models[SECOND], "run-second", 0.7)
+    # Without a lock the second one, which saw no champion either, moves the alias last, and is killed right after.
+    push(registry, "encoder", "elsewhere", second)
+    raced = replace(Move("champion", None, 2, history.PUSH, "run-second", "late").stamped(), done=True)
+    registry.set_tag("encoder", *raced.as_tag())
+    registry.client.set_registered_model_alias("encoder", "champion", "2")
+    stood_back = push(registry, "encoder", "champion", second)
+    assert "Another encoder was pushed at the same time" in stood_back.standing_back
     assert registry.aliased("encoder", "champion").version == 1
     assert [(move.version, move.kind) for move in registry.history("encoder") if move.alias == "champion"] == [
         *((1, "push"), (2, "push"), (1, "settle")),
     ]
     # What a person decided since then is not undone by a pusher that comes late.
     registry.move_alias("encoder", Move("champion", None, 2, history.PROMOTE, "ada@box", "I know better"))
-    push(registry, "encoder", "champion", worse)
+    push(registry, "encoder", "champion", second)
     assert registry.aliased("encoder", "champion").version == 2
 
 
-def test_a_tie_with_a_champion_that_came_in_between_leaves_it_in_place(models, empty, tmp_path):
+@pytest.mark.parametrize("accuracy", [0.9, 0.7, 0.6])
+def test_a_candidate_stands_back_where_another_champion_came_in_between(accuracy, models, empty, tmp_path):
+    """Whatever its accuracy: the evaluation's comparison decides, and it was made with another champion."""
     shutil.copytree(empty, tmp_path / "root")
     registry = ModelRegistry(str(tmp_path / "root" / "registry"))
     push(registry, "encoder", "champion", releases.candidate(models[FIRST], "run-1", 0.7))
-    tied = push(registry, "encoder", "champion", releases.candidate(models[SECOND], "run-2", 0.7))
-    assert not tied.moved
-    assert registry.aliased("encoder", "champion").version == 1
-
-
-def test_a_candidate_stands_back_where_a_better_champion_came_in_between(models, empty, tmp_path):
-    shutil.copytree(empty, tmp_path / "root")
-    registry = ModelRegistry(str(tmp_path / "root" / "registry"))
-    push(registry, "encoder", "champion", releases.candidate(models[FIRST], "run-1", 0.7))
-    late = push(registry, "encoder", "champion", releases.candidate(models[SECOND], "run-2", 0.6))
+    late = push(registry, "encoder", "champion", releases.candidate(models[SECOND], "run-2", accuracy))
     assert (late.new, late.moved, late.version.aliases) == (True, False, ())
-    assert "The champion became version 1 during the run, with a probe accuracy of 70.0%" in late.standing_back
+    assert "The champion became version 1 during the run (push by run-1): run again" in late.standing_back
     assert registry.aliased("encoder", "champion").version == 1
-    # Compared with that champion and blessed, it goes ahead, as tolerance may allow.
-    again = push(registry, "encoder", "champion", releases.candidate(models[SECOND], "run-3", 0.6, baseline=1))
+    # Compared with that champion and blessed, it goes ahead.
+    again = push(registry, "encoder", "champion", releases.candidate(models[SECOND], "run-3", accuracy, baseline=1))
     assert (again.new, again.moved, again.standing_back) == (False, True, None)
     assert [move.version for move in registry.history("encoder")] == [1, 2]
+
+
+def test_an_alias_that_a_person_moved_stays_where_it_was_moved_to(models, empty, tmp_path):
+    shutil.copytree(empty, tmp_path / "root")
+    registry = ModelRegistry(str(tmp_path / "root" / "registry"))
+    push(registry, "encoder", "champion", releases.candidate(models[FIRST], "run-1", 0.7))
+    push(registry, "encoder", "champion", releases.candidate(models[SECOND], "run-2", 0.9, baseline=1))
+    # In MLflow's page, version 2 is taken out of service.
+    registry.client.set_registered_model_alias("encoder", "champion", "1")
+    during = push(registry, "encoder", "champion", releases.candidate(models[SECOND], "run-3", 0.9, baseline=2))
+    assert "was moved to version 1 during the run by other means than nnclr" in during.standing_back
+    assert registry.aliased("encoder", "champion").version == 1
+    # A run that began afterwards was compared with version 1. Nobody raced it, and version 2 stays out of service.
+    after = push(registry, "encoder", "champion", releases.candidate(models[THIRD], "run-4", 0.6, baseline=1))
+    assert (after.moved, after.standing_back) == (True, None)
+    kinds = [(move.previous, move.version, move.kind) for move in registry.history("encoder")]
+    assert kinds == [(None, 1, "push"), (1, 2, "push"), (2, 1, "found"), (1, after.version.version, "push")]
+    assert registry.rollback_target("encoder", "champion").version == 1
+
+
+def test_a_race_is_not_settled_where_a_person_moved_the_alias(models, empty, tmp_path):
+    shutil.copytree(empty, tmp_path / "root")
+    registry = ModelRegistry(str(tmp_path / "root" / "registry"))
+    for number, model in enumerate((FIRST, SECOND, THIRD)):
+        push(registry, "encoder", f"alias-{number}", releases.candidate(models[model], f"run-{number}", 0.5))
+    # Versions 1 and 2 raced, and the first one won; then a person chose version 3 in MLflow's page.
+    for version in (1, 2):
+        raced = Move("champion", None, version, history.PUSH, f"run-{version}", "raced").stamped()
+        registry.set_tag("encoder", *replace(raced, done=True).as_tag())
+    registry.client.set_registered_model_alias("encoder", "champion", "3")
+    late = push(registry, "encoder", "champion", releases.candidate(models[SECOND], "run-1", 0.5))
+    assert "was moved to version 3 during the run by other means than nnclr" in late.standing_back
+    assert registry.aliased("encoder", "champion").version == 3
+
+
+def test_an_alias_that_a_person_deleted_is_not_set_again_by_a_push(models, empty, tmp_path):
+    shutil.copytree(empty, tmp_path / "root")
+    registry = ModelRegistry(str(tmp_path / "root" / "registry"))
+    push(registry, "encoder", "champion", releases.candidate(models[FIRST], "run-1", 0.7))
+    registry.client.delete_registered_model_alias("encoder", "champion")
+    stopped = push(registry, "encoder", "champion", releases.candidate(models[SECOND], "run-2", 0.9))
+    assert "pointed to version 1 and was deleted by other means than nnclr" in stopped.standing_back
+    assert registry.aliased("encoder", "champion") is None
+
+
+def test_stored_files_that_are_gone_are_stored_again_by_a_push_of_the_same_encoder(models, empty, tmp_path):
+    shutil.copytree(empty, tmp_path / "root")
+    registry = ModelRegistry(str(tmp_path / "root" / "registry"))
+    candidate = releases.candidate(models[FIRST], "run-1", 0.7)
+    push(registry, "encoder", "champion", candidate)
+    shutil.rmtree(tmp_path / "root" / "registry" / "artifacts")
+    assert differences(registry, registry.version("encoder", 1)) != []
+    again = push(registry, "encoder", "champion", candidate)
+    assert (again.new, again.version.version) == (False, 1)
+    assert differences(registry, again.version) == []
+    assert [version.aliases for version in registry.versions("encoder")] == [("champion",)]

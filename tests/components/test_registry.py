@@ -185,8 +185,6 @@ def test_new_content_takes_over_the_alias_and_old_content_takes_it_back_without_
 
 
 def test_the_first_alias_set_by_two_at_once_is_set_by_both(tmp_path, registry, monkeypatch):
-    push(tmp_path, seed=1, run_id="run-1")
-    registry.client.delete_registered_model_alias("encoder", "champion")
     real = MlflowClient.set_registered_model_alias
 
     def slower(self, name, alias, version):
@@ -196,8 +194,8 @@ def test_the_first_alias_set_by_two_at_once_is_set_by_both(tmp_path, registry, m
         raise MlflowException("(sqlite3.IntegrityError) UNIQUE constraint failed", error_code=BAD_REQUEST)
 
     monkeypatch.setattr(MlflowClient, "set_registered_model_alias", slower)
-    again = push(tmp_path, seed=1, run_id="run-2")
-    assert (again["version"], again["alias"]) == (1, "champion")
+    first = push(tmp_path, seed=1, run_id="run-1")
+    assert (first["version"], first["alias"]) == (1, "champion")
     # A refusal that has another reason is told.
     with pytest.raises(UserError, match=r"Model Version .* not found"):
         registry.move_alias("encoder", Move("stable", None, 9, "promote", "ada@box", "hope"))
@@ -280,13 +278,61 @@ def test_rollback_goes_to_the_champion_before_and_then_further_back():
     def move(previous: int | None, version: int, kind: str, number: int) -> Move:
         return Move("champion", previous, version, kind, "someone", "", key=f"alias_move.{number}")
 
+    def target(current: int, existing: tuple[int, ...] = (1, 2, 3), alias: str = "champion") -> int | None:
+        return history.rollback_target(moves, alias, current, existing)
+
     moves = [move(None, 1, "push", 1), move(1, 2, "push", 2), move(2, 3, "promote", 3)]
-    assert history.before(moves, "champion", 3) == 2
+    assert target(3) == 2
+    assert target(3, existing=(1, 3)) == 1
     moves.append(move(3, 2, "rollback", 4))
-    assert history.before(moves, "champion", 2) == 1
+    assert target(2) == 1
     moves.append(move(2, 1, "rollback", 5))
-    assert history.before(moves, "champion", 1) is None
-    assert history.before(moves, "staging", 3) is None
+    assert target(1) is None
+    assert target(3, alias="staging") is None
+
+
+def test_rollbacks_after_a_promotion_of_the_first_version_come_to_an_end():
+    """Push 1, push 2, promote 1: the way goes 1, 2, 1, and back along it."""
+    kinds = [(None, 1, "push"), (1, 2, "push"), (2, 1, "promote")]
+    moves = [Move("champion", *kind[:2], kind[2], "someone", "", key=f"alias_move.{i}") for i, kind in enumerate(kinds)]
+    current, visited = 1, []
+    while (found := history.rollback_target(moves, "champion", current, (1, 2))) is not None:
+        visited.append(found)
+        moves.append(Move("champion", current, found, "rollback", "someone", "", key=f"alias_move.{len(moves)}"))
+        current = found
+        assert len(visited) < 10
+    assert visited == [2, 1]
+
+
+def test_a_move_that_never_came_about_is_not_gone_back_to(tmp_path, registry):
+    push(tmp_path, seed=1, run_id="run-1")
+    push(tmp_path, seed=2, run_id="run-2", baseline=1)
+    begun = Move("champion", 2, 1, "promote", "ada@box", "killed before the alias moved").stamped()
+    registry.set_tag("encoder", *begun.as_tag())
+    push(tmp_path, seed=3, run_id="run-3", baseline=2)
+    assert [move.completed for move in registry.history("encoder")] == [True, True, False, True]
+    assert registry.rollback_target("encoder", "champion").version == 2
+
+
+def test_prune_keeps_the_champion_and_what_a_rollback_would_go_to(tmp_path, registry):
+    for seed in (1, 2, 3, 4):
+        push(tmp_path, seed=seed, run_id=f"run-{seed}", baseline=seed - 1 or None)
+    registry.move_alias("encoder", Move("champion", None, 2, "promote", "ada@box", "better after all"))
+    assert registry.rollback_target("encoder", "champion").version == 4
+    assert [version.version for version in registry.prunable("encoder", keep=0)] == [3, 1]
+    for version in registry.prunable("encoder", keep=0):
+        registry.delete(version)
+    assert registry.rollback_target("encoder", "champion").version == 4
+
+
+def test_more_models_and_versions_than_fit_on_a_page_are_all_found(registry):
+    for i in range(120):
+        registry.client.create_registered_model(f"model-{i:03d}")
+    assert registry.names() == [f"model-{i:03d}" for i in range(120)]
+    for _ in range(3):
+        registry.client.create_model_version("model-119", "runs:/0/model")
+    registry.client.set_registered_model_alias("model-119", "champion", "2")
+    assert registry.aliased("model-119", "champion").version == 2
 
 
 def test_a_move_that_was_broken_off_is_known_as_such_and_completed_by_whoever_began_it(tmp_path, registry):

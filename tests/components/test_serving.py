@@ -1,11 +1,14 @@
-"""The folder that TensorFlow Serving watches: a version is there as a whole, or not at all."""
+"""The folder that TensorFlow Serving watches: versions are there as a whole or not at all, and only one's own."""
 
 from pathlib import Path
 
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
+from components.model_registry import ModelRegistry
 from components.registry_pusher import serving
+from components.registry_pusher.serving import Published
+from trainer.errors import SettingsError
 
 
 @pytest.fixture
@@ -17,14 +20,19 @@ def saved_model(tmp_path) -> Path:
     return folder
 
 
+def version(number: int, sha256: str = "5a", model: str = "encoder", created: int = 7) -> Published:
+    return Published(model, created, number, sha256)
+
+
 def files(folder: Path) -> dict[str, str]:
-    return {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*") if path.is_file()}
+    found = {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*") if path.is_file()}
+    return {name: text for name, text in found.items() if name != "nnclr-release.json"}
 
 
 def test_a_published_version_is_the_whole_model(saved_model, tmp_path):
-    assert not serving.is_published(str(tmp_path / "served"), 3)
-    serving.publish(saved_model, str(tmp_path / "served"), 3)
-    assert serving.is_published(str(tmp_path / "served"), 3)
+    assert not serving.is_published(str(tmp_path / "served"), version(3))
+    serving.publish(saved_model, str(tmp_path / "served"), version(3))
+    assert serving.is_published(str(tmp_path / "served"), version(3))
     assert files(tmp_path / "served" / "3") == files(saved_model)
 
 
@@ -37,7 +45,7 @@ def test_serving_never_sees_a_version_while_its_files_are_copied(saved_model, tm
         return copy(self, *arguments, **options)
 
     monkeypatch.setattr(LocalFileSystem, "put_file", noting)
-    serving.publish(saved_model, str(tmp_path / "served"), 3)
+    serving.publish(saved_model, str(tmp_path / "served"), version(3))
     assert len(seen) == 3
     assert all(name.startswith(".3.") for name in seen)
 
@@ -52,16 +60,62 @@ def test_a_version_that_another_process_published_first_stays_and_nothing_is_lef
         # The other process is done first.
         with monkeypatch.context() as patch:
             patch.setattr(serving, "_copy", copy)
-            serving.publish(saved_model, str(tmp_path / "served"), 3)
+            serving.publish(saved_model, str(tmp_path / "served"), version(3))
 
     monkeypatch.setattr(serving, "_copy", slowly)
-    serving.publish(saved_model, str(tmp_path / "served"), 3)
+    serving.publish(saved_model, str(tmp_path / "served"), version(3))
     assert [path.name for path in (tmp_path / "served").iterdir()] == ["3"]
     assert files(tmp_path / "served" / "3") == files(saved_model)
 
 
 def test_withdrawing_leaves_the_version_and_lower_ones(saved_model, tmp_path):
-    for version in (1, 2, 3, 10):
-        serving.publish(saved_model, str(tmp_path / "served"), version)
-    serving.withdraw_above(str(tmp_path / "served"), 2)
+    for number in (1, 2, 3, 10):
+        serving.publish(saved_model, str(tmp_path / "served"), version(number))
+    serving.withdraw_above(str(tmp_path / "served"), version(2))
     assert sorted(path.name for path in (tmp_path / "served").iterdir()) == ["1", "2"]
+
+
+@pytest.fixture
+def registry(tmp_path, monkeypatch) -> ModelRegistry:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return ModelRegistry(str(tmp_path / "registry"))
+
+
+def test_versions_of_another_model_registry_or_tool_are_never_taken_for_ones_own(saved_model, tmp_path, registry):
+    served = str(tmp_path / "served")
+    registry.client.create_registered_model("encoder")
+    ours = version(1, created=registry.created("encoder"))
+    serving.publish(saved_model, served, ours)
+    serving.require_usable(registry, "encoder", served)
+    assert serving.is_published(served, ours)
+    for other in (
+        version(1, model="other", created=ours.model_created),
+        version(1, created=ours.model_created + 1),
+        version(1, sha256="b2", created=ours.model_created),
+    ):
+        assert not serving.is_published(served, other)
+    with pytest.raises(SettingsError, match=f"{served} holds the versions 1, which the registered model other"):
+        serving.require_usable(registry, "other", served)
+    # TFX's Pusher numbers its versions by time, and says nothing about them.
+    by_time = tmp_path / "served" / "1795633583"
+    by_time.mkdir()
+    (by_time / "saved_model.pb").write_text("theirs")
+    with pytest.raises(SettingsError, match="1795633583"):
+        serving.require_usable(registry, "encoder", served)
+    serving.withdraw_above(served, version(0, created=ours.model_created))
+    assert sorted(path.name for path in (tmp_path / "served").iterdir()) == ["1795633583"]
+    assert (by_time / "saved_model.pb").read_text() == "theirs"
+
+
+def test_a_version_that_was_stored_anew_is_published_anew(saved_model, tmp_path):
+    serving.publish(saved_model, str(tmp_path / "served"), version(1))
+    (saved_model / "saved_model.pb").write_text("again")
+    serving.publish(saved_model, str(tmp_path / "served"), version(1, sha256="b2"))
+    assert serving.is_published(str(tmp_path / "served"), version(1, sha256="b2"))
+    assert files(tmp_path / "served" / "1")["saved_model.pb"] == "again"
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path, registry):
+    (tmp_path / "file").touch()
+    with pytest.raises(SettingsError, match=r"serving_directory .*file/served cannot be written to"):
+        serving.require_usable(registry, "encoder", str(tmp_path / "file" / "served"))
