@@ -2,7 +2,7 @@
 
 MLflow and ML Metadata record where files are by absolute path. A table of nnclr's own in the same database records the
 folder itself; where the folder is found at another place, all paths below it are rewritten in one transaction. So a
-copy never reads, writes or deletes the original's files.
+copy never reads, writes or deletes what lies in the original.
 """
 
 import sqlite3

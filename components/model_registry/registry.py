@@ -29,6 +29,8 @@ SERVER_VARIABLE = "MLFLOW_TRACKING_URI"
 _MODEL = "model"
 # MLflow's limit for parameters.
 _MOST_IN_BATCH = 100
+# In an embedded registry that was copied: files outside of it are shared with the original.
+_COPIED = ".copied"
 # Where MLflow's tables hold places of files.
 _LOCATIONS = (
     ("experiments", "artifact_location"),
@@ -113,8 +115,6 @@ class ModelRegistry:
     """
 
     def __init__(self, embedded: str, artifacts: str | None = None):
-        import mlflow
-
         # Bars of MLflow's own would break through ours.
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         server = os.environ.get(SERVER_VARIABLE)
@@ -129,19 +129,27 @@ class ModelRegistry:
             self._root, self._lock = root, root / ".lock"
             self._artifacts = artifacts or (root / "artifacts").as_uri()
         self._uri = server
-        self.client: MlflowClient = mlflow.MlflowClient(tracking_uri=server, registry_uri=server)
-        if self._root is not None:
-            self._settle(self._root)
+        with self.understandable():
+            self.client: MlflowClient = self._connected() if self._root is None else self._embedded(self._root)
 
-    def _settle(self, root: Path) -> None:
-        """Makes the embedded registry's tables if there are none, and its locations those below `root`."""
+    def _connected(self) -> "MlflowClient":
+        import mlflow
+
+        return mlflow.MlflowClient(tracking_uri=self._uri, registry_uri=self._uri)
+
+    def _embedded(self, root: Path) -> "MlflowClient":
+        """A client of the registry below `root`, with tables, and with its locations there."""
         database = root / "mlflow.db"
         if relocation.is_settled(database, root):
-            return
-        with self.understandable(), self.locked():
-            # Two processes that make the tables at once would disturb each other.
-            self.client.search_experiments(max_results=1)
-            relocation.settle(database, root, _LOCATIONS)
+            return self._connected()
+        # Two processes that make the tables at once would disturb each other.
+        with self.locked():
+            client = self._connected()
+            client.search_experiments(max_results=1)
+            former = relocation.settle(database, root, _LOCATIONS)
+            if former and (former / "mlflow.db").exists():
+                (root / _COPIED).touch()
+            return client
 
     def names(self) -> list[str]:
         """The registered models."""
@@ -426,9 +434,9 @@ class ModelRegistry:
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
         where = self.client.get_run(run_id).info.artifact_uri
-        if self._root is not None and not _lies_below(where, self._root):
-            # A copy of this registry may use them, too.
-            logger.warning("%s lies outside of the registry %s: it is left to be deleted by hand.", where, self._root)
+        if self._root and (self._root / _COPIED).exists() and not _lies_below(where, self._root):
+            # The registry that this one was copied from has the same files there.
+            logger.warning("%s is not deleted: the registry was copied from another one, which uses it.", where)
             return
         get_artifact_repository(where, tracking_uri=self._uri, registry_uri=self._uri).delete_artifacts()
 

@@ -1,0 +1,81 @@
+"""A registry that is found at another place than it was made at: copied or moved."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from components.model_registry import ModelRegistry, Release, contents
+
+
+@pytest.fixture(autouse=True)
+def _no_server(monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+def register(registry: ModelRegistry, tmp_path: Path, identity: str):
+    folder = tmp_path / f"release-{identity}"
+    folder.mkdir()
+    (folder / "weights").write_text(identity)
+    contents.write_manifest(folder)
+    return registry.register("encoder", Release(identity, folder, 0.5, "beef"))
+
+
+def files(root: Path) -> set[str]:
+    return {path.relative_to(root).as_posix() for path in root.rglob("weights")}
+
+
+@pytest.mark.parametrize("odd", ["plain", "with space", "Ärger & Söhne's; +1"])
+def test_a_copy_reads_writes_and_deletes_its_own_files_alone(tmp_path, odd):
+    a, b = tmp_path / odd / "a", tmp_path / odd / "b"
+    first = register(ModelRegistry(str(a)), tmp_path, "1")
+    shutil.copytree(a, b)
+    before = files(a)
+    shutil.rmtree(a / "artifacts")
+    copy = ModelRegistry(str(b))
+    assert copy.download_as_is(first, str(tmp_path / "d"))[1] == []
+    assert not (a / "artifacts").exists()
+    shutil.copytree(b / "artifacts", a / "artifacts")
+    second = register(copy, tmp_path, "2")
+    assert (second.version, files(a)) == (2, before)
+    copy.delete(first)
+    assert files(a) == before
+    assert len(files(b)) == 1
+
+
+def test_moved_twice_it_is_still_whole(tmp_path):
+    version = register(ModelRegistry(str(tmp_path / "a")), tmp_path, "1")
+    for former, now in (("a", "deep/er/b"), ("deep/er/b", "c"), ("c", "a")):
+        (tmp_path / now).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / former).rename(tmp_path / now)
+        registry = ModelRegistry(str(tmp_path / now))
+        assert registry.download_as_is(version, str(tmp_path / f"d-{former.replace('/', '-')}"))[1] == []
+    # Another folder whose name only begins the same is another folder.
+    shutil.copytree(tmp_path / "a", tmp_path / "ab")
+    ModelRegistry(str(tmp_path / "ab")).delete(version)
+    assert files(tmp_path / "a") != set()
+
+
+def test_files_outside_that_a_copy_shares_with_the_original_stay(tmp_path):
+    outside = tmp_path / "outside"
+    version = register(ModelRegistry(str(tmp_path / "a"), str(outside)), tmp_path, "1")
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    ModelRegistry(str(tmp_path / "b"), str(outside)).delete(version)
+    original = ModelRegistry(str(tmp_path / "a"), str(outside))
+    assert original.download_as_is(version, str(tmp_path / "d"))[1] == []
+    # Its own owner may delete them.
+    original.delete(version)
+    assert files(outside) == set()
+
+
+def test_two_processes_make_one_registry(tmp_path):
+    import subprocess
+    import sys
+
+    code = f"from components.model_registry import ModelRegistry; print(ModelRegistry({str(tmp_path / 'r')!r}).names())"
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    ended = [(*process.communicate(timeout=120), process.returncode) for process in processes]
+    assert [(out.strip(), code) for out, _, code in ended] == [("[]", 0)] * 3, ended
