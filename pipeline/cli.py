@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from pipeline import models
+from pipeline import models, output
 from pipeline import workdir as workdirs
 from pipeline.bench import commands as bench_commands
 from pipeline.kubeflow import commands as kubeflow_commands
@@ -29,9 +29,8 @@ from pipeline.options import (
 )
 from pipeline.schedule import commands as schedule_commands
 from pipeline.screen import Screen, write_line
-from trainer.errors import SettingsError, Stopped, UserError
-
-EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+from trainer import failures
+from trainer.errors import FAILED, INTERRUPTED, SettingsError, Stopped, exit_codes
 
 app = typer.Typer(
     name="nnclr",
@@ -52,7 +51,7 @@ app.add_typer(schedule_commands.app, name="schedule")
 _errors = Console(stderr=True)
 
 
-@app.command()
+@app.command(epilog=exit_codes())
 def run(
     preset: PresetOption = None,
     config_file: ConfigOption = None,
@@ -82,12 +81,8 @@ def run(
     `nnclr run --preset stl10-convnet --data stl10_binary.tar.gz`
 
     `nnclr run --data ~/pictures --set data.image_size=64 --set trainer.epochs=50`
-
-    **Exit codes**: 0 pushed, blessed and unchanged, or nothing new; 1 failed; 2 wrong usage or settings; 3 bad data;
-    4 not blessed; 6 training diverged or collapsed; 8 another run uses the working directory; 75 stopped by SIGTERM,
-    and 130 by Ctrl-C: training's state is saved, and the same command goes on.
     """
-    from pipeline import config, local, output, summary
+    from pipeline import config, local, summary
 
     extra = data_override(data)
     for option in beam or []:
@@ -110,7 +105,7 @@ def run(
             try:
                 result = local.run(settings, place, run_id, screen, enable_cache=not no_cache)
             except (Exception, KeyboardInterrupt) as error:
-                if not isinstance(error, UserError):
+                if failures.as_user_error(error) is None:
                     import traceback
 
                     traceback.print_exc()
@@ -141,7 +136,7 @@ def compile_for_kubeflow(
     **Example**: `nnclr compile --preset stl10-resnet18 --data gs://bucket/images --set kubeflow.image=IMAGE
     --set kubeflow.gpus=1 -o pipeline.yaml`
     """
-    from pipeline import config, loading, output
+    from pipeline import config, loading
 
     settings = config.load(preset, config_file, [*(overrides or []), *data_override(data)])
     if not settings.data.source or settings.data.source == config.SAMPLE:
@@ -177,8 +172,6 @@ def doctor(as_json: JsonOption = False) -> None:
     """
     from dataclasses import asdict
 
-    from pipeline import output
-
     write_line(_errors, "Loading TensorFlow and TFX ...")
     with tempfile.TemporaryDirectory() as aside, output.captured(Path(aside, "doctor.log")):
         from pipeline import doctor
@@ -190,7 +183,7 @@ def doctor(as_json: JsonOption = False) -> None:
         mark = "[green]fine[/]" if finding.fine else "[red]wrong[/]"
         write_line(Console(), f"{mark}  {finding.name}: {escape(finding.detail)}")
     if not all(finding.fine for finding in findings):
-        raise typer.Exit(EXIT_FAILED)
+        raise typer.Exit(FAILED)
 
 
 def _stop(*_: object) -> NoReturn:
@@ -203,13 +196,13 @@ def _fail_run(error: BaseException, log: Path) -> NoReturn:
             "Interrupted. Start the same command again: finished components are not repeated, and training goes on "
             "where it was."
         )
-        raise typer.Exit(EXIT_INTERRUPTED)
-    if isinstance(error, UserError):
-        raise error
+        raise typer.Exit(INTERRUPTED)
+    if told := failures.as_user_error(error):
+        raise told
     message = " ".join(str(error).split())[:500]
     write_line(_errors, f"[red]Failed:[/] {type(error).__name__}: {escape(message)}")
     write_line(_errors, f"The whole story is in {log}.")
-    raise typer.Exit(EXIT_FAILED)
+    raise typer.Exit(FAILED)
 
 
 @data_app.command("sample")
@@ -276,11 +269,15 @@ def presets_show(name: Annotated[str, typer.Argument(help="Of the preset.")]) ->
 
 def main() -> None:
     """Runs the command; a user's mistake ends in one sentence and its exit code."""
+    output.open_closed_streams()
     try:
         app()
-    except UserError as error:
-        write_line(_errors, f"[red]Error:[/] {escape(str(error))}")
-        sys.exit(error.exit_code)
+    except Exception as error:
+        told = failures.as_user_error(error)
+        if told is None:
+            raise
+        write_line(_errors, f"[red]Error:[/] {escape(str(told))}")
+        sys.exit(told.exit_code)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from pipeline import config, loading, summary
 from pipeline.config import Settings
 from pipeline.screen import Screen
 from pipeline.workdir import Workdir
+from trainer import progress
 from trainer.errors import SettingsError, Stopped
 from trainer.progress import Reporter
 
@@ -55,13 +56,16 @@ def run(settings: Settings, workdir: Workdir, run_id: str, screen: Screen, enabl
             registry = ModelRegistry(str(workdir.registry))
         runs = PipelineRuns(registry, settings.registry.model_name)
         with _failures_recorded(runs, run_id, settings):
-            data = resolve(
-                settings.data.source or "",
-                settings.data.span,
-                settings.data.settled_minutes,
-                settings.evaluator.data,
-                memory=workdir.fingerprints,
-            )
+            source = settings.data.source or ""
+            # Google's client gives up after two minutes.
+            with progress.waiting_for(source):
+                data = resolve(
+                    source,
+                    settings.data.span,
+                    settings.data.settled_minutes,
+                    settings.evaluator.data,
+                    memory=workdir.fingerprints,
+                )
             for sentence in data.passed_over:
                 screen.say(escape(sentence))
             old = None
@@ -226,7 +230,12 @@ def _source_path(settings: Settings, workdir: Workdir) -> str:
 
 def _absolute(place: str | None) -> str | None:
     """A local path as an absolute one, with `~` expanded."""
-    return str(Path(place).expanduser().resolve()) if place and "://" not in place else place
+    if not place or "://" in place:
+        return place
+    try:
+        return str(Path(place).expanduser().resolve())
+    except RuntimeError as error:
+        raise SettingsError(f"{place} names the home directory of a user that this system does not know.") from error
 
 
 class _own_arguments:

@@ -16,13 +16,11 @@ from rich.table import Table
 
 from pipeline import workdir as workdirs
 from pipeline.options import JsonOption, WorkdirOption
-from pipeline.screen import write_line
-from trainer.errors import SettingsError
+from pipeline.screen import Screen, write_line
+from trainer.errors import DAMAGED, SettingsError
 
 if TYPE_CHECKING:
     from components.model_registry import ModelRegistry, Version
-
-EXIT_DIFFERENT = 5
 
 app = typer.Typer(
     help="Looks into the model registry, and moves what its aliases point to."
@@ -171,7 +169,7 @@ def verify(
         for problem in problems:
             write_line(Console(stderr=True), f"[red]{found.uri}[/]: {problem}")
     if any(problems for _, problems in results):
-        raise typer.Exit(EXIT_DIFFERENT)
+        raise typer.Exit(DAMAGED)
 
 
 @app.command("history")
@@ -262,7 +260,7 @@ def _opened(workdir: Any) -> Iterator["ModelRegistry"]:
     place = workdirs.Workdir(workdir)
     if not os.environ.get("MLFLOW_TRACKING_URI") and not place.registry.exists():
         raise SettingsError(f"There is no model registry in {workdir}: run the pipeline first, or name its --workdir.")
-    with output.captured(place.root / "models.log"):
+    with output.captured(place.root / "models.log") as (_, stderr), Screen(Console(file=stderr)):
         with loading.undisturbed():
             from components.model_registry import ModelRegistry
 
@@ -301,7 +299,7 @@ def _move(registry: "ModelRegistry", version: "Version", alias: str, kind: str, 
     from components.model_registry import Move
     from components.registry_pusher import serving
 
-    by = f"{getpass.getuser()}@{socket.gethostname()}"
+    by = f"{_user()}@{socket.gethostname()}"
     with registry.locked():
         previous = registry.aliased(version.name, alias)
         with tempfile.TemporaryDirectory() as aside:
@@ -315,6 +313,14 @@ def _move(registry: "ModelRegistry", version: "Version", alias: str, kind: str, 
         "to": version.version,
         "served": served,
     }
+
+
+def _user() -> str:
+    """The user's name, or number where the system has no name for it, as in many containers."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"user {os.getuid()}"
 
 
 def _tell_move(moved: dict[str, Any], as_json: bool) -> None:

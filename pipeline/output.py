@@ -5,8 +5,20 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+
+def open_closed_streams() -> None:
+    """Sends to nowhere what goes to a standard stream that the caller closed (`nnclr ... >&-`)."""
+    for descriptor, mode in enumerate(("r", "w", "w")):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            # The lowest free number is the closed one's.
+            os.open(os.devnull, os.O_RDWR)
+            stream = open(descriptor, mode, encoding="utf-8", closefd=False)
+            setattr(sys, ("stdin", "stdout", "stderr")[descriptor], stream)
 
 
 @contextmanager
@@ -38,8 +50,11 @@ def captured(log: Path) -> Iterator[tuple[io.TextIOWrapper, io.TextIOWrapper]]:
     finally:
         root.removeHandler(handler)
         root.setLevel(level)
-        sys.stdout.flush()
-        sys.stderr.flush()
+        # A full disk must not hide what happened.
+        with suppress(OSError):
+            sys.stdout.flush()
+        with suppress(OSError):
+            sys.stderr.flush()
         for stream, descriptor, target in zip(streams, real, (1, 2), strict=True):
             stream.flush()
             os.dup2(descriptor, target)

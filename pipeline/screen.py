@@ -98,6 +98,7 @@ class Screen(logging.Handler):
         """Draws a progress report."""
         state: progress.Progress | None = getattr(record, "progress", None)
         if state is None:
+            self.say(f"    {record.getMessage()}")
             return
         if not self._console.is_terminal:
             now = time.monotonic()

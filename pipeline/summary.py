@@ -7,8 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.screen import write_line
-
-EXIT_DONE, EXIT_NOT_BLESSED = 0, 4
+from trainer.errors import DONE, NOT_BLESSED
 
 _EVALUATION = (
     *("probe_accuracy", "probe_interval", "knn_accuracy", "knn", "folds", "label_shares", "fine_tuned_accuracy"),
@@ -59,8 +58,8 @@ def report_of(lineage: Any) -> str:
 def exit_code(result: dict[str, Any]) -> int:
     """0 where the encoder was pushed or was there already, or nothing was new; 4 where it was not blessed."""
     if "nothing_new" in result:
-        return EXIT_DONE
-    return EXIT_DONE if result["evaluation"]["blessed"] else EXIT_NOT_BLESSED
+        return DONE
+    return DONE if result["evaluation"]["blessed"] else NOT_BLESSED
 
 
 def show(result: dict[str, Any], workdir: str, console: Console) -> None:

@@ -6,22 +6,39 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components import file_lock
-from trainer.errors import SettingsError, UserError
+from trainer.errors import BUSY, SettingsError, UserError
 
 DEFAULT = Path("nnclr-runs")
+
+# For TFX's file patterns, and in sqlite:// and file:// addresses.
+_MEANINGFUL = "*?[]%#\\"
 
 
 class Busy(UserError):
     """Another process uses the folder."""
 
-    exit_code = 8
+    exit_code = BUSY
 
 
 @dataclass(frozen=True)
 class Workdir:
-    """Paths below a working directory."""
+    """Paths below a working directory.
+
+    Raises:
+        SettingsError: its path has a character that file patterns or addresses give a meaning of their own.
+    """
 
     root: Path
+
+    def __post_init__(self) -> None:
+        path = str(self.root.expanduser().absolute())
+        wrong = next((character for character in path if character in _MEANINGFUL or not character.isprintable()), None)
+        if wrong is not None:
+            raise SettingsError(
+                f"The working directory {path} has the character {wrong!r} in its path, which file patterns and "
+                "addresses give a meaning of their own: name another one with --workdir DIR."
+            )
+        object.__setattr__(self, "root", self.root.expanduser())
 
     @property
     def sample(self) -> Path:

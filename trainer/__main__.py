@@ -9,12 +9,21 @@ from typing import Annotated, Any
 import typer
 from pydantic import BaseModel
 
-from trainer import settings_tree
+from trainer import failures, settings_tree
 from trainer.config import CHAMPION, TrainerSettings
-from trainer.errors import SettingsError, UserError
+from trainer.errors import (
+    BAD_DATA,
+    DISK_FULL,
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    STOPPED,
+    UNTRAINABLE,
+    WRONG_USAGE,
+    SettingsError,
+    exit_codes,
+)
 from trainer.progress import Progress
-
-EXIT_INTERRUPTED = 130
 
 _REPORT_EVERY_SECONDS = 10.0
 
@@ -27,20 +36,22 @@ class _File(BaseModel):
     trainer: TrainerSettings = TrainerSettings()
 
 
-@app.command()
+@app.command(epilog=exit_codes(DONE, FAILED, WRONG_USAGE, BAD_DATA, UNTRAINABLE, DISK_FULL, STOPPED, INTERRUPTED))
 def main(
     records: Annotated[
         str,
         typer.Argument(
+            metavar="RECORDS",
             help="Folder with the TFRecords Split-unlabelled/* and, for the online probe, Split-train/*, as the "
-            "pipeline's ImageExampleGen writes them; local or gs://."
+            "pipeline's ImageExampleGen writes them; local or gs://.",
         ),
     ],
     output: Annotated[
         str,
         typer.Argument(
+            metavar="OUTPUT",
             help="Folder for the encoder (model/), history.csv and TensorBoard's logs (logs/), and checkpoints/ of an "
-            "unfinished training; local or gs://."
+            "unfinished training; local or gs://.",
         ),
     ],
     config_file: Annotated[
@@ -68,9 +79,6 @@ def main(
 
     **The records**: tf.train.Example with `image` (raw uint8 pixels, height x width x 3), `height`, `width`, `id`, and
     `label` (-1 if unknown). All images have the same size.
-
-    **Exit codes**: 0 done; 1 failed; 2 wrong usage or settings; 3 bad data; 6 diverged or collapsed; 75 stopped by
-    SIGTERM, and 130 by Ctrl-C: the state is saved, the same command goes on.
     """
     tree: dict[str, Any] = settings_tree.read(config_file) if config_file else {}
     settings = settings_tree.validated(_File, settings_tree.overridden(tree, overrides or [])).trainer
@@ -102,7 +110,7 @@ def main(
         model, result = loop.train(settings, job)
     except KeyboardInterrupt:
         print("Interrupted; the state is saved. Start the same command again to go on.", file=sys.stderr)
-        raise typer.Exit(EXIT_INTERRUPTED) from None
+        raise typer.Exit(INTERRUPTED) from None
     outcome.leave(model, settings, result, f"{output}/model", job.run_dir or "")
     if result.is_chief:
         print(
@@ -140,9 +148,12 @@ def run() -> None:
     """Runs the command; a user's mistake ends in one sentence and its exit code."""
     try:
         app()
-    except UserError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    except Exception as error:
+        told = failures.as_user_error(error)
+        if told is None:
+            raise
+        print(f"Error: {told}", file=sys.stderr)
+        sys.exit(told.exit_code)
 
 
 if __name__ == "__main__":

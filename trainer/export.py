@@ -60,6 +60,9 @@ def _save(embedder: Embedder, description: dict[str, Any], directory: str) -> No
     tf.io.gfile.makedirs(path.rpartition("/")[0])
     with tf.io.gfile.GFile(path, "w") as file:
         file.write(json.dumps(description, indent=2))
+    if tf.io.gfile.exists(directory):
+        # Of a try before this one, which did not come to its end.
+        tf.io.gfile.rmtree(directory)
     tf.io.gfile.rename(unfinished, directory)
 
 

@@ -81,7 +81,10 @@ def train(
     """
     training = _Training(settings, job, strategy or devices.default_strategy(settings.devices, settings.xla))
     with StopRequest() as stop:
-        return training.model, training.run(stop)
+        result = training.run(stop)
+        # One that came after the last step was read.
+        training.end_if_asked(stop)
+    return training.model, result
 
 
 class _Training:
@@ -292,6 +295,11 @@ class _Training:
             "history": self._history.rows,
         }
         self._checkpoints.save(self._step, {name: value.numpy() for name, value in self._state.items()}, journal)
+
+    def end_if_asked(self, stop: StopRequest) -> None:
+        """Ends a training that is over, and saved, if it was asked to stop before anybody took note of it."""
+        if stop.signal is not None:
+            self._end_early(stop)
 
     def _end_early(self, stop: StopRequest) -> None:
         self._history.close()

@@ -1,6 +1,7 @@
 """What a finished training comes to, and what is left of it on disk."""
 
 import json
+import signal
 from dataclasses import dataclass
 
 import tensorflow as tf
@@ -8,7 +9,9 @@ import tensorflow as tf
 from trainer import export
 from trainer.checkpoints import Checkpoints
 from trainer.config import TrainerSettings
+from trainer.errors import Stopped
 from trainer.nnclr import NNCLR
+from trainer.stopping import StopRequest
 
 
 @dataclass
@@ -51,17 +54,29 @@ class TrainingResult:
 def leave(model: NNCLR, settings: TrainerSettings, result: TrainingResult, model_dir: str, run_dir: str) -> None:
     """Exports the encoder, writes `training.json`, and deletes the checkpoints, which nobody needs from then on.
 
+    A request to stop is taken when the encoder is exported, as TensorFlow would make something else of it meanwhile.
+    The checkpoints stay then, and the same command exports once more.
+
     Args:
         model: trained.
         settings: that it was trained with.
         result: of the training.
         model_dir: for the SavedModel.
         run_dir: for `training.json`.
+
+    Raises:
+        Stopped: SIGTERM came meanwhile.
+        KeyboardInterrupt: SIGINT came meanwhile.
     """
     if not result.is_chief:
         return
-    export.export_encoder(model.encoder, settings, result.image_size, model_dir, result.figures())
-    with tf.io.gfile.GFile(f"{run_dir}/training.json", "w") as file:
-        file.write(json.dumps(result.figures(), indent=2))
+    with StopRequest() as stop:
+        export.export_encoder(model.encoder, settings, result.image_size, model_dir, result.figures())
+        with tf.io.gfile.GFile(f"{run_dir}/training.json", "w") as file:
+            file.write(json.dumps(result.figures(), indent=2))
+    if stop.signal == signal.SIGINT:
+        raise KeyboardInterrupt
+    if stop.signal is not None:
+        raise Stopped("The export was asked to stop. Start the same command again: the training itself is over.")
     if result.checkpoints is not None:
         result.checkpoints.clear()

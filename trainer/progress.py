@@ -1,12 +1,40 @@
 """Progress of long work as log records: a pod's log shows them as lines, a terminal draws a bar from them."""
 
 import logging
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 logger = logging.getLogger("nnclr.progress")
 
 _EVERY_SECONDS = 0.5
+# How long somebody looks at a silent screen before it must say what it waits for.
+_SILENT_SECONDS = 5.0
+
+_waiting = threading.local()
+
+
+@contextmanager
+def waiting_for(what: str) -> Iterator[None]:
+    """Says what is being waited for, if what happens inside takes more than 5 seconds.
+
+    Args:
+        what: a place that may not answer, and when it is given up. Of several around each other the outermost counts.
+    """
+    if getattr(_waiting, "told", False):
+        yield
+        return
+    _waiting.told = True
+    timer = threading.Timer(_SILENT_SECONDS, logger.info, ["Waiting for %s ...", what])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        _waiting.told = False
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,18 @@ from trainer.errors import SettingsError
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
+class _NoDoubles(yaml.SafeLoader):
+    """YAML whose mappings name nothing twice: of two values PyYAML would silently drop one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen and key.value != "<<":
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value} is set twice", key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def read(file: Path) -> dict[str, Any]:
     """Reads a YAML file of settings.
 
@@ -58,9 +70,9 @@ def parsed(text: str, where: str) -> dict[str, Any]:
         SettingsError: it is none, or no mapping; `where` says what cannot be used.
     """
     try:
-        tree = yaml.safe_load(text)
+        tree = yaml.load(text, _NoDoubles)
     except yaml.YAMLError as error:
-        raise SettingsError(f"{where} is no YAML: {' '.join(str(error).split())}.") from error
+        raise SettingsError(f"{where} cannot be used: {' '.join(str(error).split())}.") from error
     if tree is None:
         return {}
     if not isinstance(tree, dict):
@@ -70,9 +82,9 @@ def parsed(text: str, where: str) -> dict[str, Any]:
 
 def _parsed_value(override: str, value: str) -> Any:
     try:
-        return yaml.safe_load(value)
+        return yaml.load(value, _NoDoubles)
     except yaml.YAMLError as error:
-        raise SettingsError(f"The value in --set {override} is no YAML: {' '.join(str(error).split())}.") from error
+        raise SettingsError(f"The value in --set {override} cannot be used: {' '.join(str(error).split())}.") from error
 
 
 def _nested(path: list[str], value: Any) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from trainer.errors import UserError
+from trainer.errors import DAMAGED, UserError
 
 # Where MLflow puts the artifact of this name.
 SAVED_MODEL = Path("artifacts", "saved_model")
@@ -14,7 +14,7 @@ MANIFEST = "manifest.json"
 class DamagedVersion(UserError):
     """A version's files are not those that were registered; the message names them."""
 
-    exit_code = 5
+    exit_code = DAMAGED
 
 
 def write_manifest(directory: Path) -> None:

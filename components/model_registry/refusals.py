@@ -4,7 +4,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from components.model_registry.credentials import without_credentials
-from trainer.errors import UserError
+from trainer import progress
+from trainer.errors import SettingsError, UserError
+
+# Characters of what a library says that a person reads.
+_LONGEST = 300
 
 
 class RegistryError(UserError):
@@ -20,17 +24,32 @@ def understandable(place: str) -> Iterator[None]:
     Args:
         place: whose errors they are, in words.
     """
+    from alembic.util import CommandError
     from google.api_core.exceptions import GoogleAPIError
     from google.auth.exceptions import GoogleAuthError
     from mlflow.exceptions import MlflowException
     from requests.exceptions import RequestException
+    from sqlalchemy.exc import SQLAlchemyError
 
     try:
-        yield
+        with progress.waiting_for(f"{place}, which is given up after a minute or two"):
+            yield
     except MlflowException as error:
-        raise RegistryError(f"{place} refused: {without_credentials(error.message)}") from error
+        told = without_credentials(" ".join(error.message.split()))[:_LONGEST]
+        raise RegistryError(f"{place} refused: {told}") from error
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            f"{place} needs the Python package {error.name}, which is not installed: install it, or name another "
+            "server."
+        ) from error
+    except (SQLAlchemyError, CommandError) as error:
+        told = without_credentials(str(error).strip().splitlines()[0])[:_LONGEST]
+        raise RegistryError(
+            f"The database of {place} cannot be used: {told}. If another version of MLflow made it, see mlflow db "
+            "upgrade."
+        ) from error
     except (GoogleAPIError, GoogleAuthError, RequestException) as error:
-        told = without_credentials(" ".join(str(error).split()))[:300]
+        told = without_credentials(" ".join(str(error).split()))[:_LONGEST]
         raise RegistryError(
             f"The storage of {place} failed and kept failing: {told}. Nothing half was registered; run it again when "
             "the storage answers."

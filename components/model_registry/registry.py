@@ -117,6 +117,8 @@ class ModelRegistry:
     def __init__(self, embedded: str, artifacts: str | None = None):
         # Bars of MLflow's own would break through ours.
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        # With MLflow's pauses, 4, 8, 16 and 32 s, a server that does not answer is given up after a minute.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "5")
         server = os.environ.get(SERVER_VARIABLE)
         self._artifacts, self._lock = artifacts, None
         self._root: Path | None = None
@@ -455,9 +457,8 @@ class ModelRegistry:
 
     def understandable(self):
         """Turns what the registry refuses into a `UserError`."""
-        return understandable(
-            "the embedded model registry" if self._lock else f"the MLflow server of {SERVER_VARIABLE}"
-        )
+        server = f"the MLflow server {without_credentials(self._uri)} ({SERVER_VARIABLE})"
+        return understandable(f"the embedded model registry {self._root}" if self._root else server)
 
 
 def _all_pages(search: Callable[..., Any], **arguments: Any) -> list[Any]:

@@ -18,6 +18,8 @@ from trainer import export
 from trainer.config import CHAMPION
 from trainer.signatures import Classifier
 
+# MLflow takes 250 characters for a whole metric.
+_LONGEST_CLASS = 200
 _NOT_IN_METRIC_NAMES = re.compile(r"[^\w. -]")
 
 
@@ -148,9 +150,8 @@ def _numbers(metrics: dict[str, Any], training: dict[str, float]) -> Iterator[tu
     for name, value in metrics.items():
         if isinstance(value, float):
             yield name, value
-    # Classes are named by people, metrics by MLflow's rules; metrics.json keeps the true names.
     for name, value in metrics["class_accuracy"].items():
-        yield f"class_accuracy/{_NOT_IN_METRIC_NAMES.sub('_', name)}", value
+        yield f"class_accuracy/{_metric_name(name)}", value
     for k, value in metrics["knn"].items():
         yield f"knn_accuracy/{k}", value
     for share, result in metrics["label_shares"].items():
@@ -159,6 +160,12 @@ def _numbers(metrics: dict[str, Any], training: dict[str, float]) -> Iterator[tu
         yield "folds_accuracy", metrics["folds"]["mean"]
     for name, value in training.items():
         yield f"training/{name}", float(value)
+
+
+def _metric_name(name: str) -> str:
+    """A class's name by MLflow's rules, distinct where the names are; metrics.json keeps the true ones."""
+    allowed = _NOT_IN_METRIC_NAMES.sub("_", name)[:_LONGEST_CLASS]
+    return allowed if allowed == name else f"{allowed}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def _flattened(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

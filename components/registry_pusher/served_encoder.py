@@ -26,8 +26,11 @@ class Encoder(PythonModel):
 
         images = list(model_input["image_bytes"])
         embed = self._model.signatures["serving_default"]
-        batches = [images[first : first + _BATCH] for first in range(0, len(images), _BATCH)]
-        return np.concatenate([embed(image_bytes=tf.constant(batch))["embeddings"].numpy() for batch in batches])
+        # No images give no rows, of the same width: one empty batch.
+        batches = [images[first : first + _BATCH] for first in range(0, len(images) or 1, _BATCH)]
+        return np.concatenate(
+            [embed(image_bytes=tf.constant(batch, tf.string))["embeddings"].numpy() for batch in batches]
+        )
 
 
 set_model(Encoder())

@@ -9,11 +9,10 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.options import JsonOption
+from trainer.errors import FAILED
 
 if TYPE_CHECKING:
     from pipeline.kubeflow.runs import Run
-
-EXIT_RUN_FAILED = 1
 
 HostOption = Annotated[
     str,
@@ -66,7 +65,7 @@ def submit(
     else:
         print(f"Next: nnclr runs --host {host}")
     if wait and run.state != "SUCCEEDED":
-        raise typer.Exit(EXIT_RUN_FAILED)
+        raise typer.Exit(FAILED)
 
 
 def list_runs(

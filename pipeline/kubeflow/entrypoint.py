@@ -20,7 +20,8 @@ from rich.console import Console
 from pipeline import loading
 from pipeline.kubeflow import invocation
 from pipeline.screen import Screen
-from trainer.errors import Stopped, UserError
+from trainer import failures
+from trainer.errors import FAILED, WRONG_USAGE, Stopped
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -36,11 +37,14 @@ def main(argv: list[str] | None = None) -> None:
             screen.say(f"{arguments.component} started")
             _run(arguments, beam_arguments)
             screen.say(f"{arguments.component} done")
-    except (UserError, ValidationError) as error:
-        _fail(arguments.component, str(error), getattr(error, "exit_code", 2))
+    except ValidationError as error:
+        _fail(arguments.component, str(error), WRONG_USAGE)
     except Exception as error:
+        told = failures.as_user_error(error)
+        if told:
+            _fail(arguments.component, str(told), told.exit_code)
         traceback.print_exc()
-        _fail(arguments.component, f"{type(error).__name__}: {error}", 1)
+        _fail(arguments.component, f"{type(error).__name__}: {error}", FAILED)
 
 
 def _keep_log_readable() -> None:

@@ -22,14 +22,13 @@ from pipeline.options import (
     data_override,
 )
 from pipeline.screen import write_line
-from trainer.errors import SettingsError
+from trainer.errors import FAILED, SettingsError
 
 if TYPE_CHECKING:
     from pipeline.kubeflow.schedules import Schedule, Schedules
     from pipeline.schedule.simulation import Told
     from pipeline.schedule.tick import Ticked
 
-EXIT_DEAD = EXIT_UNEXPECTED = 1
 _ONLY_NEW = "only_new"
 
 app = typer.Typer(
@@ -212,7 +211,7 @@ def status(workdir: WorkdirOption = workdirs.DEFAULT, as_json: JsonOption = Fals
             last = found["last"]
             print(f"Last run, {last['at']}: {last['outcome']} (exit code {last['exit_code']}). {last['detail']}")
     if not alive:
-        raise typer.Exit(EXIT_DEAD)
+        raise typer.Exit(FAILED)
 
 
 @app.command()
@@ -255,7 +254,7 @@ def simulate(
                 write_line(Console(), f"{one.story.day}: {escape(one.result.detail)}")
         print(f"Next: nnclr models runs --workdir {workdir}")
     if not all(one.as_expected for one in told):
-        raise typer.Exit(EXIT_UNEXPECTED)
+        raise typer.Exit(FAILED)
 
 
 def _story_as_json(one: "Told") -> dict[str, Any]:

@@ -172,6 +172,10 @@ def age_seconds(path: Path) -> float:
 
 
 def handle_signals(service: Service) -> None:
-    """SIGTERM, Ctrl-C and a closed terminal stop the service in order."""
+    """SIGTERM, Ctrl-C and a closed terminal stop the service in order.
+
+    A signal that this process was started to ignore stays ignored: nohup does so with that of a closed terminal.
+    """
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda *_: service.stop())
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, lambda *_: service.stop())

@@ -14,10 +14,10 @@ from typing import Any
 
 from components.model_registry.pipeline_runs import FAILED
 from pipeline.workdir import Workdir
+from trainer.errors import FAILED as FAILED_CODE
 from trainer.errors import Stopped
 
 STOPPED = "stopped"
-_WORTH_ANOTHER_TRY = 1
 # How `nnclr run` begins the sentence that says why it failed.
 _REASONS = ("Error:", "Failed:")
 _LOOK_SECONDS = 0.2
@@ -44,7 +44,7 @@ class Ticked:
     @property
     def broke_off(self) -> bool:
         """Whether another try may go well: it was killed, ran out of memory, or a server did not answer."""
-        return self.exit_code == _WORTH_ANOTHER_TRY or self.exit_code < 0
+        return self.exit_code == FAILED_CODE or self.exit_code < 0
 
     @property
     def stopped(self) -> bool:

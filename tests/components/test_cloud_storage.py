@@ -86,7 +86,7 @@ def test_storage_that_stays_away_is_one_sentence_and_no_half_version(
     # Instead of two minutes.
     monkeypatch.setattr(DEFAULT_RETRY, "_timeout", 3.0)
     faulty.faulty, faulty.down = False, True
-    with pytest.raises(UserError, match=r"storage of the embedded model registry failed and kept failing.*503"):
+    with pytest.raises(UserError, match=r"storage of the embedded model registry .* failed and kept failing.*503"):
         push(registry, "encoder", "champion", releases.candidate(model, "run-1"))
     assert registry.versions("encoder") == []
     faulty.down = False

@@ -41,8 +41,9 @@ class Finished:
         return {component["id"]: component["state"] for component in self.json["components"]}
 
 
-def session(cwd: Path, *commands: list[str]) -> list[Finished]:
+def session(cwd: Path, *commands: list[str], variables: dict[str, str] | None = None) -> list[Finished]:
     environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+    environment |= variables or {}
     process = subprocess.run(
         [sys.executable, "-c", _SESSION, json.dumps(commands)],
         cwd=cwd,

@@ -11,6 +11,8 @@ from components.image_example_gen.sources.tfds_stl10 import TfdsStl10
 from trainer import examples
 from trainer.errors import DataError
 
+_CLOUD = "gs://"
+
 
 def open_source(path: str) -> Source:
     """Opens the images at `path`, local or `gs://`, whatever kind of source it is, for pretraining.
@@ -40,6 +42,11 @@ def open_labelled(path: str) -> Source:
 
 def _open(path: str) -> Source:
     path = path.rstrip("/")
+    if "://" in path and not path.startswith(_CLOUD):
+        raise DataError(
+            f"{path} cannot be read: images are ingested from a local path or from {_CLOUD}. Download them first "
+            "(STL-10: nnclr data stl10 DIRECTORY)."
+        )
     if path.endswith((".tar.gz", ".tgz")):
         if not files.exists(path):
             raise DataError(f"{path} does not exist.")

@@ -1,0 +1,167 @@
+"""A table of what users give by mistake: each ends in one sentence that names it, and in its documented exit code."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline.sessions import session
+from tests.pipeline.test_run import TINY
+from trainer.errors import EXIT_CODES
+
+# Command, exit code, and what the last words must name. `file` is a file, `folder` an empty folder.
+TABLE = [
+    # Settings
+    (["run"], 2, "--data SOURCE"),
+    (["run", "--preset", "nope"], 2, "nope"),
+    (["run", "--set", "trainer.epoch=1"], 2, "trainer.epochs"),
+    (["run", "--set", "trainer.epochs"], 2, "trainer.epochs"),
+    (["run", "--set", "trainer.epochs=[1"], 2, "trainer.epochs=[1"),
+    (["run", "--set", "trainer.devices=tpu"], 2, "trainer.devices"),
+    (["run", "--set", "trainer={epochs: 1, epochs: 2}"], 2, "epochs is set twice"),
+    (["run", "--config", "nope.yaml"], 2, "nope.yaml"),
+    (["run", "--config", "folder"], 2, "folder"),
+    (["run", "--config", "doubled.yaml"], 2, "epochs is set twice"),
+    (["run", "--config", "list.yaml"], 2, "list.yaml"),
+    (["run", "--config", "binary.yaml"], 2, "binary.yaml"),
+    (["run", "--beam", "runner"], 2, "--beam"),
+    (["run", "--set", "registry.alias=latest"], 2, "latest"),
+    (["fly"], 2, "fly"),
+    # Working directories
+    (["run", *TINY, "--workdir", "file"], 2, "file"),
+    (["run", *TINY, "--workdir", "file/below"], 2, "file/below"),
+    (["run", *TINY, "--workdir", "[photos]"], 2, "[photos]"),
+    (["models", "list", "--workdir", "a?b"], 2, "a?b"),
+    (["schedule", "status", "--workdir", "folder"], 2, "schedule.json"),
+    (["schedule", "simulate", "--workdir", "file"], 1, "file"),
+    # Sources of images
+    (["run", *TINY, "--data", "nowhere"], 3, "nowhere"),
+    (["run", *TINY, "--data", "file"], 3, "file"),
+    (["run", *TINY, "--data", "folder"], 3, "folder"),
+    (["run", *TINY, "--data", "file.tar.gz"], 3, "file.tar.gz"),
+    (["run", *TINY, "--data", "nowhere.tar.gz"], 3, "nowhere.tar.gz"),
+    (["run", *TINY, "--data", "https://images.test/stl10_binary.tar.gz"], 3, "https://images.test"),
+    (["run", *TINY, "--data", "s3://bucket/images"], 3, "s3://bucket/images"),
+    (["run", *TINY, "--data", "~nobody-of-this-name/images"], 2, "~nobody-of-this-name"),
+    (["run", *TINY, "--data", "{WEEK}"], 2, "{WEEK}"),
+    (["run", *TINY, "--data", "folder", "--set", "data.span=2026-01-01"], 2, "2026-01-01"),
+    (["data", "stl10", "file"], 1, "file"),
+    (["data", "sample", "file"], 2, "file"),
+    (["data", "sample", "file/below"], 1, "file/"),
+    # Registry
+    (["models", "list", "--workdir", "folder"], 2, "folder"),
+    (["models", "show", "champion", "--workdir", "registry"], 2, "no models"),
+    # Kubeflow and schedules
+    (["compile", "-o", "p.yaml"], 2, "--data SOURCE"),
+    (["compile", "--data", "gs://b", "-o", "file/p.yaml"], 2, "file"),
+    (["submit", "nope.yaml", "--host", "http://127.0.0.1:9"], 2, "nope.yaml"),
+    (["submit", "file", "--host", "http://127.0.0.1:9"], 2, "file"),
+    (["schedule", "run", "--cron", "often", "--data", "folder"], 2, "often"),
+    (["schedule", "run", "--cron", "0 3 * * 1", "--data", "folder", "--time-zone", "Mars/Base"], 2, "Mars/Base"),
+    (["bench", "--preset", "nope"], 2, "nope"),
+    (["presets", "show", "nope"], 2, "nope"),
+]
+# Registries: the value of MLFLOW_TRACKING_URI, and what the sentence must name.
+SERVERS = [
+    ("./mlruns", "./mlruns"),
+    ("file:///mlruns", "file:///mlruns"),
+    ("foo://bar", "foo://bar"),
+    ("mysql://ada:secret@127.0.0.1/db", "MySQLdb"),
+    ("sqlite:///folder", "folder"),
+    ("sqlite:///newer.db", "newer.db"),
+]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("bad-input")
+    (root / "file").write_text("?")
+    (root / "file.tar.gz").write_text("?")
+    (root / "folder").mkdir()
+    (root / "doubled.yaml").write_text("trainer:\n  epochs: 1\n  epochs: 2\n")
+    (root / "list.yaml").write_text("- 1\n")
+    (root / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    (root / "registry" / "registry").mkdir(parents=True)
+    return root
+
+
+def require_one_sentence(code: int, errors: str, expected: int, named: str) -> None:
+    assert code == expected, errors
+    assert code in EXIT_CODES
+    assert "Traceback" not in errors
+    assert named in " ".join(errors.split()), errors
+
+
+def test_every_command_answers_a_mistake_with_one_sentence_and_its_exit_code(place):
+    finished = session(place, *(command for command, _, _ in TABLE))
+    for one, (command, code, named) in zip(finished, TABLE, strict=True):
+        print(command)
+        require_one_sentence(one.code, one.err, code, named)
+        assert "Traceback" not in one.out
+
+
+@pytest.mark.parametrize(("uri", "named"), SERVERS)
+def test_registries_that_cannot_be_used_are_named_without_their_passwords(uri, named, place):
+    import sqlite3
+    from contextlib import closing
+
+    with closing(sqlite3.connect(place / "newer.db")) as database:
+        database.execute("CREATE TABLE IF NOT EXISTS alembic_version (version_num TEXT)")
+        database.execute("INSERT INTO alembic_version VALUES ('from-the-future')")
+        database.commit()
+    (listed,) = session(place, ["models", "list"], variables={"MLFLOW_TRACKING_URI": uri})
+    require_one_sentence(listed.code, listed.err, 2 if named == "MySQLdb" else 1, named)
+    assert "secret" not in listed.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "named"),
+    [
+        (["nowhere", "out"], 3, "nowhere/Split-unlabelled"),
+        (["folder", "out", "--set", "trainer.epoch=1"], 2, "trainer.epochs"),
+        (["folder", "out", "--config", "nope.yaml"], 2, "nope.yaml"),
+        (["folder", "out", "--set", "trainer.warm_start=champion"], 2, "champion"),
+        (["folder"], 2, "OUTPUT"),
+    ],
+)
+def test_the_trainer_alone_does_the_same(arguments, code, named, place):
+    command = [sys.executable, "-m", "trainer", *arguments]
+    process = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False, timeout=120)
+    require_one_sentence(process.returncode, process.stderr, code, named)
+
+
+def test_a_pods_entry_point_does_the_same(place):
+    given = {"inputs": {"parameterValues": {}}, "outputs": {"artifacts": {}, "outputFile": str(place / "output.json")}}
+    given["inputs"]["parameterValues"] = {
+        **{"source": "https://images.test/a.tar.gz", "fingerprint": "", "span": "", "settled_minutes": 1.0},
+        **{"labelled_source": "", "settings": "{}", "only_new": 0, "model_name": "m", "registry_directory": ""},
+        "pipeline_run": "1",
+    }
+    command = [
+        *(sys.executable, "-m", "pipeline.kubeflow.entrypoint", "--component", "DataResolver"),
+        *("--executor_class_path", "components.data_resolver.executor.Executor"),
+        *("--json_serialized_invocation_args", json.dumps(given), "--json_serialized_inputs_spec_args", "{}"),
+    ]
+    process = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False, timeout=120)
+    require_one_sentence(process.returncode, process.stderr, 3, "DataResolver failed: https://images.test/a.tar.gz")
+
+
+def test_exit_codes_are_the_same_in_help_and_documents():
+    documents = (Path(__file__).parents[2] / "docs" / "results.md").read_text()
+    rows = {line.split("|")[1].strip(): line.split("|")[2].strip() for line in documents.splitlines() if "| " in line}
+    assert {int(code): meaning for code, meaning in rows.items() if code.isdigit()} == EXIT_CODES
+    command = [sys.executable, "-m", "pipeline.cli", "run", "--help"]
+    environment = os.environ | {"COLUMNS": "1000"}
+    shown = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
+    for code, meaning in EXIT_CODES.items():
+        assert f"{code} {meaning}" in " ".join(shown.split())
+
+
+def test_closed_standard_streams_do_not_matter(place):
+    command = f"{sys.executable} -m pipeline.cli presets list >&- 2>&-"
+    assert subprocess.run(["sh", "-c", command], cwd=place, check=False).returncode == 0
+    command = f"{sys.executable} -m pipeline.cli run --data nowhere <&- >&- 2>&-"
+    assert subprocess.run(["sh", "-c", command], cwd=place, check=False, timeout=120).returncode == 3
