@@ -186,6 +186,54 @@ def doctor(as_json: JsonOption = False) -> None:
         raise typer.Exit(FAILED)
 
 
+@app.command()
+def prune(
+    keep_runs: Annotated[int, typer.Option(min=0, help="Keep the newest so many runs, with all they refer to.")] = 5,
+    older_than: Annotated[
+        float | None, typer.Option(min=0, metavar="DAYS", help="Delete only what belongs to runs older than this.")
+    ] = None,
+    workdir: WorkdirOption = workdirs.DEFAULT,
+    delete: Annotated[bool, typer.Option("--delete", help="Delete it; otherwise only say what would go.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete the artifacts, logs and checkpoints of old runs.
+
+    What a kept run made or used stays, and so do the registry and its versions (see nnclr models prune). A run after it
+    computes again what it cannot take from the cache any more.
+
+    **Examples**
+
+    `nnclr prune` (says what would go)
+
+    `nnclr prune --keep-runs 3 --older-than 30 --delete`
+    """
+    from datetime import timedelta
+
+    from rich.filesize import decimal
+
+    from pipeline import loading, pruning
+
+    place = workdirs.Workdir(workdir)
+    if not place.root.is_dir():
+        raise SettingsError(f"There is no working directory {workdir}: name it with --workdir DIR.")
+    with place.locked(), tempfile.TemporaryDirectory() as aside, output.captured(Path(aside, "prune.log")):
+        with loading.undisturbed():
+            found = pruning.find(place, keep_runs, None if older_than is None else timedelta(days=older_than))
+        if delete:
+            pruning.delete(found)
+    size = sum(one.size for one in found)
+    if as_json:
+        chosen = [{"path": str(one.path), "kind": one.kind, "bytes": one.size} for one in found]
+        print(json.dumps({"chosen": chosen, "bytes": size, "deleted": delete}))
+        return
+    for one in found:
+        print(f"{decimal(one.size):>10}  {one.kind:10}  {one.path}")
+    kinds = [f"{sum(one.kind == kind for one in found)} {kind}s" for kind in ("run", "artifact", "checkpoint")]
+    print(f"{'Deleted' if delete else 'Would delete'} {decimal(size)}: {', '.join(kinds)}.")
+    if found and not delete:
+        print("Next: the same command with --delete")
+
+
 def _stop(*_: object) -> NoReturn:
     raise Stopped("Asked to stop. Start the same command again: finished components are not repeated.")
 
@@ -206,7 +254,7 @@ def _fail_run(error: BaseException, log: Path) -> NoReturn:
 
 
 @data_app.command("sample")
-def data_sample(out: Annotated[Path, typer.Argument(help="Folder to create.")]) -> None:
+def data_sample(out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to create.")]) -> None:
     """Draw the embedded sample: 8,500 coloured digits on photographic textures, in STL-10's layout.
 
     **Example**: `nnclr data sample sample && nnclr run --preset sample --data sample`
@@ -225,7 +273,7 @@ def data_sample(out: Annotated[Path, typer.Argument(help="Folder to create.")]) 
 
 @data_app.command("stl10")
 def data_stl10(
-    out: Annotated[Path, typer.Argument(help="Folder to download into.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to download into.")],
     url: Annotated[str | None, typer.Option(help="A mirror of stl10_binary.tar.gz.")] = None,
 ) -> None:
     """Download the official STL-10 archive (2.6 GB), going on where an earlier download broke off.
@@ -259,7 +307,7 @@ def presets_list() -> None:
 
 
 @presets_app.command("show")
-def presets_show(name: Annotated[str, typer.Argument(help="Of the preset.")]) -> None:
+def presets_show(name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the preset.")]) -> None:
     """Print a preset, to copy and change: `nnclr presets show sample > mine.yaml`."""
     from pipeline import config
 

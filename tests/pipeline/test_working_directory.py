@@ -150,3 +150,42 @@ def test_any_other_path_will_do(place, tmp_path):
     )
     assert run.code == 0, run.err
     assert [found["differences"] for found in verified.json] == [[]]
+
+
+def test_prune_tells_sizes_deletes_nothing_by_default_and_never_what_a_kept_run_uses(place, tmp_path):
+    shutil.copytree(place / "a", tmp_path / "a")
+    images = ["--data", str(place / "images"), "--workdir", "a"]
+    other = [*SHORT, *images, "--set", "trainer.seed=2", "--set", "evaluator.tolerance=1"]
+    stale = tmp_path / "a" / "checkpoints" / "0123" / "step-00000001.npz"
+    stale.parent.mkdir(parents=True)
+    stale.write_bytes(b"x" * 1000)
+    os.utime(stale.parent, (0, 0))
+    second, dry = session(tmp_path, ["run", *other], ["prune", "--keep-runs", "1", "--workdir", "a", "--json"])
+    assert second.code == 0, second.err
+    kinds = {one["kind"] for one in dry.json["chosen"]}
+    assert (kinds, dry.json["deleted"]) == ({"run", "artifact", "checkpoint"}, False)
+    assert dry.json["bytes"] == sum(one["bytes"] for one in dry.json["chosen"]) > 10_000
+    before = tree(tmp_path / "a")
+    chosen = [Path(one["path"]) for one in dry.json["chosen"]]
+    assert all((tmp_path / path).exists() for path in chosen)
+    # The ingested images were made by the first run and used by the second one.
+    assert not [path for path in chosen if "ImageExampleGen/examples" in str(path)]
+    assert [path for path in chosen if "Trainer/model/" in str(path)]
+    pruned, again, verified, young = session(
+        tmp_path,
+        ["prune", "--keep-runs", "1", "--workdir", "a", "--delete", "--json"],
+        ["run", *other],
+        ["models", "verify", "--workdir", "a", "--json"],
+        ["prune", "--keep-runs", "0", "--older-than", "1", "--workdir", "a", "--json"],
+    )
+    assert pruned.json["deleted"] is True
+    gone = {name for name in before if not (tmp_path / "a" / name).exists()}
+    assert gone == {
+        name
+        for name in before
+        if any((tmp_path / path) in [tmp_path / "a" / name, *(tmp_path / "a" / name).parents] for path in chosen)
+    }
+    assert again.states["Trainer"] == "cached", again.err
+    assert {found["version"] for found in verified.json} == {1, 2}
+    assert all(found["differences"] == [] for found in verified.json)
+    assert [one for one in young.json["chosen"] if one["kind"] == "run"] == []
