@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from pipeline import models, output
+from pipeline import models, output, process
 from pipeline import workdir as workdirs
 from pipeline.bench import commands as bench_commands
 from pipeline.kubeflow import commands as kubeflow_commands
@@ -317,7 +317,7 @@ def presets_show(name: Annotated[str, typer.Argument(metavar="NAME", help="Name 
 
 def main() -> None:
     """Runs the command; a user's mistake ends in one sentence and its exit code."""
-    output.open_closed_streams()
+    process.complete()
     try:
         app()
     except Exception as error:

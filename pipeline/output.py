@@ -9,18 +9,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
-def open_closed_streams() -> None:
-    """Sends to nowhere what goes to a standard stream that the caller closed (`nnclr ... >&-`)."""
-    for descriptor, mode in enumerate(("r", "w", "w")):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            # The lowest free number is the closed one's.
-            os.open(os.devnull, os.O_RDWR)
-            stream = open(descriptor, mode, encoding="utf-8", closefd=False)
-            setattr(sys, ("stdin", "stdout", "stderr")[descriptor], stream)
-
-
 @contextmanager
 def captured(log: Path) -> Iterator[tuple[io.TextIOWrapper, io.TextIOWrapper]]:
     """Sends all that this process writes to stdout and stderr, from C++ as well, into a file.

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 from pydantic import ValidationError
 from rich.console import Console
 
-from pipeline import loading
+from pipeline import loading, process
 from pipeline.kubeflow import invocation
 from pipeline.screen import Screen
 from trainer import failures
@@ -26,6 +26,7 @@ from trainer.errors import FAILED, WRONG_USAGE, Stopped
 
 def main(argv: list[str] | None = None) -> None:
     """Runs a component. Ends with the exit code that `nnclr run` would end with."""
+    process.complete()
     arguments, beam_arguments = _parser().parse_known_args(argv)
     # TFX's Beam components hand sys.argv to absl, which would take these arguments for its own.
     sys.argv = sys.argv[:1]

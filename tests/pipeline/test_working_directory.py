@@ -189,3 +189,22 @@ def test_prune_tells_sizes_deletes_nothing_by_default_and_never_what_a_kept_run_
     assert {found["version"] for found in verified.json} == {1, 2}
     assert all(found["differences"] == [] for found in verified.json)
     assert [one for one in young.json["chosen"] if one["kind"] == "run"] == []
+
+
+def test_a_user_without_a_name_or_a_home_can_do_everything(place, tmp_path):
+    """As in a container of OpenShift: a number that the system knows nothing of."""
+    shutil.copytree(place / "a", tmp_path / "a")
+    code = (
+        "import pwd, sys\n"
+        "def unknown(number): raise KeyError(number)\n"
+        "pwd.getpwuid = unknown\n"
+        "from pipeline import cli\n"
+        "sys.argv = ['nnclr', 'models', 'promote', '1', '--reason', 'why not', '--workdir', 'a', '--alias', 'stable']\n"
+        "cli.main()\n"
+    )
+    nameless = {name: value for name, value in os.environ.items() if name not in ("HOME", "USER", "LOGNAME")}
+    command = [sys.executable, "-c", code]
+    process = subprocess.run(command, cwd=tmp_path, env=nameless, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    (moves,) = session(tmp_path, ["models", "history", "--workdir", "a", "--json"])
+    assert moves.json[-1]["by"].startswith(f"user {os.getuid()}@")
