@@ -23,7 +23,7 @@ _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["tests.components.pushers"])
 
 # Everything in a push that changes something outside of its own process.
-_CHANGES = {
+CHANGES = {
     MlflowClient: (
         *("create_experiment", "create_run", "log_batch", "log_artifacts", "set_terminated"),
         *("create_registered_model", "create_model_version", "delete_model_version", "delete_run"),
@@ -40,7 +40,7 @@ def _on_change(call: Callable[[str, Callable], object]) -> None:
     def wrapped(name, original):
         return lambda *args, **kwargs: call(name, lambda: original(*args, **kwargs))
 
-    for owner, names in _CHANGES.items():
+    for owner, names in CHANGES.items():
         for name in names:
             setattr(owner, name, wrapped(name, getattr(owner, name)))
 

@@ -1,0 +1,240 @@
+"""Any sequence of pushes, promotions, rollbacks, prunings, kills and moves by other tools leaves a registry in order.
+
+A real embedded registry and real releases, which are built once; a kill is simulated by letting every further change
+fail, as it would if the process were gone.
+"""
+
+import collections
+import inspect
+import os
+import shutil
+import tempfile
+from unittest import mock
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from mlflow import MlflowClient
+
+from components.model_registry import ModelRegistry, Move, history
+from components.registry_pusher import push as pusher
+from components.registry_pusher import release, verification
+from tests.components import pushers, releases
+
+NAME, ALIAS, ENCODERS = "encoder", "champion", 4
+CHANGES = pushers.CHANGES[MlflowClient]
+# No move makes more changes than this; None kills nothing.
+KILLS = st.one_of(st.none(), st.none(), st.integers(0, 14))
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+class Fuse:
+    """Lets so many changes happen, and none afterwards."""
+
+    left: int | None = None
+
+    def spend(self) -> None:
+        if self.left is None:
+            return
+        if self.left <= 0:
+            raise Killed
+        self.left -= 1
+
+
+fuse = Fuse()
+
+
+def _guarded(original):
+    def change(*arguments, **options):
+        fuse.spend()
+        return original(*arguments, **options)
+
+    return change
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> dict:
+    """An empty registry, candidates, and what is built of each."""
+    root = tmp_path_factory.mktemp("states")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        ModelRegistry(str(root / "registry")).names()
+    candidates = [
+        releases.candidate(releases.export_model(root / f"model-{number}", number), f"run-{number}", 0.5)
+        for number in range(ENCODERS)
+    ]
+    built = [
+        release.build(candidate, NAME, ALIAS, root / f"built-{number}") for number, candidate in enumerate(candidates)
+    ]
+    return {"registry": root / "registry", "candidates": candidates, "built": built}
+
+
+def test_any_sequence_leaves_a_whole_champion_that_the_last_move_names(made, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    by_identity = {built.identity: built for built in made["built"]}
+    monkeypatch.setattr(release, "build", lambda candidate, *_: by_identity[candidate.identity])
+    # That a release computes what it did is tested elsewhere; here its files' hashes tell whether it is whole.
+    monkeypatch.setattr(verification, "differences", lambda folder: [])
+    for name in CHANGES:
+        monkeypatch.setattr(MlflowClient, name, _guarded(getattr(MlflowClient, name)))
+
+    counts: collections.Counter = collections.Counter()
+
+    class Registry(RuleBasedStateMachine):
+        @initialize()
+        def begin(self):
+            counts["examples"] += 1
+            fuse.left = None
+            self.root = tempfile.mkdtemp()
+            shutil.copytree(made["registry"], f"{self.root}/registry")
+            self.registry = ModelRegistry(f"{self.root}/registry")
+            # The version that the alias must have; several where a kill leaves it open; 0 stands for none.
+            self.allowed = {0}
+
+        def teardown(self):
+            fuse.left = None
+            if hasattr(self, "root"):
+                shutil.rmtree(self.root)
+
+        def versions(self) -> list[int]:
+            return [version.version for version in self.registry.versions(NAME)]
+
+        def champion(self) -> int:
+            found = self.registry.aliased(NAME, ALIAS)
+            return found.version if found else 0
+
+        def attempt(self, kill: int | None, action) -> object:
+            """What an action gives; None if it was killed. Afterwards the process is another one."""
+            counts[inspect.stack()[1].function] += 1
+            fuse.left = kill
+            try:
+                return action()
+            except Killed:
+                counts["killed"] += 1
+                return None
+            finally:
+                fuse.left = None
+                self.registry = ModelRegistry(f"{self.root}/registry")
+
+        @rule(number=st.integers(0, ENCODERS - 1), kill=KILLS, knows_champion=st.booleans())
+        def push(self, number, kill, knows_champion):
+            before = self.champion()
+            metrics = releases.metrics(0.5, before if knows_champion and before else None)
+            candidate = mock.Mock(wraps=made["candidates"][number], metrics=metrics)
+            candidate.identity = made["candidates"][number].identity
+            candidate.provenance = made["candidates"][number].provenance
+            pushed = self.attempt(kill, lambda: pusher.push(self.registry, NAME, ALIAS, candidate))
+            if pushed is None:
+                self.allowed = {before, max([0, *self.versions()]), self.champion()} & {before, self.champion()}
+            elif pushed.standing_back:
+                self.allowed = {before}
+                assert before == 0 or not knows_champion
+            else:
+                self.allowed = {pushed.version.version}
+
+        @precondition(lambda self: self.versions())
+        @rule(data=st.data(), kill=KILLS)
+        def promote(self, data, kill):
+            version, before = data.draw(st.sampled_from(self.versions())), self.champion()
+            move = Move(ALIAS, None, version, history.PROMOTE, "ada@box", "better")
+            self.attempt(kill, lambda: self.registry.move_alias(NAME, move))
+            self.allowed = {version} if kill is None else {before, version}
+
+        @precondition(lambda self: self.champion())
+        @rule(kill=KILLS)
+        def rollback(self, kill):
+            before, target = self.champion(), self.registry.rollback_target(NAME, ALIAS)
+            if target is None:
+                return
+            assert target.version != before
+            move = Move(ALIAS, None, target.version, history.ROLLBACK, "ada@box", "worse")
+            self.attempt(kill, lambda: self.registry.move_alias(NAME, move))
+            self.allowed = {target.version} if kill is None else {before, target.version}
+
+        @precondition(lambda self: self.champion())
+        @rule()
+        def roll_back_to_the_end(self):
+            """Rollbacks, one after the other, visit each version once at most and stop."""
+            counts["roll_back_to_the_end"] += 1
+            seen = [self.champion()]
+            while (target := self.registry.rollback_target(NAME, ALIAS)) is not None:
+                move = Move(ALIAS, None, target.version, history.ROLLBACK, "ada@box", "worse")
+                self.registry.move_alias(NAME, move)
+                seen.append(target.version)
+                assert len(seen) <= 40, seen
+            self.allowed = {seen[-1]}
+
+        @precondition(lambda self: self.versions())
+        @rule(keep=st.integers(0, 2), kill=KILLS)
+        def prune(self, keep, kill):
+            target = self.registry.rollback_target(NAME, ALIAS)
+
+            def delete() -> None:
+                for version in self.registry.prunable(NAME, keep):
+                    self.registry.delete(version)
+
+            self.attempt(kill, delete)
+            assert target is None or target.version in self.versions()
+
+        @precondition(lambda self: self.versions())
+        @rule(data=st.data())
+        def move_by_other_means(self, data):
+            counts["move_by_other_means"] += 1
+            version = data.draw(st.sampled_from(self.versions()))
+            self.registry.client.set_registered_model_alias(NAME, ALIAS, str(version))
+            self.allowed = {version}
+
+        @precondition(lambda self: self.champion())
+        @rule()
+        def delete_the_alias_by_other_means(self):
+            counts["delete_the_alias_by_other_means"] += 1
+            self.registry.client.delete_registered_model_alias(NAME, ALIAS)
+            self.allowed = {0}
+
+        @precondition(lambda self: self.champion())
+        @rule()
+        def lose_the_champions_files(self):
+            counts["lose_the_champions_files"] += 1
+            version = self.registry.version(NAME, self.champion())
+            where = self.registry.details(version)["artifacts"].removeprefix("file://")
+            shutil.rmtree(where, ignore_errors=True)
+            number = next(i for i, built in enumerate(made["built"]) if built.identity == version.release)
+            again = pusher.push(self.registry, NAME, ALIAS, made["candidates"][number])
+            assert (again.version.version, again.new) == (version.version, False)
+
+        @invariant()
+        def the_champion_is_whole_and_is_what_the_last_move_says(self):
+            if not hasattr(self, "registry"):
+                return
+            champion = self.champion()
+            assert champion in self.allowed, (champion, self.allowed)
+            if champion:
+                with tempfile.TemporaryDirectory() as aside:
+                    found = self.registry.version(NAME, champion)
+                    assert self.registry.download_as_is(found, aside)[1] == []
+            identities = [version.release for version in self.registry.versions(NAME)]
+            assert len(identities) == len(set(identities))
+
+    from hypothesis.stateful import run_state_machine_as_test
+
+    examples = int(os.environ.get("NNCLR_STATE_EXAMPLES", "12"))
+    run_state_machine_as_test(
+        Registry,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=10,
+            deadline=None,
+            # The same sequences in every run of CI; NNCLR_STATE_EXAMPLES asks for more of them.
+            derandomize=True,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+            print_blob=True,
+        ),
+    )
+    print(dict(counts))
+    # Enough happened for the invariants to mean something.
+    assert min(counts[name] for name in ("push", "promote", "roll_back_to_the_end", "prune", "killed")) > 0, counts
