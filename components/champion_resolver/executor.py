@@ -9,7 +9,7 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
-from components import json_file
+from components import json_file, outputs
 from components.model_registry import DamagedVersion, ModelRegistry, Version
 from components.model_registry.contents import SAVED_MODEL
 from trainer.errors import UserError
@@ -44,6 +44,7 @@ class Executor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
+        outputs.empty(output_dict)
         registry = ModelRegistry(exec_properties[REGISTRY_DIRECTORY])
         version = registry.aliased(exec_properties[MODEL_NAME], exec_properties[ALIAS])
         expected = exec_properties.get(EXPECTED)

@@ -10,7 +10,7 @@ from tfx import types
 from tfx.dsl.components.base import base_beam_executor
 from tfx.types import artifact_utils
 
-from components import json_file
+from components import json_file, outputs
 from components.image_example_gen import transforms
 from components.image_example_gen.sources.base import Source
 from components.image_example_gen.sources.opening import open_labelled, open_source
@@ -34,6 +34,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
+        outputs.empty(output_dict)
         artifact = artifact_utils.get_single_instance(output_dict[EXAMPLES])
         opening = open_labelled if exec_properties[LABELLED_ONLY] else open_source
         source = opening(exec_properties[SOURCE])

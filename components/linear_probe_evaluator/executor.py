@@ -14,7 +14,7 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
-from components import json_file
+from components import json_file, outputs
 from components.linear_probe_evaluator import page as report
 from components.linear_probe_evaluator.config import EvaluatorSettings
 from components.linear_probe_evaluator.evaluation import Places, evaluate
@@ -43,6 +43,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
+        outputs.empty(output_dict)
         settings = EvaluatorSettings.model_validate_json(exec_properties[SETTINGS])
         examples = artifact_utils.get_single_uri(input_dict[EXAMPLES])
         labelled = input_dict.get(LABELLED_EXAMPLES)

@@ -11,7 +11,7 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
-from components import json_file
+from components import json_file, outputs
 from components.linear_probe_evaluator import executor as evaluator
 from components.linear_probe_evaluator import page as report
 from components.model_registry import ModelRegistry, pipeline_runs
@@ -43,6 +43,7 @@ class Executor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
+        outputs.empty(output_dict)
         evaluation = artifact_utils.get_single_uri(input_dict[EVALUATION])
         output = artifact_utils.get_single_uri(output_dict[PUSHED])
         page = io_utils.read_string_file(f"{evaluation}/{evaluator.REPORT}")

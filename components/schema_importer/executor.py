@@ -11,6 +11,8 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import io_utils
 
+from components import outputs
+
 TEXT, SCHEMA = "text", "schema"
 
 
@@ -23,6 +25,7 @@ class Executor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
+        outputs.empty(output_dict)
         schema = text_format.Parse(exec_properties[TEXT], schema_pb2.Schema())
         directory = artifact_utils.get_single_uri(output_dict[SCHEMA])
         io_utils.write_pbtxt_file(os.path.join(directory, DEFAULT_FILE_NAME), schema)

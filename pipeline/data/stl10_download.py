@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 
+from components import file_lock
 from trainer.errors import DataError, UserError
 
 _ATTEMPTS = 5
@@ -65,7 +66,21 @@ def download(
     if target.exists():
         _require_right(archive, target, f"Remove {target} and start again.")
         return target
-    partial = target.with_name(f"{target.name}.partial")
+    # Not a name of its own, as elsewhere: a later process goes on with it.
+    partial, lock = (target.with_name(name) for name in (f"{target.name}.partial", f".{target.name}.lock"))
+    try:
+        with file_lock.locked(lock, wait=False):
+            try:
+                _fetch(archive, partial, on_progress, pause_seconds)
+                partial.rename(target)
+            finally:
+                lock.unlink(missing_ok=True)
+    except BlockingIOError as error:
+        raise UserError(f"Another process is downloading {target} already: wait for it.") from error
+    return target
+
+
+def _fetch(archive: Archive, partial: Path, on_progress: Callable[[int], None], pause_seconds: float) -> None:
     for attempt in range(_ATTEMPTS):
         if attempt:
             time.sleep(pause_seconds * 2 ** (attempt - 1))
@@ -85,8 +100,6 @@ def download(
     except DataError:
         partial.unlink()
         raise
-    partial.rename(target)
-    return target
 
 
 def _fetch_rest(archive: Archive, partial: Path, on_progress: Callable[[int], None]) -> None:

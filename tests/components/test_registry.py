@@ -149,6 +149,8 @@ model = mlflow.pyfunc.load_model("models:/encoder@champion")
 found = model.predict(pd.DataFrame({"image_bytes": [open("image.png", "rb").read()] * 70}))
 assert found.shape == (70, 8) and found.dtype == np.float32
 np.testing.assert_allclose(found[69], np.load("expected.npy")[0], rtol=1e-5, atol=1e-6)
+nothing = model.predict(pd.DataFrame({"image_bytes": []}, dtype=object))
+assert nothing.shape == (0, 8) and nothing.dtype == np.float32
 example = model.input_example
 np.testing.assert_allclose(model.predict(example)[0], np.load("expected.npy")[0], rtol=1e-5, atol=1e-6)
 assert not {"trainer", "components", "pipeline"} & set(sys.modules)
@@ -199,6 +201,24 @@ def test_the_first_alias_set_by_two_at_once_is_set_by_both(tmp_path, registry, m
     # A refusal that has another reason is told.
     with pytest.raises(UserError, match=r"Model Version .* not found"):
         registry.move_alias("encoder", Move("stable", None, 9, "promote", "ada@box", "hope"))
+
+
+def test_classes_whose_names_mlflow_does_not_take_have_metrics_of_their_own(tmp_path):
+    from components.registry_pusher import release
+
+    long = "x" * 240
+    metrics = releases.metrics(0.5) | {
+        "class_accuracy": {"c++": 0.1, "c##": 0.2, long: 0.3, f"{long}y": 0.4, "cat": 0.5}
+    }
+    numbers = dict(release._numbers(metrics, {}))
+    found = {name: value for name, value in numbers.items() if name.startswith("class_accuracy/")}
+    assert sorted(found.values()) == [0.1, 0.2, 0.3, 0.4, 0.5]
+    assert found["class_accuracy/cat"] == 0.5
+    # MLflow's own rules.
+    from mlflow.utils.validation import _validate_metric_name
+
+    for name in found:
+        _validate_metric_name(name)
 
 
 def test_not_blessed_pushes_nothing(tmp_path, registry):

@@ -165,11 +165,15 @@ def test_bad_data_stops_before_anything_is_trained(data, tmp_path):
         Image.effect_noise((40, 40), 80).convert("RGB").save(pictures / "unlabelled" / f"{i:02d}.png")
     (pictures / "unlabelled" / "13.png").write_bytes(b"<html>")
     own = [*TINY, "--set", "trainer.batch_size=8", "--set", "trainer.epochs=1", "--json", "--workdir", "w"]
-    label, missing, no_gpu, undecodable, tolerated, too_few = session(
+    served = tmp_path / "served" / "1795633583"
+    served.mkdir(parents=True)
+    (served / "saved_model.pb").write_text("published by another tool")
+    label, missing, no_gpu, foreign, undecodable, tolerated, too_few = session(
         tmp_path,
         ["run", *TINY, "--data", "broken", "--workdir", "w"],
         ["run", *TINY, "--data", "nowhere", "--workdir", "w"],
         ["run", *own, "--data", "pictures", "--set", "trainer.devices=gpu"],
+        ["run", *own, "--data", "pictures", "--set", "registry.serving_directory=served"],
         ["run", *own, "--data", "pictures"],
         ["run", *own, "--data", "pictures", "--set", "data.max_rejected=1"],
         ["run", *own, "--data", "pictures", "--set", "data.max_rejected=1", "--set", "trainer.batch_size=64"],
@@ -184,7 +188,11 @@ def test_bad_data_stops_before_anything_is_trained(data, tmp_path):
     assert no_gpu.code == 2
     assert "trainer.devices is gpu. This machine has no NVIDIA driver" in no_gpu.err
     assert "ImageExampleGen started" not in no_gpu.err
-    for finished in (label, missing, no_gpu, undecodable, too_few):
+    assert foreign.code == 2
+    assert f"{tmp_path}/served holds the versions 1795633583" in " ".join(foreign.err.split())
+    assert "ImageExampleGen started" not in foreign.err
+    assert (served / "saved_model.pb").read_text() == "published by another tool"
+    for finished in (label, missing, no_gpu, foreign, undecodable, too_few):
         assert "Traceback" not in finished.err + finished.out
         assert finished.err.rstrip().splitlines()[-1].startswith("Error: ")
 

@@ -118,6 +118,20 @@ def test_file_of_another_content_is_refused_and_not_kept(server, tmp_path):
     assert download(archive(server), tmp_path).read_bytes() == CONTENT
 
 
+def test_a_second_download_of_the_same_file_is_refused(server, tmp_path):
+    second = []
+
+    def meanwhile(done: int) -> None:
+        if not second:
+            with pytest.raises(UserError, match=r"Another process is downloading .*stl10_binary\.tar\.gz already"):
+                download(archive(server), tmp_path)
+            second.append(done)
+
+    assert download(archive(server), tmp_path, meanwhile).read_bytes() == CONTENT
+    assert second
+    assert [path.name for path in tmp_path.iterdir()] == ["stl10_binary.tar.gz"]
+
+
 def test_damaged_file_that_lies_there_is_named(server, tmp_path):
     (tmp_path / "stl10_binary.tar.gz").write_bytes(CONTENT[:10])
     with pytest.raises(DataError, match=r"stl10_binary\.tar\.gz has 10 bytes.*Remove .* and start again"):
