@@ -57,8 +57,8 @@ def run(settings: Settings, workdir: Workdir, run_id: str, screen: Screen, enabl
         runs = PipelineRuns(registry, settings.registry.model_name)
         with _failures_recorded(runs, run_id, settings):
             source = settings.data.source or ""
-            # Google's client gives up after two minutes.
-            with progress.waiting_for(source):
+            # Google's client's own limit.
+            with progress.waiting_for(f"{source}, which is given up after two minutes if it does not answer"):
                 data = resolve(
                     source,
                     settings.data.span,

@@ -1,5 +1,6 @@
 """What MLflow and Cloud Storage refuse, as one sentence."""
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -42,12 +43,10 @@ def understandable(place: str) -> Iterator[None]:
             f"{place} needs the Python package {error.name}, which is not installed: install it, or name another "
             "server."
         ) from error
-    except (SQLAlchemyError, CommandError) as error:
+    except (SQLAlchemyError, sqlite3.Error, CommandError) as error:
         told = without_credentials(str(error).strip().splitlines()[0])[:_LONGEST]
-        raise RegistryError(
-            f"The database of {place} cannot be used: {told}. If another version of MLflow made it, see mlflow db "
-            "upgrade."
-        ) from error
+        advice = " Another version of MLflow made it: see mlflow db upgrade." if isinstance(error, CommandError) else ""
+        raise RegistryError(f"The database of {place} cannot be used: {told}.{advice}") from error
     except (GoogleAPIError, GoogleAuthError, RequestException) as error:
         told = without_credentials(" ".join(str(error).split()))[:_LONGEST]
         raise RegistryError(
