@@ -5,10 +5,12 @@ folder itself; where the folder is found at another place, all paths below it ar
 copy never reads, writes or deletes what lies in the original.
 """
 
+import re
 import sqlite3
 from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import unquote
 
 _TABLE = "nnclr_location"
 _WAIT_SECONDS = 60
@@ -22,7 +24,26 @@ def is_settled(database: Path, root: Path) -> bool:
         return _recorded(connection) == str(root)
 
 
-def settle(database: Path, root: Path, columns: Iterable[tuple[str, str]]) -> Path | None:
+def former_root(database: Path, root: Path, shown_in: tuple[str, str, str]) -> Path | None:
+    """The folder that a database belonged to before, if that is not `root`.
+
+    Args:
+        database: sqlite file, which exists.
+        root: absolute path of the folder in which it was found.
+        shown_in: table, column and a regular expression with the group `root`: where the folder shows if none was
+            recorded, as in databases of nnclr 0.1.0.
+    """
+    with closing(_connection(database)) as connection:
+        former = _recorded(connection)
+        table, column, pattern = shown_in
+        if former is None and _has(connection, table, column):
+            values = connection.execute(f"SELECT {column} FROM {table}")
+            matches = (re.fullmatch(pattern, value or "") for (value,) in values)
+            former = next((unquote(match["root"].removeprefix("file://")) for match in matches if match), None)
+    return None if former in (None, str(root)) else Path(str(former))
+
+
+def settle(database: Path, root: Path, columns: Iterable[tuple[str, str]], former: Path | None) -> None:
     """Makes a database say that its folder is `root`.
 
     Args:
@@ -30,26 +51,19 @@ def settle(database: Path, root: Path, columns: Iterable[tuple[str, str]]) -> Pa
         root: absolute path of the folder.
         columns: table and column of every value that may be a path or a `file://` URI below the folder. Those that this
             database does not have are passed over.
-
-    Returns:
-        The folder that was recorded before, if it was another one.
+        former: see `former_root`.
     """
     with closing(_connection(database)) as connection:
         connection.execute("BEGIN IMMEDIATE")
-        former = _recorded(connection)
-        if former == str(root):
-            connection.rollback()
-            return None
         if former is not None:
             for table, column in columns:
                 if _has(connection, table, column):
-                    for old, new in ((former, str(root)), (Path(former).as_uri(), root.as_uri())):
+                    for old, new in ((str(former), str(root)), (former.as_uri(), root.as_uri())):
                         _replace_beginning(connection, table, column, old, new)
         connection.execute(f"CREATE TABLE IF NOT EXISTS {_TABLE} (root TEXT NOT NULL)")
         connection.execute(f"DELETE FROM {_TABLE}")
         connection.execute(f"INSERT INTO {_TABLE} VALUES (?)", [str(root)])
         connection.commit()
-    return Path(former) if former is not None else None
 
 
 def _connection(database: Path) -> sqlite3.Connection:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from components.image_example_gen.executor import FINGERPRINT, SOURCE
-from pipeline import sources
+from pipeline import installation, sources
 from trainer import export, run_fn
 from trainer.config import CHAMPION, TrainerSettings
 from trainer.errors import UserError
@@ -90,6 +90,7 @@ class _Keys:
                 parts[name] = self._without_root(value)
         modules = _own_modules(str(executor_spec), parameters)
         parts["code"] = sources.fingerprint(modules)
+        parts["libraries"] = _libraries()
         if run_fn.__name__ in modules:
             parts |= _of_training(parameters)
         return parts
@@ -108,18 +109,29 @@ class _Keys:
             more = f" and {len(changed) - _SHOWN_REASONS} more" if len(changed) > _SHOWN_REASONS else ""
             logger.info("%s: changed since its last run: %s%s.", node, ", ".join(changed[:_SHOWN_REASONS]), more)
         else:
-            logger.info(
-                "%s: nothing changed since its last run, whose result is taken if it is there as a whole.", node
-            )
+            logger.info("%s: unchanged since its last run, whose result is used again if its files still exist.", node)
         self._memory.parent.mkdir(parents=True, exist_ok=True)
         self._memory.write_text(json.dumps(before | {node: parts}))
+
+
+def _libraries() -> str:
+    """The versions of the libraries whose results may differ from version to version."""
+    import apache_beam
+    import keras
+    import sklearn
+    import tensorflow
+    import tensorflow_data_validation
+    from tfx import version as tfx
+
+    modules = (apache_beam, keras, sklearn, tensorflow, tensorflow_data_validation, tfx)
+    return " ".join(f"{module.__name__} {module.__version__}" for module in modules)
 
 
 def _own_modules(executor_spec: str, parameters: Mapping[str, Any]) -> list[str]:
     """The modules of nnclr that a component starts with."""
     classes = [line.split('"')[1] for line in executor_spec.splitlines() if "class_path:" in line]
     entries = [*classes, str(parameters.get("run_fn") or "")]
-    return [entry.rpartition(".")[0] for entry in entries if entry.partition(".")[0] in sources.PACKAGES]
+    return [entry.rpartition(".")[0] for entry in entries if entry.partition(".")[0] in installation.PACKAGES]
 
 
 def _of_training(parameters: Mapping[str, Any]) -> dict[str, str]:

@@ -105,7 +105,7 @@ def run(
             try:
                 result = local.run(settings, place, run_id, screen, enable_cache=not no_cache)
             except (Exception, KeyboardInterrupt) as error:
-                if failures.as_user_error(error) is None:
+                if isinstance(failures.as_user_error(error), failures.FileProblem | None):
                     import traceback
 
                     traceback.print_exc()
@@ -190,7 +190,8 @@ def doctor(as_json: JsonOption = False) -> None:
 def prune(
     keep_runs: Annotated[int, typer.Option(min=0, help="Keep the newest so many runs, with all they refer to.")] = 5,
     older_than: Annotated[
-        float | None, typer.Option(min=0, metavar="DAYS", help="Delete only what belongs to runs older than this.")
+        float | None,
+        typer.Option(min=0, max=36500, metavar="DAYS", help="Delete only what belongs to runs older than this."),
     ] = None,
     workdir: WorkdirOption = workdirs.DEFAULT,
     delete: Annotated[bool, typer.Option("--delete", help="Delete it; otherwise only say what would go.")] = False,
@@ -211,24 +212,29 @@ def prune(
 
     from rich.filesize import decimal
 
-    from pipeline import loading, pruning
+    from pipeline import loading
 
     place = workdirs.Workdir(workdir)
     if not place.root.is_dir():
         raise SettingsError(f"There is no working directory {workdir}: name it with --workdir DIR.")
     with place.locked(), tempfile.TemporaryDirectory() as aside, output.captured(Path(aside, "prune.log")):
         with loading.undisturbed():
-            found = pruning.find(place, keep_runs, None if older_than is None else timedelta(days=older_than))
-        if delete:
-            pruning.delete(found)
+            from pipeline import metadata, pruning
+
+            metadata.prepare(place)
+            limit = None if older_than is None else timedelta(days=older_than)
+            found, notes = pruning.find(place, keep_runs, limit)
+        problems = pruning.delete(found) if delete else []
     size = sum(one.size for one in found)
     if as_json:
         chosen = [{"path": str(one.path), "kind": one.kind, "bytes": one.size} for one in found]
-        print(json.dumps({"chosen": chosen, "bytes": size, "deleted": delete}))
+        print(json.dumps({"chosen": chosen, "bytes": size, "deleted": delete, "notes": notes + problems}))
         return
     for one in found:
         print(f"{decimal(one.size):>10}  {one.kind:10}  {one.path}")
-    kinds = [f"{sum(one.kind == kind for one in found)} {kind}s" for kind in ("run", "artifact", "checkpoint")]
+    for sentence in notes + problems:
+        write_line(Console(), escape(sentence))
+    kinds = [f"{sum(one.kind == kind for one in found)} {kind}s" for kind in pruning.KINDS]
     print(f"{'Deleted' if delete else 'Would delete'} {decimal(size)}: {', '.join(kinds)}.")
     if found and not delete:
         print("Next: the same command with --delete")

@@ -4,7 +4,8 @@ import sys
 from importlib import metadata
 
 _PROJECT = "nnclr"
-_PACKAGES = ("pipeline", "components", "trainer")
+#: The packages that nnclr brings.
+PACKAGES = ("pipeline", "components", "trainer")
 
 
 def replaced_packages() -> list[str]:
@@ -13,7 +14,7 @@ def replaced_packages() -> list[str]:
     return [
         f"The project {owner} brings a package `{package}` too, which replaces nnclr's. Install nnclr into an "
         "environment of its own, or uninstall both and install nnclr again."
-        for package in _PACKAGES
+        for package in PACKAGES
         for owner in sorted(set(owners.get(package, ())) - {_PROJECT})
     ]
 

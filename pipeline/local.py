@@ -58,7 +58,8 @@ def run(settings: Settings, workdir: Workdir, run_id: str, screen: Screen, enabl
         with _failures_recorded(runs, run_id, settings):
             source = settings.data.source or ""
             # Google's client's own limit.
-            with progress.waiting_for(f"{source}, which is given up after two minutes if it does not answer"):
+            limit = ", which is given up after two minutes if it does not answer" if "://" in source else ""
+            with progress.waiting_for(f"{source}{limit}"):
                 data = resolve(
                     source,
                     settings.data.span,
@@ -95,7 +96,6 @@ def _run_components(
         from absl import logging as absl_logging
         from tfx.dsl.compiler import compiler
         from tfx.orchestration.local.local_dag_runner import LocalDagRunner
-        from tfx.orchestration.metadata import sqlite_metadata_connection_config
         from tfx.orchestration.portable import runtime_parameter_utils
 
         from components.champion_resolver import executor as champion_resolver
@@ -116,7 +116,7 @@ def _run_components(
     former = metadata.prepare(workdir)
     if former:
         screen.say(f"The working directory was {escape(str(former))} before: its records name its own files now.")
-    store = sqlite_metadata_connection_config(str(workdir.metadata.resolve()))
+    store = metadata.connection(workdir)
     pipeline = create_pipeline(
         settings,
         data=data,

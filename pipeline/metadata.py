@@ -4,10 +4,21 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from ml_metadata.proto import metadata_store_pb2
+
 from components import relocation
 from pipeline.workdir import Workdir
+from trainer.errors import UserError
 
 _LOCATIONS = (("Artifact", "uri"),)
+_ROOT_IN = ("Artifact", "uri", r"(?P<root>.+)/artifacts/[^/]+/[^/]+/\d+")
+
+
+def connection(workdir: Workdir) -> metadata_store_pb2.ConnectionConfig:
+    """How TFX and ML Metadata open the store."""
+    from tfx.orchestration.metadata import sqlite_metadata_connection_config
+
+    return sqlite_metadata_connection_config(str(workdir.metadata.resolve()))
 
 
 def prepare(workdir: Workdir) -> Path | None:
@@ -21,17 +32,26 @@ def prepare(workdir: Workdir) -> Path | None:
 
     Returns:
         The folder that the store belonged to before, if it was another one.
+
+    Raises:
+        UserError: the store is damaged.
     """
     from ml_metadata import metadata_store
-    from tfx.orchestration.metadata import sqlite_metadata_connection_config
 
     database, root = workdir.metadata.resolve(), workdir.root.resolve()
     former = None
-    if not relocation.is_settled(database, root):
-        # Makes the tables.
-        metadata_store.MetadataStore(sqlite_metadata_connection_config(str(database)))
-        former = relocation.settle(database, root, _LOCATIONS)
-    _continue_ids(database, _highest_id(workdir.artifacts))
+    try:
+        if not relocation.is_settled(database, root):
+            # Makes the tables.
+            metadata_store.MetadataStore(connection(workdir))
+            former = relocation.former_root(database, root, _ROOT_IN)
+            relocation.settle(database, root, _LOCATIONS, former)
+        _continue_ids(database, _highest_id(workdir.artifacts))
+    except sqlite3.DatabaseError as error:
+        raise UserError(
+            f"{database} cannot be used: {error}. If it is damaged, move it away: the next run starts anew, beside the "
+            "artifacts that lie there."
+        ) from error
     return former
 
 

@@ -302,6 +302,7 @@ def _move(registry: "ModelRegistry", version: "Version", alias: str, kind: str, 
     by = f"{_user()}@{socket.gethostname()}"
     with registry.locked():
         previous = registry.aliased(version.name, alias)
+        serving.require_watched_folder_usable(registry, version.name)
         with tempfile.TemporaryDirectory() as aside:
             registry.download(version, aside)
         registry.move_alias(version.name, Move(alias, None, version.version, kind, by, reason))

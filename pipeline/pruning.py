@@ -1,13 +1,18 @@
 """What a working directory can do without: artifacts, logs and checkpoints that no kept run refers to."""
 
+import json
 import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
+from pipeline import metadata
 from pipeline.workdir import Workdir
+from trainer import aside
 
-RUN, ARTIFACT, CHECKPOINT = "run", "artifact", "checkpoint"
+KINDS = RUN, ARTIFACT, CHECKPOINT = ("run", "artifact", "checkpoint")
+_SUMMARY = "summary.json"
 
 
 @dataclass(frozen=True)
@@ -19,61 +24,98 @@ class Disposable:
     size: int
 
 
-def find(workdir: Workdir, keep_runs: int, older_than: timedelta | None = None) -> list[Disposable]:
+class Found(NamedTuple):
+    """What can be deleted, and a sentence for what cannot be told."""
+
+    disposable: list[Disposable]
+    notes: list[str]
+
+
+def find(workdir: Workdir, keep_runs: int, older_than: timedelta | None = None) -> Found:
     """Finds what can be deleted. The registry and everything outside of the working directory are never among it.
 
+    Only runs that came to their end count as kept: what failed, or found nothing new, would push them out.
+
     Args:
-        workdir: locked.
+        workdir: locked; its metadata is prepared.
         keep_runs: the newest so many runs stay, with all that they made or used.
         older_than: only runs before that are given up at all.
     """
     # Their names begin with the time of their start, so that they are in order.
     runs = sorted(path for path in (workdir.root / "runs").glob("*") if path.is_dir())
-    given_up = runs[: max(len(runs) - keep_runs, 0)]
+    finished = [run for run in runs if _components(run)]
+    oldest_kept = finished[-keep_runs].name if 0 < keep_runs <= len(finished) else ("" if keep_runs else "~")
+    given_up = [run for run in runs if run.name < oldest_kept]
     if older_than is not None:
         before = f"{datetime.now(UTC) - older_than:%Y%m%d-%H%M%S}"
         given_up = [run for run in given_up if run.name < before]
     kept = [run for run in runs if run not in given_up]
-    used = _used_by(workdir, {run.name for run in kept})
-    artifacts = [path for path in workdir.artifacts.glob("*/*/*") if path.name.isdigit() and path.resolve() not in used]
-    systems = [
-        path
-        for path in workdir.artifacts.glob("*/.system/*/*")
-        if path.name.isdigit() and not any((path.parents[2]).glob(f"[!.]*/{path.name}"))
-    ]
+    used, known = _used_by(workdir, {run.name for run in kept})
     found = [Disposable(path, RUN, _size(path)) for path in given_up]
-    found += [Disposable(path, ARTIFACT, _size(path)) for path in sorted([*artifacts, *systems])]
+    unknown = [run.name for run in kept if _components(run) and run.name not in known]
+    notes = []
+    if unknown:
+        notes.append(
+            f"No artifact is deleted: the metadata that says which ones {', '.join(unknown[:3])} used is gone, as "
+            "another metadata.sqlite was begun since."
+        )
+    else:
+        found += [Disposable(path, ARTIFACT, _size(path)) for path in _unused(workdir, used)]
     # An unfinished training goes on from its checkpoints: they stay while a run that may have left them does.
     oldest = min((_start(run) for run in kept), default=None)
     for path in sorted(workdir.checkpoints.glob("*")):
         if oldest is None or path.stat().st_mtime < oldest:
             found.append(Disposable(path, CHECKPOINT, _size(path)))
-    return found
+    return Found(found, notes)
 
 
-def delete(found: list[Disposable]) -> None:
-    """Deletes what was found."""
+def delete(found: list[Disposable]) -> list[str]:
+    """Deletes what was found; returns a sentence for each folder that could not be deleted.
+
+    Each is renamed first, so that nobody takes a half-deleted artifact for a whole one.
+    """
+    problems = []
     for one in found:
-        shutil.rmtree(one.path, ignore_errors=True)
+        hidden = Path(aside.beside(str(one.path)))
+        try:
+            one.path.rename(hidden)
+            shutil.rmtree(hidden)
+        except OSError as error:
+            problems.append(f"{one.path} cannot be deleted: {error.strerror}.")
+    return problems
 
 
-def _used_by(workdir: Workdir, runs: set[str]) -> set[Path]:
-    """The folders of all artifacts that executions of these runs made, took from the cache, or read."""
+def _unused(workdir: Workdir, used: set[Path]) -> list[Path]:
+    """Folders `COMPONENT/OUTPUT/ID` of executions that are not in use, and TFX's own folders for these."""
+    outputs = [path for path in workdir.artifacts.glob("*/[!.]*/*") if path.name.isdigit()]
+    unused = {path for path in outputs if path.resolve() not in used}
+    in_use = {(path.parents[1], path.name) for path in outputs if path not in unused}
+    systems = [path for path in workdir.artifacts.glob("*/.system/*/*") if path.name.isdigit()]
+    unused |= {path for path in systems if (path.parents[2], path.name) not in in_use}
+    return sorted(unused)
+
+
+def _components(run: Path) -> bool:
+    """Whether a run came to its end through the components."""
+    try:
+        return bool(json.loads((run / _SUMMARY).read_text()).get("components"))
+    except (OSError, ValueError):
+        return False
+
+
+def _used_by(workdir: Workdir, runs: set[str]) -> tuple[set[Path], set[str]]:
+    """The folders of all artifacts that executions of these runs made, took or read, and the runs that are known."""
     if not workdir.metadata.exists():
-        return set()
+        return set(), set()
     from ml_metadata import metadata_store
-    from tfx.orchestration.metadata import sqlite_metadata_connection_config
 
-    store = metadata_store.MetadataStore(sqlite_metadata_connection_config(str(workdir.metadata.resolve())))
-    executions = {
-        execution.id
-        for context in store.get_contexts_by_type("pipeline_run")
-        if context.name in runs
-        for execution in store.get_executions_by_context(context.id)
-    }
+    store = metadata_store.MetadataStore(metadata.connection(workdir))
+    contexts = [context for context in store.get_contexts_by_type("pipeline_run") if context.name in runs]
+    executions = {execution.id for context in contexts for execution in store.get_executions_by_context(context.id)}
     events = store.get_events_by_execution_ids(list(executions)) if executions else []
     ids = {event.artifact_id for event in events}
-    return {Path(artifact.uri).resolve() for artifact in store.get_artifacts_by_id(list(ids))} if ids else set()
+    artifacts = store.get_artifacts_by_id(list(ids)) if ids else []
+    return {Path(artifact.uri).resolve() for artifact in artifacts}, {context.name for context in contexts}
 
 
 def _start(run: Path) -> float:

@@ -8,9 +8,8 @@ from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
+from pipeline.installation import PACKAGES
 from trainer.config import BUILT_IN_ENCODERS, ENCODER_ENTRY_POINTS
-
-PACKAGES = ("pipeline", "components", "trainer")
 
 
 def fingerprint(modules: Iterable[str]) -> str:

@@ -31,7 +31,12 @@ class Workdir:
     root: Path
 
     def __post_init__(self) -> None:
-        path = str(self.root.expanduser().absolute())
+        try:
+            path = str(self.root.expanduser().absolute())
+        except RuntimeError as error:
+            raise SettingsError(
+                f"The working directory {self.root} names the home directory of a user that this system does not know."
+            ) from error
         wrong = next((character for character in path if character in _MEANINGFUL or not character.isprintable()), None)
         if wrong is not None:
             raise SettingsError(

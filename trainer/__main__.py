@@ -97,7 +97,8 @@ def main(
     if unused and settings.devices == "auto":
         logging.getLogger("nnclr").warning("Warning: %s", unused)
     output = output.rstrip("/")
-    if tf.io.gfile.exists(f"{output}/model"):
+    # One whose export was stopped has its checkpoints still, and is exported once more.
+    if tf.io.gfile.exists(f"{output}/model") and not tf.io.gfile.glob(f"{output}/checkpoints/*/*"):
         raise SettingsError(f"{output} holds a finished training already: name another folder, or delete this one.")
     job = loop.Job(
         data.matching_files([f"{records}/Split-{examples.UNLABELLED}/*"]),
@@ -108,10 +109,10 @@ def main(
     )
     try:
         model, result = loop.train(settings, job)
+        outcome.leave(model, settings, result, f"{output}/model", job.run_dir or "")
     except KeyboardInterrupt:
         print("Interrupted; the state is saved. Start the same command again to go on.", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
-    outcome.leave(model, settings, result, f"{output}/model", job.run_dir or "")
     if result.is_chief:
         print(
             f"{result.steps} steps in {result.seconds:.0f} s, {result.images_per_second:,.0f} images/s, final loss "

@@ -1,4 +1,4 @@
-"""Hidden names for what is still being written, so that nobody takes it for whole.
+"""Temporary hidden names, so that no reader mistakes a half-written file for a finished one.
 
 A file or folder is written beside its place under such a name, and renamed once it is whole. Every write gets a name of
 its own: two processes that write the same thing at once never touch each other's half.

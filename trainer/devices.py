@@ -11,8 +11,8 @@ import tensorflow as tf
 from trainer.errors import SettingsError
 
 _CPU_FLAGS = Path("/proc/cpuinfo")
-# Any of these shows NVIDIA's driver: its device on Linux, its device under WSL 2, its program.
-_GPU_DEVICES, _GPU_PROGRAM = (Path("/dev/nvidia0"), Path("/dev/dxg")), "nvidia-smi"
+# Any of these shows NVIDIA's driver: its device on Linux, its library under WSL 2, its program.
+_GPU_DEVICES, _GPU_PROGRAM = (Path("/dev/nvidia0"), Path("/usr/lib/wsl/lib/libcuda.so.1")), "nvidia-smi"
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 # One of the packages in infra/gpu.lock.
 _CUDA_PACKAGE = "nvidia-cudnn-cu12"

@@ -10,6 +10,10 @@ _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _NO_SPACE_TEXTS = ("no space left on device", "database or disk is full", "disk quota exceeded")
 
 
+class FileProblem(UserError):
+    """A file or folder cannot be used, and nothing says by whose fault: its stack trace belongs into the log."""
+
+
 def as_user_error(error: BaseException) -> UserError | None:
     """The sentence for an error that a user can cause; None for one that is nnclr's own fault.
 
@@ -29,7 +33,7 @@ def as_user_error(error: BaseException) -> UserError | None:
         if isinstance(cause, UserError):
             return cause
     if isinstance(error, OSError) and error.filename and error.strerror:
-        return UserError(f"{error.filename} cannot be used: {error.strerror}.")
+        return FileProblem(f"{error.filename} cannot be used: {error.strerror}.")
     return None
 
 

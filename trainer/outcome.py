@@ -54,8 +54,8 @@ class TrainingResult:
 def leave(model: NNCLR, settings: TrainerSettings, result: TrainingResult, model_dir: str, run_dir: str) -> None:
     """Exports the encoder, writes `training.json`, and deletes the checkpoints, which nobody needs from then on.
 
-    A request to stop is taken when the encoder is exported, as TensorFlow would make something else of it meanwhile.
-    The checkpoints stay then, and the same command exports once more.
+    SIGTERM and Ctrl-C are acted on after the export: raised inside TensorFlow they would surface as other errors. The
+    checkpoints stay then, and the same command exports once more.
 
     Args:
         model: trained.

@@ -3,6 +3,15 @@
 from components.model_registry.contents import DamagedVersion
 from components.model_registry.history import Move
 from components.model_registry.refusals import RegistryError
-from components.model_registry.registry import SERVER_VARIABLE, ModelRegistry, Release, Version
+from components.model_registry.registry import SERVER_VARIABLE, SERVING_DIRECTORY, ModelRegistry, Release, Version
 
-__all__ = ["SERVER_VARIABLE", "DamagedVersion", "ModelRegistry", "Move", "RegistryError", "Release", "Version"]
+__all__ = [
+    "SERVER_VARIABLE",
+    "SERVING_DIRECTORY",
+    "DamagedVersion",
+    "ModelRegistry",
+    "Move",
+    "RegistryError",
+    "Release",
+    "Version",
+]

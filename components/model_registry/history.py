@@ -1,8 +1,8 @@
 """Every move of an alias: who, when, from where, to where, why. MLflow itself keeps none.
 
-A move is recorded before it is made, and marked as done afterwards. So one that was broken off is known as such, and is
-completed, not repeated, when whoever made it tries again. A move that was made with another tool leaves no record: it
-is recorded as found when nnclr makes the next one.
+A move is recorded before it is made, and marked as done afterwards. So an interrupted one can be recognised, and a
+retry by the same author completes its record instead of adding another. A move that was made with another tool leaves
+no record: it is recorded as found when nnclr makes the next one.
 """
 
 import json
@@ -64,7 +64,7 @@ def from_tags(tags: dict[str, str], aliases: dict[str, int]) -> list[Move]:
         aliases: where each points now.
     """
     moves = [Move(**json.loads(tags[key]), key=key) for key in sorted(tags) if key.startswith(_PREFIX)]
-    # A move whose mark was not written any more is known by what came next: it began where this one ended.
+    # A move that was never marked as done counts as made if the next one started from its version.
     following: dict[str, int | None] = dict(aliases)
     known = []
     for move in reversed(moves):

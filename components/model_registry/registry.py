@@ -21,6 +21,7 @@ from trainer.errors import SettingsError
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
+    from mlflow.store.artifact.artifact_repo import ArtifactRepository
 
 logger = logging.getLogger("nnclr")
 
@@ -40,6 +41,10 @@ _LOCATIONS = (
     ("model_versions", "storage_location"),
     ("registered_model_tags", "value"),
 )
+# Where the folder of a registry shows that was made before it was recorded.
+_ROOT_IN = ("experiments", "artifact_location", r"(?P<root>.+/registry)/artifacts/[^/]+")
+#: Tag of a registered model: the folder that TensorFlow Serving watches.
+SERVING_DIRECTORY = "serving_directory"
 _RELEASE, _SHA256, _PROBE_ACCURACY, _TEST_DATA = "release", "sha256", "probe_accuracy", "test_data"
 
 
@@ -148,10 +153,22 @@ class ModelRegistry:
         with self.locked():
             client = self._connected()
             client.search_experiments(max_results=1)
-            former = relocation.settle(database, root, _LOCATIONS)
-            if former and (former / "mlflow.db").exists():
+            former = relocation.former_root(database, root, _ROOT_IN)
+            copied = former is not None and (former / "mlflow.db").exists()
+            if copied:
                 (root / _COPIED).touch()
+            relocation.settle(database, root, _LOCATIONS, former)
+            if former:
+                self._forget_served_folders(client, copied)
             return client
+
+    @staticmethod
+    def _forget_served_folders(client: "MlflowClient", copied: bool) -> None:
+        """A copy must not publish into the original's folder, nor a moved registry into one that is no longer there."""
+        for model in _all_pages(client.search_registered_models):
+            folder = model.tags.get(SERVING_DIRECTORY)
+            if folder and (copied or ("://" not in folder and not Path(folder).exists())):
+                client.delete_registered_model_tag(model.name, SERVING_DIRECTORY)
 
     def names(self) -> list[str]:
         """The registered models."""
@@ -160,9 +177,15 @@ class ModelRegistry:
 
     def created(self, name: str) -> int | None:
         """When a registered model was made, in ms since 1970; None if there is none of this name."""
+        from mlflow.exceptions import MlflowException
+
         with self.understandable():
-            known = {model.name: model for model in _all_pages(self.client.search_registered_models)}
-        return known[name].creation_timestamp if name in known else None
+            try:
+                return self.client.get_registered_model(name).creation_timestamp
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+                return None
 
     def versions(self, name: str) -> list[Version]:
         """All versions of a registered model, newest first; none if the model is unknown."""
@@ -225,22 +248,22 @@ class ModelRegistry:
 
     def download_as_is(self, version: Version, directory: str) -> tuple[Path, list[str]]:
         """The same, with the damage told instead of raised (see `contents.damage`)."""
-        from mlflow.artifacts import download_artifacts
-        from mlflow.exceptions import MlflowException
-
         folder = Path(directory, _MODEL)
         with self.understandable():
-            try:
-                source = self.client.get_model_version_download_uri(version.name, str(version.version))
-                found = download_artifacts(
-                    artifact_uri=source, dst_path=directory, tracking_uri=self._uri, registry_uri=self._uri
-                )
-            except (MlflowException, OSError) as error:
-                if not _is_missing(error):
-                    raise
-                return folder, [f"its files are gone ({' '.join(str(error).split())[:200]})"]
-        folder = Path(found)
+            # Not through runs:/ addresses: there MLflow makes one error of everything that may go wrong.
+            stored = self._storage(version.run_id)
+            # A storage that cannot be asked raises; one that answers with nothing has lost the files.
+            if not stored.list_artifacts(_MODEL):
+                return folder, [f"its files are gone from {without_credentials(stored.artifact_uri)}"]
+            Path(directory).mkdir(parents=True, exist_ok=True)
+            stored.download_artifacts(_MODEL, directory)
         return folder, contents.damage(folder, version.sha256)
+
+    def _storage(self, run_id: str) -> "ArtifactRepository":
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        where = self.client.get_run(run_id).info.artifact_uri
+        return get_artifact_repository(where, tracking_uri=self._uri, registry_uri=self._uri)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -339,7 +362,7 @@ class ModelRegistry:
             release: made again from the same encoder; its other files may differ in dates.
         """
         with self.understandable():
-            self._delete_artifacts(version.run_id)
+            # Over what is there: nothing is deleted that a failure might leave missing.
             self.client.log_artifacts(version.run_id, str(release.directory), _MODEL)
             sha256 = contents.fingerprint(release.directory)
             self.client.set_model_version_tag(version.name, str(version.version), _SHA256, sha256)
@@ -433,14 +456,13 @@ class ModelRegistry:
         self.client.delete_run(run_id)
 
     def _delete_artifacts(self, run_id: str) -> None:
-        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
-        where = self.client.get_run(run_id).info.artifact_uri
+        stored = self._storage(run_id)
+        where = stored.artifact_uri
         if self._root and (self._root / _COPIED).exists() and not _lies_below(where, self._root):
             # The registry that this one was copied from has the same files there.
             logger.warning("%s is not deleted: the registry was copied from another one, which uses it.", where)
             return
-        get_artifact_repository(where, tracking_uri=self._uri, registry_uri=self._uri).delete_artifacts()
+        stored.delete_artifacts()
 
     def experiment(self, name: str) -> str:
         """Id of an MLflow experiment, which is made if it is new."""
@@ -488,11 +510,6 @@ def _tolerating(code: str) -> Iterator[None]:
     except MlflowException as error:
         if error.error_code != code:
             raise
-
-
-def _is_missing(error: Exception) -> bool:
-    told = ("does not exist", "No such", "Failed to download artifacts", "404")
-    return isinstance(error, FileNotFoundError) or any(text in str(error) for text in told)
 
 
 def _version(entity: "ModelVersion", aliases: dict[int, list[str]]) -> Version:

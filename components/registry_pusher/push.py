@@ -127,16 +127,16 @@ def _reason_to_stand_back(
 
 
 def _settle(registry: ModelRegistry, name: str, alias: str, by: str) -> None:
-    """Gives the alias to the first of several pushes that raced: that began where the same version was champion.
+    """Gives the alias to the first of several racing pushes, which all started from the same champion.
 
-    A server has no lock, so that the last of them has it. Nobody compared it with the first one. What somebody moved by
-    hand since then stays.
+    A server has no lock, so that the last of them has it, although nobody compared it with the first one. The last one
+    gives it back; what was moved since then stays.
     """
     moves = [move for move in registry.history(name) if move.alias == alias and move.completed]
+    if not moves or (moves[-1].kind, moves[-1].by) != (history.PUSH, by):
+        return
     raced: list[Move] = []
     for move in reversed(moves):
-        if move.kind == history.SETTLE:
-            continue
         if move.kind != history.PUSH or (raced and move.previous != raced[-1].previous):
             break
         raced.append(move)

@@ -17,14 +17,12 @@ from pathlib import Path
 
 from fsspec.core import url_to_fs
 
-from components.model_registry import ModelRegistry, Version, contents
+from components.model_registry import SERVING_DIRECTORY, ModelRegistry, Version, contents
 from trainer import aside
 from trainer.errors import SettingsError
 
 _MARK = "saved_model.pb"
 _OWNER = "nnclr-release.json"
-# Of the registered model: the folder that Serving watches.
-_TAG = "serving_directory"
 _SHOWN = 5
 
 
@@ -78,7 +76,7 @@ def require_usable(registry: ModelRegistry, name: str, directory: str) -> None:
             for number, place in places.items()
             if files.exists(posixpath.join(place, _MARK))
         }
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ImportError) as error:
         raise SettingsError(f"registry.serving_directory {directory} cannot be written to: {error}.") from error
     ours = Published(name, registry.created(name) or 0, 0, "")
     foreign = [str(number) for number, published in sorted(found.items()) if not ours.is_of_same_model(published)]
@@ -92,13 +90,24 @@ def require_usable(registry: ModelRegistry, name: str, directory: str) -> None:
 
 def watch(registry: ModelRegistry, name: str, directory: str) -> None:
     """Notes where TensorFlow Serving looks for a registered model."""
-    if registry.tag(name, _TAG) != directory:
-        registry.set_tag(name, _TAG, directory)
+    if registry.tag(name, SERVING_DIRECTORY) != directory:
+        registry.set_tag(name, SERVING_DIRECTORY, directory)
+
+
+def require_watched_folder_usable(registry: ModelRegistry, name: str) -> None:
+    """Demands that the folder which Serving watches for a registered model can be used, if there is one.
+
+    Raises:
+        SettingsError: see `require_usable`.
+    """
+    directory = registry.tag(name, SERVING_DIRECTORY)
+    if directory:
+        require_usable(registry, name, directory)
 
 
 def serve_champion(registry: ModelRegistry, name: str, alias: str) -> str | None:
     """Publishes the champion where TensorFlow Serving looks, if the registered model has a place; returns it."""
-    directory = registry.tag(name, _TAG)
+    directory = registry.tag(name, SERVING_DIRECTORY)
     champion = registry.aliased(name, alias)
     if not directory or not champion:
         return None
@@ -131,18 +140,24 @@ def publish(saved_model: Path, directory: str, version: Published) -> str:
     files.makedirs(root, exist_ok=True)
     place = posixpath.join(root, str(version.version))
     aside.remove_abandoned(files, root)
-    unfinished = aside.beside(place) if _renames(files) else place
-    if files.exists(place) and not is_published(directory, version):
-        _withdraw(files, place)
-    _copy(files, saved_model, unfinished, version)
-    if unfinished != place:
+    outdated = files.exists(place) and not is_published(directory, version)
+    if _renames(files):
+        unfinished = aside.beside(place)
         try:
+            _copy(files, saved_model, unfinished, version)
+            if outdated:
+                _withdraw(files, place)
             os.rename(unfinished, place)
         except OSError:
-            files.rm(unfinished, recursive=True)
+            if files.exists(unfinished):
+                files.rm(unfinished, recursive=True)
             # Another process may have published the same version first.
             if not is_published(directory, version):
                 raise
+    else:
+        if outdated:
+            _withdraw(files, place)
+        _copy(files, saved_model, place, version)
     return place_of(directory, version.version)
 
 

@@ -67,14 +67,13 @@ def download(
         _require_right(archive, target, f"Remove {target} and start again.")
         return target
     # Not a name of its own, as elsewhere: a later process goes on with it.
-    partial, lock = (target.with_name(name) for name in (f"{target.name}.partial", f".{target.name}.lock"))
+    partial = target.with_name(f"{target.name}.partial")
     try:
-        with file_lock.locked(lock, wait=False):
-            try:
+        with file_lock.locked(directory, wait=False):
+            # Another process may have finished it since.
+            if not target.exists():
                 _fetch(archive, partial, on_progress, pause_seconds)
                 partial.rename(target)
-            finally:
-                lock.unlink(missing_ok=True)
     except BlockingIOError as error:
         raise UserError(f"Another process is downloading {target} already: wait for it.") from error
     return target

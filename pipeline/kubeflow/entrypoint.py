@@ -42,9 +42,10 @@ def main(argv: list[str] | None = None) -> None:
         _fail(arguments.component, str(error), WRONG_USAGE)
     except Exception as error:
         told = failures.as_user_error(error)
+        if isinstance(told, failures.FileProblem | None):
+            traceback.print_exc()
         if told:
             _fail(arguments.component, str(told), told.exit_code)
-        traceback.print_exc()
         _fail(arguments.component, f"{type(error).__name__}: {error}", FAILED)
 
 

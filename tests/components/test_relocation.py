@@ -79,3 +79,54 @@ def test_two_processes_make_one_registry(tmp_path):
     ]
     ended = [(*process.communicate(timeout=120), process.returncode) for process in processes]
     assert [(out.strip(), code) for out, _, code in ended] == [("[]", 0)] * 3, ended
+
+
+def test_a_copy_of_a_registry_that_recorded_no_place_is_known_as_one(tmp_path):
+    """As nnclr 0.1.0 made them: the place shows in MLflow's own tables alone."""
+    import sqlite3
+    from contextlib import closing
+
+    version = register(ModelRegistry(str(tmp_path / "a" / "registry")), tmp_path, "1")
+    with closing(sqlite3.connect(tmp_path / "a" / "registry" / "mlflow.db")) as database:
+        database.execute("DROP TABLE nnclr_location")
+        database.commit()
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    copy = ModelRegistry(str(tmp_path / "b" / "registry"))
+    copy.delete(version)
+    assert len(files(tmp_path / "a")) == 1
+    assert files(tmp_path / "b") == set()
+
+
+def test_a_copy_forgets_the_folder_that_the_original_serves_from(tmp_path):
+    served = tmp_path / "served"
+    served.mkdir()
+    registry = ModelRegistry(str(tmp_path / "a"))
+    register(registry, tmp_path, "1")
+    registry.set_tag("encoder", "serving_directory", str(served))
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    assert ModelRegistry(str(tmp_path / "b")).tag("encoder", "serving_directory") is None
+    assert ModelRegistry(str(tmp_path / "a")).tag("encoder", "serving_directory") == str(served)
+    # Moved, the registry keeps a folder that is still there.
+    (tmp_path / "a").rename(tmp_path / "c")
+    assert ModelRegistry(str(tmp_path / "c")).tag("encoder", "serving_directory") == str(served)
+
+
+def test_storage_that_fails_is_not_taken_for_files_that_are_gone(tmp_path, monkeypatch):
+    from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
+
+    from trainer.errors import UserError
+
+    registry = ModelRegistry(str(tmp_path / "a"))
+    version = register(registry, tmp_path, "1")
+
+    def fail(self, *arguments, **options):
+        raise TimeoutError("the storage does not answer")
+
+    for name in ("list_artifacts", "download_artifacts"):
+        with monkeypatch.context() as patch:
+            patch.setattr(LocalArtifactRepository, name, fail)
+            with pytest.raises((TimeoutError, UserError), match="does not answer"):
+                registry.download_as_is(version, str(tmp_path / name))
+    assert registry.download_as_is(version, str(tmp_path / "d"))[1] == []
+    shutil.rmtree(tmp_path / "a" / "artifacts")
+    assert "its files are gone" in registry.download_as_is(version, str(tmp_path / "e"))[1][0]

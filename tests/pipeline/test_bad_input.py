@@ -35,6 +35,10 @@ TABLE = [
     (["run", *TINY, "--workdir", "file/below"], 2, "file/below"),
     (["run", *TINY, "--workdir", "[photos]"], 2, "[photos]"),
     (["models", "list", "--workdir", "a?b"], 2, "a?b"),
+    (["models", "list", "--workdir", "~nobody-of-this-name/w"], 2, "~nobody-of-this-name"),
+    (["prune", "--workdir", "nowhere"], 2, "nowhere"),
+    (["prune", "--workdir", "folder", "--older-than", "800000"], 2, "--older-than"),
+    (["prune", "--workdir", "damaged"], 1, "damaged/metadata.sqlite"),
     (["schedule", "status", "--workdir", "folder"], 2, "schedule.json"),
     (["schedule", "simulate", "--workdir", "file"], 1, "file"),
     # Sources of images
@@ -85,6 +89,8 @@ def place(tmp_path_factory) -> Path:
     (root / "list.yaml").write_text("- 1\n")
     (root / "binary.yaml").write_bytes(b"\xff\xfe\x00")
     (root / "registry" / "registry").mkdir(parents=True)
+    (root / "damaged").mkdir()
+    (root / "damaged" / "metadata.sqlite").write_bytes(b"not a database" * 100)
     return root
 
 

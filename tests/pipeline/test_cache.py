@@ -9,7 +9,7 @@ import pytest
 
 from components.data_gate import executor as data_gate
 from components.image_example_gen import executor as image_example_gen
-from pipeline import cache, sources
+from pipeline import cache, installation, sources
 from trainer import run_fn
 from trainer.config import TrainerSettings
 
@@ -22,7 +22,7 @@ def copied(tmp_path, monkeypatch) -> Path:
     import shutil
 
     root = Path(run_fn.__file__).parents[1]
-    for package in sources.PACKAGES:
+    for package in installation.PACKAGES:
         shutil.copytree(root / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
 
     def file_of(module: str) -> Path | None:
@@ -130,6 +130,6 @@ def test_what_changed_is_told(tmp_path, caplog):
     assert [record.message for record in caplog.records] == [
         "Trainer: no earlier result is known.",
         "Trainer: changed since its last run: custom_config.settings.epochs.",
-        "Trainer: nothing changed since its last run, whose result is taken if it is there as a whole.",
+        "Trainer: unchanged since its last run, whose result is used again if its files still exist.",
         "Trainer: its cache is off.",
     ]

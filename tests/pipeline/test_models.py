@@ -130,18 +130,19 @@ def test_verify_names_the_file_that_changed_and_a_changed_version_is_not_promote
     assert "Traceback" not in all_of_them.err + promoted.err
 
 
-def test_prune_keeps_the_newest_and_whatever_has_an_alias(workdir):
+def test_prune_keeps_the_newest_whatever_has_an_alias_and_what_a_rollback_would_go_to(workdir):
     _, dry, pruned, left, again = models(
         workdir,
-        ["promote", "1", "--alias", "stable", "--reason", "known for years"],
+        ["promote", "3", "--alias", "stable", "--reason", "known for years"],
         ["prune", "--keep", "1", "--dry-run"],
         ["prune", "--keep", "1", "--json"],
         ["list", "--json"],
         ["prune", "--keep", "1"],
     )
-    assert dry.out == "Would delete models:/encoder/2\n"
-    assert pruned.json == {"deleted": [2], "chosen": [2]}
-    assert [(version["version"], version["aliases"]) for version in left.json] == [(3, ["champion"]), (1, ["stable"])]
+    assert dry.out == "Would delete models:/encoder/1\n"
+    assert pruned.json == {"deleted": [1], "chosen": [1]}
+    kept = [(version["version"], version["aliases"]) for version in left.json]
+    assert kept == [(3, ["champion", "stable"]), (2, [])]
     assert again.out == "Nothing to delete.\n"
 
 

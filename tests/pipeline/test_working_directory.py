@@ -64,10 +64,11 @@ def test_a_copy_runs_and_prunes_without_touching_the_original(place, tmp_path):
     assert {name for name, state in first.states.items() if state == "cached"} == CACHED - AGAIN
     shutil.copytree(p / "a", p / "b")
     before, untouched = tree(p / "a"), tree(place)
-    again, new, pruned, listed = session(
+    again, new, _, pruned, listed = session(
         p,
         ["run", *SHORT, *images, "--workdir", "b"],
         ["run", *SHORT, *images, "--workdir", "b", "--set", "trainer.seed=1", "--set", "evaluator.tolerance=1"],
+        ["run", *SHORT, *images, "--workdir", "b", "--set", "trainer.seed=2", "--set", "evaluator.tolerance=1"],
         ["models", "prune", "--keep", "1", "--workdir", "b", "--json"],
         ["models", "list", "--workdir", "b", "--json"],
     )
@@ -75,7 +76,7 @@ def test_a_copy_runs_and_prunes_without_touching_the_original(place, tmp_path):
     assert {name for name, state in again.states.items() if state == "cached"} == CACHED
     assert new.json["registry"]["version"] == 2, new.err
     assert pruned.json["deleted"] == [1]
-    assert [version["version"] for version in listed.json] == [2]
+    assert [version["version"] for version in listed.json] == [3, 2]
     assert tree(p / "a") == before
     assert tree(place) == untouched
 
@@ -208,3 +209,34 @@ def test_a_user_without_a_name_or_a_home_can_do_everything(place, tmp_path):
     assert process.returncode == 0, process.stderr
     (moves,) = session(tmp_path, ["models", "history", "--workdir", "a", "--json"])
     assert moves.json[-1]["by"].startswith(f"user {os.getuid()}@")
+
+
+def test_prune_in_a_copy_knows_what_its_runs_use(place, tmp_path):
+    shutil.copytree(place / "a", tmp_path / "b")
+    untouched = tree(place)
+    pruned, verified = session(
+        tmp_path,
+        ["prune", "--keep-runs", "1", "--workdir", "b", "--delete", "--json"],
+        ["models", "verify", "--workdir", "b", "--json"],
+    )
+    assert pruned.json["chosen"] == []
+    assert verified.json[0]["differences"] == []
+    assert tree(place) == untouched
+
+
+def test_prune_deletes_no_artifact_where_nothing_says_who_uses_it(place, tmp_path):
+    shutil.copytree(place / "a", tmp_path / "a")
+    (tmp_path / "a" / "metadata.sqlite").unlink()
+    (pruned,) = session(tmp_path, ["prune", "--keep-runs", "1", "--workdir", "a", "--delete", "--json"])
+    assert [one for one in pruned.json["chosen"] if one["kind"] == "artifact"] == []
+    assert "the metadata that says which ones" in pruned.json["notes"][0]
+
+
+def test_runs_that_came_to_nothing_do_not_push_out_those_that_did(place, tmp_path):
+    shutil.copytree(place / "a", tmp_path / "a")
+    for day in range(1, 8):
+        empty = tmp_path / "a" / "runs" / f"2099010{day}-000000-0000"
+        empty.mkdir()
+        (empty / "summary.json").write_text(json.dumps({"outcome": "nothing new"}))
+    (pruned,) = session(tmp_path, ["prune", "--keep-runs", "1", "--workdir", "a", "--json"])
+    assert pruned.json["chosen"] == []
