@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from components.model_registry.registry import ModelRegistry
+from components.model_registry.registry import ModelRegistry, all_pages
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -72,7 +72,7 @@ class PipelineRuns:
     def model_names(registry: ModelRegistry) -> list[str]:
         """The models that the pipeline ran for, released or not."""
         with registry.understandable():
-            names = [experiment.name for experiment in registry.client.search_experiments()]
+            names = [experiment.name for experiment in all_pages(registry.client.search_experiments)]
         return sorted(name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX))
 
     def record(self, run: PipelineRun) -> None:

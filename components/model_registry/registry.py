@@ -165,7 +165,7 @@ class ModelRegistry:
     @staticmethod
     def _forget_served_folders(client: "MlflowClient", copied: bool) -> None:
         """A copy must not publish into the original's folder, nor a moved registry into one that is no longer there."""
-        for model in _all_pages(client.search_registered_models):
+        for model in all_pages(client.search_registered_models):
             folder = model.tags.get(SERVING_DIRECTORY)
             if folder and (copied or ("://" not in folder and not Path(folder).exists())):
                 client.delete_registered_model_tag(model.name, SERVING_DIRECTORY)
@@ -173,7 +173,7 @@ class ModelRegistry:
     def names(self) -> list[str]:
         """The registered models."""
         with self.understandable():
-            return sorted(model.name for model in _all_pages(self.client.search_registered_models))
+            return sorted(model.name for model in all_pages(self.client.search_registered_models))
 
     def created(self, name: str) -> int | None:
         """When a registered model was made, in ms since 1970; None if there is none of this name."""
@@ -190,7 +190,7 @@ class ModelRegistry:
     def versions(self, name: str) -> list[Version]:
         """All versions of a registered model, newest first; none if the model is unknown."""
         with self.understandable():
-            found = _all_pages(self.client.search_model_versions, filter_string=f"name = '{name}'")
+            found = all_pages(self.client.search_model_versions, filter_string=f"name = '{name}'")
             pointing: dict[int, list[str]] = {}
             for alias, version in (self._aliases(name) if found else {}).items():
                 pointing.setdefault(version, []).append(alias)
@@ -303,7 +303,7 @@ class ModelRegistry:
         with self.understandable():
             used = {version.run_id for version in self.versions(name)}
             experiments, condition = [self.experiment(name)], f"tags.{_RELEASE} = '{release}'"
-            for run in _all_pages(self.client.search_runs, experiment_ids=experiments, filter_string=condition):
+            for run in all_pages(self.client.search_runs, experiment_ids=experiments, filter_string=condition):
                 if run.info.run_id not in used:
                     self._delete_run(run.info.run_id)
 
@@ -483,7 +483,7 @@ class ModelRegistry:
         return understandable(f"the embedded model registry {self._root}" if self._root else server)
 
 
-def _all_pages(search: Callable[..., Any], **arguments: Any) -> list[Any]:
+def all_pages(search: Callable[..., Any], **arguments: Any) -> list[Any]:
     """What a search of MLflow's finds, page by page."""
     found, token = [], None
     while True:
