@@ -358,7 +358,7 @@ class ModelRegistry:
         """Stores the files of a version anew, whose stored files are gone or damaged.
 
         Args:
-            version: of the same release.
+            version: The version of the same release.
             release: made again from the same encoder; its other files may differ in dates.
         """
         with self.understandable():

@@ -56,9 +56,9 @@ def require_usable(registry: ModelRegistry, name: str, directory: str) -> None:
     """Demands a folder that can be written to, and that holds no versions but those of the registered model.
 
     Args:
-        registry: that the model is in, or will be.
-        name: of the registered model.
-        directory: local folder, which is created, or `gs://` URI.
+        registry: The registry that the model is in, or will be.
+        name: The registered model's name.
+        directory: A local folder, which is created, or a `gs://` URI.
 
     Raises:
         SettingsError: it cannot be written to, or holds other versions.

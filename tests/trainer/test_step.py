@@ -77,7 +77,7 @@ def expected(mode: str, z: Sequence[np.ndarray], p: Sequence[np.ndarray], member
         mode: one of `MODES`.
         z: projections of the views of each image, [BATCH, d] each; the two whole ones first.
         p: predictions likewise.
-        members: of the support set before the step, [MEMBERS, d].
+        members: The support set's members before the step, [MEMBERS, d].
     """
     neighbours = [members[np.argmax(view @ members.T, axis=1)] for view in z[:2]]
     if mode == "none":
