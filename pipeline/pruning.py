@@ -88,11 +88,10 @@ def delete(found: list[Disposable]) -> list[str]:
 def _unused(workdir: Workdir, used: set[Path]) -> list[Path]:
     """Folders `COMPONENT/OUTPUT/ID` of executions that are not in use, and TFX's own folders for these."""
     outputs = [path for path in workdir.artifacts.glob("*/[!.]*/*") if path.name.isdigit()]
-    unused = {path for path in outputs if path.resolve() not in used}
-    in_use = {(path.parents[1], path.name) for path in outputs if path not in unused}
-    systems = [path for path in workdir.artifacts.glob("*/.system/*/*") if path.name.isdigit()]
-    unused |= {path for path in systems if (path.parents[2], path.name) not in in_use}
-    return sorted(unused)
+    unused = [path for path in outputs if path.resolve() not in used]
+    executions = {(path.parents[1], path.name) for path in unused}
+    systems = [path for path in workdir.artifacts.glob("*/.system/*/*") if (path.parents[2], path.name) in executions]
+    return sorted([*unused, *systems])
 
 
 def _components(run: Path) -> bool:

@@ -74,7 +74,6 @@ SERVERS = [
     ("file:///mlruns", "file:///mlruns"),
     ("foo://bar", "foo://bar"),
     ("mysql://ada:secret@127.0.0.1/db", "MySQLdb"),
-    ("sqlite:///folder", "folder"),
     ("sqlite:///newer.db", "newer.db"),
 ]
 
