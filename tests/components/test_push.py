@@ -250,7 +250,7 @@ def test_a_race_is_not_settled_where_a_person_moved_the_alias(models, empty, tmp
         raced = Move("champion", None, version, history.PUSH, f"run-{version}", "raced").stamped()
         registry.set_tag("encoder", *replace(raced, done=True).as_tag())
     registry.client.set_registered_model_alias("encoder", "champion", "3")
-    late = push(registry, "encoder", "champion", releases.candidate(models[SECOND], "run-1", 0.5))
+    late = push(registry, "encoder", "champion", releases.candidate(models[SECOND], "run-2", 0.5))
     assert "was moved to version 3 during the run by other means than nnclr" in late.standing_back
     assert registry.aliased("encoder", "champion").version == 3
 

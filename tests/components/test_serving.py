@@ -96,6 +96,12 @@ def test_versions_of_another_model_registry_or_tool_are_never_taken_for_ones_own
         assert not serving.is_published(served, other)
     with pytest.raises(SettingsError, match=f"{served} holds the versions 1, which the registered model other"):
         serving.require_usable(registry, "other", served)
+    elsewhere = str(tmp_path / "elsewhere")
+    serving.publish(saved_model, elsewhere, version(1, created=ours.model_created + 1))
+    with pytest.raises(
+        SettingsError, match="holds the versions 1, which the registered model encoder of this registry"
+    ):
+        serving.require_usable(registry, "encoder", elsewhere)
     # TFX's Pusher numbers its versions by time, and says nothing about them.
     by_time = tmp_path / "served" / "1795633583"
     by_time.mkdir()
