@@ -1,6 +1,5 @@
 """The installed packages `pipeline`, `components` and `trainer`, and whether another project has replaced one."""
 
-import sys
 from importlib import metadata
 
 _PROJECT = "nnclr"
@@ -17,15 +16,3 @@ def replaced_packages() -> list[str]:
         for package in PACKAGES
         for owner in sorted(set(owners.get(package, ())) - {_PROJECT})
     ]
-
-
-def main() -> None:
-    """The command `nnclr`: says so where one of its packages is another project's, instead of an import's traceback."""
-    try:
-        from pipeline import cli
-    except ImportError:
-        sentences = replaced_packages()
-        if not sentences:
-            raise
-        sys.exit("\n".join(f"Error: {sentence}" for sentence in sentences))
-    cli.main()

@@ -7,7 +7,7 @@ Each is one sentence that names what is wrong and says what to do; none is shown
     ├── DataError        3   images, labels
     ├── DamagedVersion   5   files of a registered version   (components.model_registry)
     ├── TrainingError    6   divergence, collapse
-    ├── Busy             8   working directory in use        (pipeline.workdir)
+    ├── Busy             8   working directory in use        (pipeline.local.workdir)
     ├── DiskFull        74   no space left
     └── Stopped         75   SIGTERM
 """

@@ -11,16 +11,16 @@ from kfp.kubernetes import kubernetes_executor_config_pb2 as kubernetes
 from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRunner, KubeflowV2DagRunnerConfig
 
 from pipeline.config import Settings
+from pipeline.config.kubeflow import KubeflowSettings
 from pipeline.dag import create_pipeline
-from pipeline.kubeflow import only_new
-from pipeline.kubeflow.config import KubeflowSettings
+from pipeline.kubeflow import skip_unchanged
 from pipeline.kubeflow.parameters import PREFIX, RunParameter, run_parameters
 from trainer import aside
 
 _COMMAND = ["python3", "-m", "pipeline.kubeflow.entrypoint"]
 _TRAINER = "Trainer"
 # What they do or see lies outside of the pipeline, and no parameter says whether it changed.
-_NEVER_CACHED = (only_new.RESOLVER, "ChampionResolver", "RegistryPusher")
+_NEVER_CACHED = (skip_unchanged.RESOLVER, "ChampionResolver", "RegistryPusher")
 _CHECKPOINTS = "/checkpoints"
 
 
@@ -60,7 +60,7 @@ def compile_pipeline(settings: Settings) -> tuple[dict[str, Any], dict[str, Any]
             }
         }
     }
-    only_new.nest(spec)
+    skip_unchanged.nest(spec)
     return spec, platform
 
 

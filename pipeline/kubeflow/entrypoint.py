@@ -17,9 +17,9 @@ from typing import Any, NoReturn
 from pydantic import ValidationError
 from rich.console import Console
 
-from pipeline import loading, process
 from pipeline.kubeflow import invocation
-from pipeline.screen import Screen
+from pipeline.terminal import imports, process
+from pipeline.terminal.screen import Screen
 from trainer import failures
 from trainer.errors import FAILED, WRONG_USAGE, Stopped
 
@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(arguments: argparse.Namespace, beam_arguments: list[str]) -> None:
-    with loading.undisturbed():
+    with imports.gc_paused():
         from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
 
         from components import json_file

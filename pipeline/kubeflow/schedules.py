@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from pipeline import cron
 from pipeline.kubeflow.runs import Host, Package
-from pipeline.schedule import cron
 from trainer.errors import SettingsError
 
 _MOST = 100

@@ -26,7 +26,7 @@ from pipeline.bench.measuring import Figure, Table, alternately
 _ROOT = Path(__file__).resolve().parents[2]
 _ROUNDS = 3
 _STATES = _COMPILED, _PLAIN = "compiled", "not compiled"
-_NNCLR = ("-m", "pipeline.cli")
+_NNCLR = ("-m", "pipeline")
 _IMPORTS = {
     "pass": "pass",
     "import tensorflow": "import tensorflow",
@@ -35,7 +35,7 @@ _IMPORTS = {
     "import apache_beam": "import apache_beam",
     "import mlflow": "import mlflow",
     "import all that nnclr run does": "import mlflow, pipeline.dag, tfx.orchestration.local.local_dag_runner",
-    "the same, by nnclr's own way": "from pipeline import loading\nwith loading.undisturbed():\n"
+    "the same, by nnclr's own way": "from pipeline.terminal import imports\nwith imports.gc_paused():\n"
     "    import mlflow, pipeline.dag, tfx.orchestration.local.local_dag_runner",
 }
 # The README's ways to the champion. A digit stands beside the registry.

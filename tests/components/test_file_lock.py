@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from components import file_lock
-from pipeline.workdir import Busy, Workdir
+from pipeline.local.workdir import Busy, Workdir
 
 
 def test_a_second_holder_waits_or_is_told(tmp_path):

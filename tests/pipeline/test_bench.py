@@ -51,7 +51,7 @@ def test_arithmetic_is_that_of_the_keras_example():
 
 def test_command_measures_precisions_limit_and_reading(tmp_path):
     overrides = [argument for override in TINY for argument in ("--set", override)]
-    command = [sys.executable, "-m", "pipeline.cli", "bench", *overrides, "--rounds", "1", "--json"]
+    command = [sys.executable, "-m", "pipeline", "bench", *overrides, "--rounds", "1", "--json"]
     done = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
     result = json.loads(done.stdout.splitlines()[-1])
     assert "cores" in result["environment"]["processor"]

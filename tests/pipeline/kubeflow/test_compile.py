@@ -12,8 +12,8 @@ from kfp import components
 from pydantic import ValidationError
 
 from pipeline import config, provenance
+from pipeline.config.kubeflow import KubeflowSettings
 from pipeline.kubeflow import compile as kubeflow
-from pipeline.kubeflow.config import KubeflowSettings
 
 GOLDEN = Path(__file__).with_name("golden.yaml")
 EVERYTHING = [

@@ -16,9 +16,9 @@ from components.model_registry import ModelRegistry
 from components.model_registry.pipeline_runs import PipelineRuns
 from components.registry_pusher.push import differences
 from pipeline.data import sample
+from tests.pipeline.commands.sessions import session
 from tests.pipeline.kubeflow.cluster import Cluster, PodFailed
-from tests.pipeline.sessions import session
-from tests.pipeline.test_run import COMPONENTS, TINY
+from tests.pipeline.local.test_run import COMPONENTS, TINY
 
 REPOSITORY = Path(__file__).parents[3]
 

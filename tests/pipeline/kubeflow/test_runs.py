@@ -22,7 +22,7 @@ GOES_WELL = [
 def nnclr(*arguments: str | Path, home: Path) -> subprocess.CompletedProcess:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("KF_")}
     return subprocess.run(
-        [sys.executable, "-m", "pipeline.cli", *map(str, arguments)],
+        [sys.executable, "-m", "pipeline", *map(str, arguments)],
         env=environment | {"HOME": str(home), "COLUMNS": "200"},
         capture_output=True,
         text=True,

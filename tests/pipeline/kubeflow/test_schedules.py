@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from pipeline.schedule import cron
+from pipeline import cron
 from tests.pipeline.kubeflow.host import KubeflowHost, running
 from tests.pipeline.kubeflow.test_runs import PACKAGE, nnclr
 from trainer.errors import SettingsError

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline import metadata
-from pipeline.workdir import Workdir
+from pipeline.local import metadata
+from pipeline.local.workdir import Workdir
 from trainer import aside
 
 KINDS = RUN, ARTIFACT, CHECKPOINT = ("run", "artifact", "checkpoint")

@@ -9,7 +9,8 @@ import pytest
 
 from components.data_gate import executor as data_gate
 from components.image_example_gen import executor as image_example_gen
-from pipeline import cache, installation, sources
+from pipeline import installation
+from pipeline.local import cache, code_fingerprint
 from trainer import run_fn
 from trainer.config import TrainerSettings
 
@@ -29,21 +30,21 @@ def copied(tmp_path, monkeypatch) -> Path:
         found = real(module)
         return tmp_path / found.relative_to(root) if found else None
 
-    real = sources._file_of.__wrapped__
-    monkeypatch.setattr(sources, "_file_of", file_of)
-    monkeypatch.setattr(sources, "_imports", sources._imports.__wrapped__)
+    real = code_fingerprint._file_of.__wrapped__
+    monkeypatch.setattr(code_fingerprint, "_file_of", file_of)
+    monkeypatch.setattr(code_fingerprint, "_imports", code_fingerprint._imports.__wrapped__)
     return tmp_path
 
 
 def test_an_upgrade_that_leaves_ingest_alone_leaves_its_result_valid(copied):
-    before = {module: sources.fingerprint([module]) for module in (INGEST, TRAINER, data_gate.__name__)}
-    assert sources.fingerprint([INGEST]) == before[INGEST]
+    before = {module: code_fingerprint.fingerprint([module]) for module in (INGEST, TRAINER, data_gate.__name__)}
+    assert code_fingerprint.fingerprint([INGEST]) == before[INGEST]
 
     def changed(file: str) -> set[str]:
         path = copied / file
         whole = path.read_text()
         path.write_text(whole + "\n# changed\n")
-        found = {module for module, hashed in before.items() if sources.fingerprint([module]) != hashed}
+        found = {module for module, hashed in before.items() if code_fingerprint.fingerprint([module]) != hashed}
         path.write_text(whole)
         return found
 
@@ -58,9 +59,9 @@ def test_an_upgrade_that_leaves_ingest_alone_leaves_its_result_valid(copied):
 
 def test_templates_belong_to_the_code_that_uses_them(copied):
     evaluator = "components.linear_probe_evaluator.executor"
-    before = sources.fingerprint([evaluator])
+    before = code_fingerprint.fingerprint([evaluator])
     (copied / "components" / "linear_probe_evaluator" / "page" / "report.html.j2").write_text("another page")
-    assert sources.fingerprint([evaluator]) != before
+    assert code_fingerprint.fingerprint([evaluator]) != before
 
 
 @pytest.fixture

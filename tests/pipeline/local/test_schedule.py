@@ -14,12 +14,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from pipeline import cron
 from pipeline.data import sample
-from pipeline.schedule import cron
-from pipeline.schedule.service import Service, read
-from pipeline.schedule.tick import Runner, Ticked
-from pipeline.workdir import Busy, Workdir
-from tests.pipeline.test_run import TINY
+from pipeline.local.schedule.service import Service, read
+from pipeline.local.schedule.tick import Runner, Ticked
+from pipeline.local.workdir import Busy, Workdir
+from tests.pipeline.local.test_run import TINY
 from trainer.errors import UserError
 
 UTC = ZoneInfo("UTC")
@@ -37,7 +37,7 @@ def environment() -> dict[str, str]:
 
 def nnclr(*arguments: str | Path, cwd: Path, timeout: float = 60) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, "-m", "pipeline.cli", *map(str, arguments)],
+        [sys.executable, "-m", "pipeline", *map(str, arguments)],
         cwd=cwd,
         env=environment(),
         capture_output=True,
@@ -106,7 +106,7 @@ def test_weeks_of_retraining(tmp_path, monkeypatch):
 def test_stopped_and_started_again_it_finishes_what_it_began(tmp_path):
     sample.write_sample(tmp_path / "days" / "1", counts={"unlabelled": 640, "train": 300, "test": 200})
     (tmp_path / "days" / "1" / "_SUCCESS").touch()
-    command = [sys.executable, "-m", "pipeline.cli", "schedule", "run", "--cron", "0 3 1 1 *", *TINY]
+    command = [sys.executable, "-m", "pipeline", "schedule", "run", "--cron", "0 3 1 1 *", *TINY]
     command += ["--data", "days/{SPAN}", "--time-zone", "Europe/Berlin"]
     # Long enough to be stopped in the middle.
     command += ["--set", "trainer.checkpoint.every=5 steps", "--set", "trainer.epochs=30"]

@@ -1,6 +1,7 @@
-"""The commands `nnclr submit` and `nnclr runs`."""
+"""The commands `nnclr compile`, `nnclr submit` and `nnclr runs`."""
 
 import json
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,8 +9,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.options import JsonOption
-from trainer.errors import FAILED
+from pipeline.commands.options import ConfigOption, DataOption, JsonOption, PresetOption, SetOption, data_override
+from pipeline.terminal import output
+from trainer.errors import FAILED, SettingsError
 
 if TYPE_CHECKING:
     from pipeline.kubeflow.runs import Run
@@ -21,6 +23,42 @@ HostOption = Annotated[
     ),
 ]
 NamespaceOption = Annotated[str | None, typer.Option(help="Namespace, on a host for several users.")]
+
+
+def compile_for_kubeflow(
+    output_file: Annotated[Path, typer.Option("--output", "-o", help="YAML file to write.")],
+    preset: PresetOption = None,
+    config_file: ConfigOption = None,
+    overrides: SetOption = None,
+    data: DataOption = None,
+) -> None:
+    """Compile the pipeline for Kubeflow Pipelines: KFP v2 YAML, schema 2.1.
+
+    What the cluster needs to know is below `kubeflow` in the settings: image, resources, GPUs, Secrets, volumes.
+
+    **Example**: `nnclr compile --preset stl10-resnet18 --data gs://bucket/images --set kubeflow.image=IMAGE
+    --set kubeflow.gpus=1 -o pipeline.yaml`
+    """
+    from pipeline import config
+    from pipeline.terminal import imports
+
+    settings = config.load(preset, config_file, [*(overrides or []), *data_override(data)])
+    if not settings.data.source or settings.data.source == config.SAMPLE:
+        raise SettingsError("Which images? Name them with --data SOURCE: gs://, or a path that the pods can read.")
+    if not output_file.absolute().parent.is_dir():
+        raise SettingsError(f"{output_file} cannot be written: there is no folder {output_file.parent}.")
+    with tempfile.TemporaryDirectory() as aside, output.captured(Path(aside, "compile.log")):
+        with imports.gc_paused():
+            from pipeline.kubeflow import compile as kubeflow
+
+        spec, platform = kubeflow.compile_pipeline(settings)
+        kubeflow.write(spec, platform, output_file)
+    steps = sum("executorLabel" in component for component in spec["components"].values())
+    parameters = spec["root"]["inputDefinitions"]["parameters"]
+    print(f"Wrote {output_file}: pipeline {settings.name}, {steps} steps, image {settings.kubeflow.image}.")
+    for name, parameter in sorted(parameters.items()):
+        print(f"  {name} = {parameter['defaultValue']!r}: {parameter['description']}")
+    print(f"Next: nnclr submit {output_file} --host URL [--param NAME=VALUE] --wait")
 
 
 def submit(

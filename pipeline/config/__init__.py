@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator
 
 from components.linear_probe_evaluator.config import EvaluatorSettings
-from pipeline.kubeflow.config import KubeflowSettings
+from pipeline.config.kubeflow import KubeflowSettings
 from trainer import settings_tree
 from trainer.config import Strict, TrainerSettings
 from trainer.errors import SettingsError

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 from rich.markup import escape
 
-from pipeline import config, loading, summary
+from pipeline import config
 from pipeline.config import Settings
-from pipeline.screen import Screen
-from pipeline.workdir import Workdir
+from pipeline.local import summary
+from pipeline.local.workdir import Workdir
+from pipeline.terminal import imports
+from pipeline.terminal.screen import Screen
 from trainer import progress
 from trainer.errors import SettingsError, Stopped
 from trainer.progress import Reporter
@@ -47,7 +49,7 @@ def run(settings: Settings, workdir: Workdir, run_id: str, screen: Screen, enabl
     screen.waiting("Reading the data's fingerprint")
     with _own_arguments():
         # Only now: these imports take seconds, and MLflow's registry loads most of itself when it is opened.
-        with loading.undisturbed():
+        with imports.gc_paused():
             from components import json_file
             from components.data_resolver.resolution import nothing_new, recipe, resolve
             from components.model_registry import ModelRegistry
@@ -92,7 +94,7 @@ def _run_components(
     data: "Resolution",
 ) -> dict[str, Any]:
     screen.waiting("Loading TensorFlow and TFX")
-    with loading.undisturbed():
+    with imports.gc_paused():
         from absl import logging as absl_logging
         from tfx.dsl.compiler import compiler
         from tfx.orchestration.local.local_dag_runner import LocalDagRunner
@@ -100,9 +102,9 @@ def _run_components(
 
         from components.champion_resolver import executor as champion_resolver
         from components.registry_pusher import serving
-        from pipeline import cache, metadata
         from pipeline.dag import create_pipeline
-        from pipeline.lineage import Lineage
+        from pipeline.local import cache, metadata
+        from pipeline.local.lineage import Lineage
         from trainer import devices
 
     # Before hours of ingest, and before anything has computed.

@@ -10,9 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pipeline import workdir as workdirs
-from pipeline.kubeflow.commands import HostOption, NamespaceOption
-from pipeline.options import (
+from pipeline.commands.kubeflow import HostOption, NamespaceOption
+from pipeline.commands.options import (
     ConfigOption,
     DataOption,
     JsonOption,
@@ -21,13 +20,14 @@ from pipeline.options import (
     WorkdirOption,
     data_override,
 )
-from pipeline.screen import write_line
+from pipeline.local import workdir as workdirs
+from pipeline.terminal.screen import write_line
 from trainer.errors import FAILED, SettingsError
 
 if TYPE_CHECKING:
     from pipeline.kubeflow.schedules import Schedule, Schedules
-    from pipeline.schedule.simulation import Told
-    from pipeline.schedule.tick import Ticked
+    from pipeline.local.schedule.simulation import Told
+    from pipeline.local.schedule.tick import Ticked
 
 _ONLY_NEW = "only_new"
 
@@ -69,8 +69,8 @@ def create(
     **Example**: `nnclr schedule create pipeline.yaml --host http://localhost:8080 --cron "0 3 * * 1"
     --param 'source=gs://bucket/images/{YYYY}-{MM}-{DD}'`
     """
+    from pipeline import cron
     from pipeline.kubeflow import runs
-    from pipeline.schedule import cron
 
     expression = cron.checked(expression)
     cron.for_kubeflow(expression)
@@ -158,10 +158,9 @@ def run(
     **Example**: `nnclr schedule run --cron "0 3 * * 1" --preset stl10-resnet18
     --data '/data/images/{YYYY}-{MM}-{DD}' --set trainer.warm_start=champion`
     """
-    from pipeline import config
-    from pipeline.schedule import cron
-    from pipeline.schedule.service import Service, handle_signals
-    from pipeline.schedule.tick import Runner
+    from pipeline import config, cron
+    from pipeline.local.schedule.service import Service, handle_signals
+    from pipeline.local.schedule.tick import Runner
 
     expression, zone = cron.checked(expression), cron.time_zone(time_zone)
     arguments = _run_arguments(preset, config_file, overrides, data)
@@ -191,7 +190,7 @@ def status(workdir: WorkdirOption = workdirs.DEFAULT, as_json: JsonOption = Fals
 
     **Example**: `nnclr schedule status --workdir nnclr-runs` (as a container's health check)
     """
-    from pipeline.schedule import service
+    from pipeline.local.schedule import service
 
     place = workdirs.Workdir(workdir)
     found = service.read(place)
@@ -226,7 +225,7 @@ def simulate(
 
     **Example**: `nnclr schedule simulate`
     """
-    from pipeline.schedule import simulation
+    from pipeline.local.schedule import simulation
 
     place = workdirs.Workdir(workdir)
     simulation.require_new(place)

@@ -48,7 +48,7 @@ class Screen(logging.Handler):
             TextColumn("{task.fields[note]}"),
             console=console,
             transient=True,
-            # What others print belongs in the log, see pipeline.output.
+            # What others print belongs in the log, see pipeline.terminal.output.
             redirect_stdout=False,
             redirect_stderr=False,
             disable=not console.is_terminal,

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipeline.sessions import session
-from tests.pipeline.test_run import TINY
+from tests.pipeline.commands.sessions import session
+from tests.pipeline.local.test_run import TINY
 from trainer.errors import EXIT_CODES
 
 # Command, exit code, and what the last words must name. `file` is a file, `folder` an empty folder.
@@ -155,10 +155,10 @@ def test_a_pods_entry_point_does_the_same(place):
 
 
 def test_exit_codes_are_the_same_in_help_and_documents():
-    documents = (Path(__file__).parents[2] / "docs" / "results.md").read_text()
+    documents = (Path(__file__).parents[3] / "docs" / "results.md").read_text()
     rows = {line.split("|")[1].strip(): line.split("|")[2].strip() for line in documents.splitlines() if "| " in line}
     assert {int(code): meaning for code, meaning in rows.items() if code.isdigit()} == EXIT_CODES
-    command = [sys.executable, "-m", "pipeline.cli", "run", "--help"]
+    command = [sys.executable, "-m", "pipeline", "run", "--help"]
     environment = os.environ | {"COLUMNS": "1000"}
     shown = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
     for code, meaning in EXIT_CODES.items():
@@ -166,7 +166,7 @@ def test_exit_codes_are_the_same_in_help_and_documents():
 
 
 def test_closed_standard_streams_do_not_matter(place):
-    command = f"{sys.executable} -m pipeline.cli presets list >&- 2>&-"
+    command = f"{sys.executable} -m pipeline presets list >&- 2>&-"
     assert subprocess.run(["sh", "-c", command], cwd=place, check=False).returncode == 0
-    command = f"{sys.executable} -m pipeline.cli run --data nowhere <&- >&- 2>&-"
+    command = f"{sys.executable} -m pipeline run --data nowhere <&- >&- 2>&-"
     assert subprocess.run(["sh", "-c", command], cwd=place, check=False, timeout=120).returncode == 3

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def undisturbed() -> Iterator[None]:
+def gc_paused() -> Iterator[None]:
     """For the first import of TensorFlow, TFX, Beam or MLflow: Python looks for no garbage meanwhile, or in it later.
 
     Modules stay to the end of the process. To look again and again whether one of their million objects can go, the

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from components.image_example_gen.executor import FINGERPRINT, SOURCE
-from pipeline import installation, sources
+from pipeline import installation
+from pipeline.local import code_fingerprint
 from trainer import export, run_fn
 from trainer.config import CHAMPION, TrainerSettings
 from trainer.errors import UserError
@@ -89,7 +90,7 @@ class _Keys:
             if name not in known_by_content:
                 parts[name] = self._without_root(value)
         modules = _own_modules(str(executor_spec), parameters)
-        parts["code"] = sources.fingerprint(modules)
+        parts["code"] = code_fingerprint.fingerprint(modules)
         parts["libraries"] = _libraries()
         if run_fn.__name__ in modules:
             parts |= _of_training(parameters)
@@ -138,7 +139,7 @@ def _of_training(parameters: Mapping[str, Any]) -> dict[str, str]:
     """Content that settings only name: the code of a user's own encoder, and the weights of a warm start."""
     custom = json.loads(parameters["custom_config"])
     settings = TrainerSettings.model_validate_json(custom[run_fn.SETTINGS])
-    parts = {"code of the encoder": sources.of_encoder(settings.encoder.name)}
+    parts = {"code of the encoder": code_fingerprint.of_encoder(settings.encoder.name)}
     if settings.warm_start and settings.warm_start != CHAMPION:
         try:
             parts["weights of the warm start"] = export.fingerprint(settings.warm_start)

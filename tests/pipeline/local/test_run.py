@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from pipeline.data import sample
-from tests.pipeline.sessions import session
+from tests.pipeline.commands.sessions import session
 
 TINY = [
     *("--preset", "sample", "--set", "data.image_size=32"),
@@ -128,7 +128,7 @@ def test_a_champion_of_another_shape_is_nothing_to_start_from(data, tmp_path):
 def test_stopped_in_training_it_goes_on_from_there(data, tmp_path):
     run = ["run", *TINY, "--data", str(data), "--json", "--set", "trainer.duration=150 steps"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "pipeline.cli", *run],
+        [sys.executable, "-m", "pipeline", *run],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -253,7 +253,7 @@ cli.main()
 )
 def test_wrong_usage_ends_with_2_and_one_sentence(arguments, message, tmp_path):
     (tmp_path / "something").touch()
-    command = [sys.executable, "-m", "pipeline.cli", *arguments]
+    command = [sys.executable, "-m", "pipeline", *arguments]
     process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert process.returncode == 2, process.stderr
     assert message in " ".join(process.stderr.split())
@@ -279,7 +279,7 @@ def test_help_loads_nothing_heavy(arguments):
 
 
 def test_a_working_directory_takes_one_run_at_a_time(tmp_path):
-    from pipeline.workdir import Workdir
+    from pipeline.local.workdir import Workdir
     from trainer.errors import UserError
 
     place = Workdir(tmp_path / "w")

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from pipeline.options import ConfigOption, JsonOption, PresetOption, SetOption
-from pipeline.screen import Screen
+from pipeline.commands.options import ConfigOption, JsonOption, PresetOption, SetOption
+from pipeline.terminal.screen import Screen
 
 _LOG = "bench.log"
 
@@ -31,9 +31,10 @@ def bench(
 
     `nnclr bench --preset stl10-resnet18 --set trainer.batch_size=512 --json`
     """
-    from pipeline import config, output
+    from pipeline import config
     from pipeline.bench import machine, report
     from pipeline.bench.environment import environment
+    from pipeline.terminal import output
 
     settings = config.load(preset, config_file, overrides or [])
     surroundings = environment()

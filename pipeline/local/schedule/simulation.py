@@ -17,8 +17,8 @@ from components.image_example_gen import stl10
 from components.model_registry import SERVER_VARIABLE, ModelRegistry
 from components.model_registry.pipeline_runs import FAILED, NOT_BLESSED, NOTHING_NEW, RELEASED
 from pipeline.data import sample
-from pipeline.schedule.tick import Runner, Ticked
-from pipeline.workdir import Workdir
+from pipeline.local.schedule.tick import Runner, Ticked
+from pipeline.local.workdir import Workdir
 from trainer.errors import DataError
 
 MODEL = "nnclr-simulation"

@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pipeline import workdir as workdirs
-from pipeline.options import JsonOption, WorkdirOption
-from pipeline.screen import Screen, write_line
+from pipeline.commands.options import JsonOption, WorkdirOption
+from pipeline.local import workdir as workdirs
+from pipeline.terminal.screen import Screen, write_line
 from trainer.errors import DAMAGED, SettingsError
 
 if TYPE_CHECKING:
@@ -255,13 +255,13 @@ def prune(
 
 @contextmanager
 def _opened(workdir: Any) -> Iterator["ModelRegistry"]:
-    from pipeline import loading, output
+    from pipeline.terminal import imports, output
 
     place = workdirs.Workdir(workdir)
     if not os.environ.get("MLFLOW_TRACKING_URI") and not place.registry.exists():
         raise SettingsError(f"There is no model registry in {workdir}: run the pipeline first, or name its --workdir.")
     with output.captured(place.root / "models.log") as (_, stderr), Screen(Console(file=stderr)):
-        with loading.undisturbed():
+        with imports.gc_paused():
             from components.model_registry import ModelRegistry
 
             registry = ModelRegistry(str(place.registry))

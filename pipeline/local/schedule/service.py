@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from pipeline.schedule import cron
-from pipeline.schedule.tick import Runner, Ticked, wait_until
-from pipeline.workdir import Busy, Workdir
+from pipeline import cron
+from pipeline.local.schedule.tick import Runner, Ticked, wait_until
+from pipeline.local.workdir import Busy, Workdir
 from trainer import aside
 
 HEARTBEAT_SECONDS = 15.0

@@ -8,7 +8,7 @@ import pytest
 from components.model_registry import ModelRegistry
 from components.registry_pusher.push import push
 from tests.components import releases
-from tests.pipeline.sessions import Finished, session
+from tests.pipeline.commands.sessions import Finished, session
 
 ACCURACIES = {1: 0.5, 2: 0.6, 3: 0.7}
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.data import sample
-from tests.pipeline.sessions import session
-from tests.pipeline.test_run import COMPONENTS, TINY
+from tests.pipeline.commands.sessions import session
+from tests.pipeline.local.test_run import COMPONENTS, TINY
 
 SHORT = [*TINY, "--set", "trainer.epochs=1", "--json"]
 CACHED = set(COMPONENTS) - {"RegistryPusher"}
@@ -134,7 +134,7 @@ def test_a_champion_whose_files_are_gone_is_pushed_again_as_the_same_version(pla
 
 @pytest.mark.parametrize("name", ["[photos]", "pct%41x", "q?a=1", "a#b", "star*"])
 def test_a_path_that_means_something_else_to_tfx_or_mlflow_is_refused_by_name(name, tmp_path):
-    command = [sys.executable, "-m", "pipeline.cli", "run", *SHORT, "--workdir", name]
+    command = [sys.executable, "-m", "pipeline", "run", *SHORT, "--workdir", name]
     process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
     assert process.returncode == 2, process.stderr
     assert name in process.stderr

@@ -7,7 +7,7 @@ from pathlib import Path
 from ml_metadata.proto import metadata_store_pb2
 
 from components import relocation
-from pipeline.workdir import Workdir
+from pipeline.local.workdir import Workdir
 from trainer.errors import UserError
 
 _LOCATIONS = (("Artifact", "uri"),)

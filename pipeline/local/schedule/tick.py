@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from components.model_registry.pipeline_runs import FAILED
-from pipeline.workdir import Workdir
+from pipeline.local.workdir import Workdir
 from trainer.errors import FAILED as FAILED_CODE
 from trainer.errors import Stopped
 
@@ -74,7 +74,7 @@ class Runner:
         on_start: Callable[[subprocess.Popen], None] = lambda process: None,
     ):
         # Options that come later win: only_new=false may be among them.
-        self._command = [*(sys.executable, "-m", "pipeline.cli", "run", "--set", "data.only_new=true"), *arguments]
+        self._command = [*(sys.executable, "-m", "pipeline", "run", "--set", "data.only_new=true"), *arguments]
         self._command += ["--workdir", str(workdir.root), "--json"]
         self._workdir, self._retries, self._pause = workdir, retries, pause_seconds
         self._on_start = on_start

@@ -5,7 +5,7 @@ import weakref
 
 import pytest
 
-from pipeline import loading
+from pipeline.terminal import imports
 
 
 class Cycle:
@@ -21,7 +21,7 @@ def _thaw():
 
 def test_nothing_is_collected_while_modules_load_and_what_they_make_stays():
     before = gc.get_freeze_count()
-    with loading.undisturbed():
+    with imports.gc_paused():
         assert not gc.isenabled()
         made = weakref.ref(Cycle())
     assert gc.isenabled()
@@ -31,7 +31,7 @@ def test_nothing_is_collected_while_modules_load_and_what_they_make_stays():
 
 
 def test_what_is_made_afterwards_is_collected_again():
-    with loading.undisturbed():
+    with imports.gc_paused():
         pass
     made = weakref.ref(Cycle())
     gc.collect()
@@ -39,6 +39,6 @@ def test_what_is_made_afterwards_is_collected_again():
 
 
 def test_a_failed_import_leaves_the_collector_on():
-    with pytest.raises(ImportError), loading.undisturbed():
+    with pytest.raises(ImportError), imports.gc_paused():
         import nnclr_has_no_such_module  # noqa: F401
     assert gc.isenabled()

@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.screen import write_line
+from pipeline.terminal.screen import write_line
 from trainer.errors import DONE, NOT_BLESSED
 
 _EVALUATION = (
@@ -22,7 +22,7 @@ def collect(run_id: str, lineage: Any, components: list[dict[str, Any]]) -> dict
 
     Args:
         run_id: of the run.
-        lineage: a `pipeline.lineage.Lineage` of the run.
+        lineage: a `pipeline.local.lineage.Lineage` of the run.
         components: `id`, `state` and `seconds` of each component, in order.
     """
     from components.image_example_gen import executor as image_example_gen

@@ -1,0 +1,25 @@
+"""The command `nnclr presets`."""
+
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Shows the shipped settings.", no_args_is_help=True)
+
+
+@app.command("list")
+def presets_list() -> None:
+    """List the presets and what each is for."""
+    from pipeline import config
+
+    for name, text in config.presets().items():
+        print(f"{name}: {text.splitlines()[0].lstrip('# ')}")
+
+
+@app.command("show")
+def presets_show(name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the preset.")]) -> None:
+    """Print a preset, to copy and change: `nnclr presets show sample > mine.yaml`."""
+    from pipeline import config
+
+    config.load(name)
+    print(config.presets()[name], end="")

@@ -1,0 +1,117 @@
+"""The command `nnclr run`."""
+
+import json
+import secrets
+import signal
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from pipeline.commands.options import (
+    ConfigOption,
+    DataOption,
+    JsonOption,
+    PresetOption,
+    SetOption,
+    WorkdirOption,
+    data_override,
+)
+from pipeline.local import workdir as workdirs
+from pipeline.terminal import output
+from pipeline.terminal.screen import Screen, write_line
+from trainer import failures
+from trainer.errors import FAILED, INTERRUPTED, SettingsError, Stopped
+
+
+def run(
+    preset: PresetOption = None,
+    config_file: ConfigOption = None,
+    overrides: SetOption = None,
+    data: DataOption = None,
+    beam: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="One Beam pipeline option, e.g. runner=DataflowRunner. Repeatable."),
+    ] = None,
+    workdir: WorkdirOption = workdirs.DEFAULT,
+    accept_baseline_reset: Annotated[
+        bool,
+        typer.Option("--accept-baseline-reset", help="Release even where the champion cannot be compared with."),
+    ] = False,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Run every component, even if nothing changed.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Run the whole pipeline here: ingest, validate, train, evaluate, push.
+
+    Components whose inputs and settings did not change are taken from the cache, so a run that broke off goes on
+    where it was when it is started again.
+
+    **Examples**
+
+    `nnclr run --preset sample` (the demo)
+
+    `nnclr run --preset stl10-convnet --data stl10_binary.tar.gz`
+
+    `nnclr run --data ~/pictures --set data.image_size=64 --set trainer.epochs=50`
+    """
+    from pipeline import config
+    from pipeline.local import runner, summary
+
+    extra = data_override(data)
+    for option in beam or []:
+        if "=" not in option:
+            raise SettingsError(f"--beam takes NAME=VALUE, for instance runner=FlinkRunner, not {option!r}.")
+        extra.append(f"beam.{option}")
+    if accept_baseline_reset:
+        extra.append("evaluator.accept_baseline_reset=true")
+    settings = config.load(preset, config_file, [*(overrides or []), *extra])
+    place = workdirs.Workdir(workdir)
+    run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    log = place.run(run_id) / "run.log"
+    failure: BaseException | None = None
+    result = None
+    signal.signal(signal.SIGTERM, _stop)
+    with place.locked():
+        start = time.monotonic()
+        with output.captured(log) as (_, stderr), Screen(Console(file=stderr)) as screen:
+            screen.say(f"Run [bold]{run_id}[/] of pipeline {settings.name}, log {log}")
+            try:
+                result = runner.run(settings, place, run_id, screen, enable_cache=not no_cache)
+            except (Exception, KeyboardInterrupt) as error:
+                if isinstance(failures.as_user_error(error), failures.FileProblem | None):
+                    import traceback
+
+                    traceback.print_exc()
+                failure = error
+        if failure:
+            _fail_run(failure, log)
+    assert result is not None
+    if as_json:
+        print(json.dumps(result))
+    else:
+        summary.show(result, str(workdir), Console())
+        print(f"Took {time.monotonic() - start:.0f} s.")
+    raise typer.Exit(summary.exit_code(result))
+
+
+def _stop(*_: object) -> NoReturn:
+    raise Stopped("Asked to stop. Start the same command again: finished components are not repeated.")
+
+
+def _fail_run(error: BaseException, log: Path) -> NoReturn:
+    if isinstance(error, KeyboardInterrupt):
+        Console(stderr=True).print(
+            "Interrupted. Start the same command again: finished components are not repeated, and training goes on "
+            "where it was."
+        )
+        raise typer.Exit(INTERRUPTED)
+    if told := failures.as_user_error(error):
+        raise told
+    message = " ".join(str(error).split())[:500]
+    write_line(Console(stderr=True), f"[red]Failed:[/] {type(error).__name__}: {escape(message)}")
+    write_line(Console(stderr=True), f"The whole story is in {log}.")
+    raise typer.Exit(FAILED)

@@ -1,0 +1,1 @@
+"""The pipeline on this machine: its runner, its working directory, and retraining on a schedule."""
