@@ -64,7 +64,7 @@ def test_set_beats_file_beats_preset(tmp_path):
         ("trainer.augmentation.crop_scale=[0.9, 0.1]", r"augmentation: .*crop_scale must be two rising numbers"),
         ("data.image_size=8", r"data\.image_size: 8 is not allowed\. Input should be greater than or equal to 31"),
         ("name=Bad_Name", r"name: 'Bad_Name' is not allowed"),
-        ("registry.alias=v9", r"registry\.alias: 'v9' is not allowed\. MLflow keeps"),
+        ("registry.alias=v9", r"registry\.alias: 'v9' is not allowed\. MLflow reserves"),
         ("trainer.epochs", r"--set takes NAME=VALUE"),
         ("trainer.projection.units=[64", r"The value in --set trainer\.projection\.units=\[64 cannot be used"),
         ("trainer.optimizer.weight_decay=0.1", r"trainer\.optimizer: .* adam has no weight_decay: take adamw"),
