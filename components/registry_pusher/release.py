@@ -16,6 +16,7 @@ from components.model_registry import Release, contents
 from components.registry_pusher import verification
 from trainer import export
 from trainer.config import CHAMPION
+from trainer.results import TrainingFigures
 from trainer.signatures import Classifier
 
 # MLflow takes 250 characters for a whole metric.
@@ -50,7 +51,8 @@ class Candidate:
         the training took, and are written in another order each time: the same encoder trained once more is the same.
         """
         described = export.describe(self.model)
-        encoder = [described["settings"]["encoder"], described["image_size"], export.fingerprint(self.model)]
+        network = described.settings.encoder.model_dump(mode="json")
+        encoder = [network, described.image_size, export.fingerprint(self.model)]
         parts = [self.metrics["labelled_fingerprint"], self.provenance["nnclr_version"], *encoder]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
@@ -83,15 +85,15 @@ def build(candidate: Candidate, name: str, alias: str, directory: Path) -> Relea
     with tempfile.TemporaryDirectory() as aside:
         saved_model = f"{aside}/{contents.SAVED_MODEL.name}"
         export.export_with_classifier(candidate.model, candidate.classifier, saved_model)
-        _save_mlflow_model(directory, saved_model, described["image_size"], candidate.metrics["embedding_size"])
+        _save_mlflow_model(directory, saved_model, described.image_size, candidate.metrics["embedding_size"])
     verification.write_examples(directory, candidate.model)
     card = _environment().get_template("model_card.md.j2")
     facts = {
         **{"metrics": candidate.metrics, "provenance": provenance, "name": name, "alias": alias},
-        **{"trainer": candidate.provenance["settings"]["trainer"], "training": described["training"]},
+        **{"trainer": candidate.provenance["settings"]["trainer"], "training": described.training},
     }
     texts = {
-        "model_card.md": card.render(**facts, image_size=described["image_size"]),
+        "model_card.md": card.render(**facts, image_size=described.image_size),
         "metrics.json": json.dumps(candidate.metrics, indent=2),
         "settings.yaml": settings,
         "provenance.json": json.dumps(provenance, indent=2),
@@ -106,14 +108,14 @@ def build(candidate: Candidate, name: str, alias: str, directory: Path) -> Relea
         probe_accuracy=candidate.metrics["probe_accuracy"],
         test_data=candidate.metrics["labelled_fingerprint"],
         description=_description(candidate.metrics),
-        metrics=dict(_numbers(candidate.metrics, described["training"])),
+        metrics=dict(_numbers(candidate.metrics, described.training)),
         parameters=dict(_flattened(candidate.provenance["settings"])),
         tags={key: str(value) for key, value in provenance.items() if key != "parents"}
         | {f"parent_{role}": parent for role, parent in candidate.parents.items() if parent},
     )
 
 
-def _save_mlflow_model(directory: Path, saved_model: str, size: list[int], width: int) -> None:
+def _save_mlflow_model(directory: Path, saved_model: str, size: tuple[int, int], width: int) -> None:
     import mlflow
     import numpy as np
     import pandas as pd
@@ -146,7 +148,7 @@ def _description(metrics: dict[str, Any]) -> str:
     return "\n\n".join(lines)
 
 
-def _numbers(metrics: dict[str, Any], training: dict[str, float]) -> Iterator[tuple[str, float]]:
+def _numbers(metrics: dict[str, Any], training: TrainingFigures | None) -> Iterator[tuple[str, float]]:
     for name, value in metrics.items():
         if isinstance(value, float):
             yield name, value
@@ -158,7 +160,7 @@ def _numbers(metrics: dict[str, Any], training: dict[str, float]) -> Iterator[tu
         yield f"label_share_accuracy/{share}", result["mean"]
     if metrics["folds"]:
         yield "folds_accuracy", metrics["folds"]["mean"]
-    for name, value in training.items():
+    for name, value in training or ():
         yield f"training/{name}", float(value)
 
 

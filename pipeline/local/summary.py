@@ -1,6 +1,5 @@
 """What a run came to: one JSON object, and the same as a table."""
 
-import json
 from typing import Any
 
 from rich.console import Console
@@ -8,6 +7,7 @@ from rich.table import Table
 
 from pipeline.terminal.screen import write_line
 from trainer.errors import DONE, NOT_BLESSED
+from trainer.results import FIGURES_FILE, TrainingFigures
 
 _EVALUATION = (
     *("probe_accuracy", "probe_interval", "knn_accuracy", "knn", "folds", "label_shares", "fine_tuned_accuracy"),
@@ -33,15 +33,15 @@ def collect(run_id: str, lineage: Any, components: list[dict[str, Any]]) -> dict
         return lineage.execution(component).outputs[key]
 
     described = image_example_gen.describe(output("ImageExampleGen", image_example_gen.EXAMPLES))
-    with open(f"{output('Trainer', 'model_run')}/training.json", encoding="utf-8") as file:
-        training = json.load(file)
+    with open(f"{output('Trainer', 'model_run')}/{FIGURES_FILE}", encoding="utf-8") as file:
+        training = TrainingFigures.model_validate_json(file.read())
     metrics = evaluator.read_metrics(output("LinearProbeEvaluator", evaluator.EVALUATION))
     pushed = pusher.read_push(output("RegistryPusher", pusher.PUSHED))
     return {
         "run_id": run_id,
         "outcome": pushed["outcome"],
         "data": {name: described[name] for name in ("source", "fingerprint", "counts", "rejected")},
-        "trainer": training,
+        "trainer": training.model_dump(),
         "evaluation": {name: metrics[name] for name in _EVALUATION},
         "registry": {name: pushed.get(name) for name in _REGISTRY},
         "components": components,
