@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer import aside
-from trainer.config import Encoder, TrainerSettings
+from trainer.config import EncoderSettings, TrainerSettings
 from trainer.encoders import build_encoder
 from trainer.errors import SettingsError
 from trainer.results import EncoderDescription, TrainingFigures
@@ -117,7 +117,7 @@ def _description_to_start_from(directory: str) -> EncoderDescription:
         ) from error
 
 
-def _summary(settings: Encoder, size) -> str:
+def _summary(settings: EncoderSettings, size) -> str:
     fields = ", ".join(f"{name} {value}" for name, value in settings.model_dump(exclude_none=True).items())
     return f"({fields}, {size[0]}x{size[1]} pixels)"
 

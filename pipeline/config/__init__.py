@@ -11,14 +11,14 @@ from pydantic import Field, field_validator
 from components.linear_probe_evaluator.config import EvaluatorSettings
 from pipeline.config.kubeflow import KubeflowSettings
 from trainer import settings_tree
-from trainer.config import Strict, TrainerSettings
+from trainer.config import StrictModel, TrainerSettings
 from trainer.errors import SettingsError
 
 # The value of data.source that stands for the embedded sample.
 SAMPLE = "sample"
 
 
-class DataSettings(Strict):
+class DataSettings(StrictModel):
     """What is ingested."""
 
     source: str | None = Field(
@@ -54,7 +54,7 @@ class DataSettings(Strict):
         return span
 
 
-class RegistrySettings(Strict):
+class RegistrySettings(StrictModel):
     """Where a blessed encoder goes. The server is named by MLFLOW_TRACKING_URI, never here."""
 
     model_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$")] = "nnclr-encoder"
@@ -75,7 +75,7 @@ class RegistrySettings(Strict):
         return alias
 
 
-class Settings(Strict):
+class Settings(StrictModel):
     """All settings of a pipeline."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")] = Field(

@@ -15,7 +15,7 @@ import tensorflow as tf
 from tests.trainer.conftest import fresh_collectives
 from tests.trainer.test_losses import log_softmax
 from trainer import augmentation
-from trainer.config import Encoder, TrainerSettings
+from trainer.config import EncoderSettings, TrainerSettings
 from trainer.nnclr import NNCLR
 from trainer.plan import Plan
 
@@ -126,7 +126,8 @@ def views_of(model: NNCLR, images: np.ndarray) -> list[tf.Tensor]:
 
 def test_labelled_images_leave_no_trace_in_the_encoder():
     """Not in its weights, and not in batch norm's statistics."""
-    chosen = settings("none").model_copy(update={"encoder": Encoder(width=8, batch_norm=True, pooling="average")})
+    encoder = EncoderSettings(width=8, batch_norm=True, pooling="average")
+    chosen = settings("none").model_copy(update={"encoder": encoder})
     rng = np.random.default_rng(0)
     unlabelled, *labelled = (tf.constant(rng.integers(0, 256, (BATCH, *SIZE, 3), np.uint8)) for _ in range(3))
     states = []

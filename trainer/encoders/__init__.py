@@ -13,7 +13,7 @@ from typing import Protocol
 
 import keras
 
-from trainer.config import ENCODER_ENTRY_POINTS, Encoder
+from trainer.config import ENCODER_ENTRY_POINTS, EncoderSettings
 from trainer.encoders import convnet, resnet
 
 
@@ -25,7 +25,7 @@ class Builder(Protocol):
     must be `trainer.batch_norm.BatchNormalization`, which is the same on any number of devices.
     """
 
-    def __call__(self, settings: Encoder, size: tuple[int, int], dtype: str) -> keras.Model: ...
+    def __call__(self, settings: EncoderSettings, size: tuple[int, int], dtype: str) -> keras.Model: ...
 
 
 _BUILT_IN: dict[str, Builder] = {
@@ -35,7 +35,7 @@ _BUILT_IN: dict[str, Builder] = {
 }
 
 
-def build_encoder(settings: Encoder, size: tuple[int, int], dtype: str = "float32") -> keras.Model:
+def build_encoder(settings: EncoderSettings, size: tuple[int, int], dtype: str = "float32") -> keras.Model:
     """Builds the configured encoder; `keras.utils.set_random_seed` decides its weights.
 
     Args:

@@ -3,14 +3,14 @@
 import keras
 
 from trainer.batch_norm import BatchNormalization
-from trainer.config import CONVNET_CONVOLUTIONS, Encoder
+from trainer.config import CONVNET_CONVOLUTIONS, EncoderSettings
 from trainer.convolution import Conv2D
 from trainer.relu import ReLU
 
 _WIDTH = 128
 
 
-def build(settings: Encoder, size: tuple[int, int], dtype: str) -> keras.Model:
+def build(settings: EncoderSettings, size: tuple[int, int], dtype: str) -> keras.Model:
     """Four strided 3x3 convolutions; a dense layer on all positions (keras.io/examples/vision/nnclr) or their mean.
 
     Args:
