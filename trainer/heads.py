@@ -2,8 +2,8 @@
 
 import keras
 
-from trainer.batch_norm import BatchNormalization
 from trainer.config import HeadSettings
+from trainer.layers.batch_norm import BatchNormalization
 
 
 def _head(name: str, features: int, settings: HeadSettings, norm_last: bool, dtype: str) -> keras.Model:

@@ -22,7 +22,7 @@ class Builder(Protocol):
 
     Given are the settings, height and width of the images, and the Keras dtype policy of the layers (weights are
     float32 whatever it is). The model maps float [N, height, width, 3] in [0, 1] to embeddings [N, d]. Batch norm in it
-    must be `trainer.batch_norm.BatchNormalization`, which is the same on any number of devices.
+    must be `trainer.layers.batch_norm.BatchNormalization`, which is the same on any number of devices.
     """
 
     def __call__(self, settings: EncoderSettings, size: tuple[int, int], dtype: str) -> keras.Model: ...

@@ -2,10 +2,10 @@
 
 import keras
 
-from trainer.batch_norm import BatchNormalization
 from trainer.config import CONVNET_CONVOLUTIONS, EncoderSettings
-from trainer.convolution import Conv2D
-from trainer.relu import ReLU
+from trainer.layers.batch_norm import BatchNormalization
+from trainer.layers.convolution import Conv2D
+from trainer.layers.relu import ReLU
 
 _WIDTH = 128
 

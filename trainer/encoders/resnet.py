@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import keras
 
-from trainer.batch_norm import BatchNormalization
 from trainer.config import EncoderSettings
-from trainer.relu import ReLU
+from trainer.layers.batch_norm import BatchNormalization
+from trainer.layers.relu import ReLU
 
 _WIDTH = 64
 # Below this many pixels the standard stem, which divides height and width by 4, leaves too little to look at
