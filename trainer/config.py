@@ -23,6 +23,9 @@ PerView = Annotated[
     BeforeValidator(lambda value: (value, value) if isinstance(value, int | float) else value),
 ]
 
+# What an image is compared with; see trainer.losses.
+Neighbour = Literal["paper", "straight_through", "none"]
+
 CONVNET_CONVOLUTIONS = 4
 BUILT_IN_ENCODERS = ("convnet", "resnet18", "resnet50")
 # The value of warm_start that stands for the registry's champion.
@@ -276,7 +279,7 @@ class TrainerSettings(StrictModel):
         HeadSettings(units=[128, 128]),
         description="The head that predicts a projection; only `neighbour: paper` uses it.",
     )
-    neighbour: Literal["paper", "straight_through", "none"] = Field(
+    neighbour: Neighbour = Field(
         "straight_through",
         description="The loss: paper compares neighbours without gradient with predictions; straight_through passes "
         "the neighbour's gradient to the projection, as the Keras example does; none is SimCLR.",

@@ -1,13 +1,10 @@
 """NNCLR (arXiv 2104.14548): the model, its state, and one step of training.
 
-For two views x1, x2 of each image: z = normalised projection(encoder(x)), NN(z) = its nearest neighbour in the support
-set, p = normalised prediction(z). The mode `neighbour` says what is compared:
-
-- `paper`: NN(z1) with p2 and NN(z2) with p1, no gradient through the neighbour (section 3.2).
-- `straight_through`: the neighbour passes its gradient on to z, and is compared with the other view's z in both
-  directions (keras.io/examples/vision/nnclr).
-- `none`: z1 with z2 and z2 with z1: SimCLR's InfoNCE (the paper's equation 1), for an honest comparison.
+The two random views of each image are encoded and projected to L2-normalised vectors z. NN(z) is the nearest
+neighbour of z in the support set. The setting `neighbour` chooses the loss that compares them: see `trainer.losses`.
 """
+
+from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
@@ -17,7 +14,6 @@ from trainer.config import TrainerSettings
 from trainer.encoders import build_encoder
 from trainer.errors import SettingsError
 from trainer.heads import prediction_head, projection_head
-from trainer.losses import View
 from trainer.optimizers import build_optimizer, learning_rate
 from trainer.plan import Plan
 from trainer.support_set import SupportSet
@@ -47,6 +43,7 @@ class NNCLR(tf.Module):
         features, width = self.encoder.output_shape[-1], settings.projection.units[-1]
         self.projection = projection_head(features, settings.projection, dtype)
         self.prediction = prediction_head(settings.prediction, width, dtype) if settings.neighbour == "paper" else None
+        self._loss = losses.loss_function(settings.neighbour)
         self.support_set = SupportSet(settings.support_set_size, width, settings.seed)
         #: The learning rate of the update that follows so many others.
         self.learning_rate = learning_rate(settings.optimizer, settings.batch_size, plan.steps, plan.warmup)
@@ -158,12 +155,14 @@ class NNCLR(tf.Module):
         views = augmentation.random_views(images, drawn, settings.augmentation, size)
         with tf.GradientTape() as tape:
             both = self._project(views)
-            found = self.support_set.nearest(
+            nearest = self.support_set.nearest(
                 both, settings.top_k, tf.tile(numbers[_NEIGHBOUR][:, 0], [2]) if settings.top_k > 1 else None
             )
-            small = self._project_small_views(images, numbers)
-            projections, loss = self._loss(both, found.vectors, small)
+            z = [*tf.split(both, 2), *self._project_small_views(images, numbers)]
+            per_image = self._loss(z, tf.split(nearest.vectors, 2), self._predict, settings.temperature)
+            loss = _global_mean(per_image)
         gradients = tape.gradient(loss, self._pretrained)
+        projections = losses.gather(*z[:2])
         self.support_set.enqueue(projections[0].everywhere)
         batch = settings.batch_size / settings.accumulate
         return gradients, {
@@ -171,47 +170,27 @@ class NNCLR(tf.Module):
             "c_acc": _global_mean(losses.contrastive_accuracy(*projections)),
             "r_acc": losses.correlation_accuracy(*projections) / replicas,
             "projection_std": losses.projection_std(projections[0]) / replicas,
-            "support_set_age": _global_mean(found.ages) / batch,
+            "support_set_age": _global_mean(nearest.ages) / batch,
         }
 
     def _project(self, views: tf.Tensor) -> tf.Tensor:
         features = self._encode(views, training=True)
         return _normalised(self.projection(features, training=True))
 
-    def _project_small_views(self, images: tf.Tensor, numbers: dict[int, tf.Tensor]) -> tf.Tensor | None:
+    def _project_small_views(self, images: tf.Tensor, numbers: dict[int, tf.Tensor]) -> list[tf.Tensor]:
         crop = self.settings.multi_crop
         if not crop.views:
-            return None
+            return []
         strength = self.settings.augmentation.model_copy(update={"crop_scale": crop.scale})
         drawn = [numbers[_LOCAL_VIEWS + i] for i in range(crop.views)]
-        return self._project(augmentation.random_views(images, drawn, strength, _scaled(self.size, crop.size)))
+        views = augmentation.random_views(images, drawn, strength, _scaled(self.size, crop.size))
+        return tf.split(self._project(views), crop.views)
 
-    def _loss(self, both: tf.Tensor, neighbours: tf.Tensor, small: tf.Tensor | None) -> tuple[list[View], tf.Tensor]:
-        """The two views' projections everywhere, and this replica's share of the global batch's loss."""
-        settings = self.settings
-        first, second = tf.split(both, 2)
-        every = [first, second] + (tf.split(small, settings.multi_crop.views) if small is not None else [])
-        match settings.neighbour:
-            case "paper":
-                assert self.prediction is not None
-                joined = tf.concat(every, axis=0)
-                predicted = tf.split(_normalised(self.prediction(joined, training=True)), len(every))
-                # The projections themselves are only kept and counted: no gradient needs to come back for them.
-                first, second, *candidates = losses.gather(
-                    tf.stop_gradient(first), tf.stop_gradient(second), *predicted
-                )
-                anchors = [View(part, part) for part in tf.split(neighbours, 2)]
-            case "straight_through":
-                # Its value is the neighbour's, its gradient the projection's.
-                straight = both + tf.stop_gradient(neighbours - both)
-                *candidates, one, two = losses.gather(*every, *tf.split(straight, 2))
-                anchors, (first, second) = [one, two], candidates[:2]
-            case "none":
-                candidates = losses.gather(*every)
-                anchors = first, second = candidates[:2]
-        both_ways = settings.neighbour == "straight_through"
-        per_sample = losses.nnclr_loss(anchors, candidates, settings.temperature, both_ways)
-        return [first, second], _global_mean(per_sample)
+    def _predict(self, projections: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        """All views at once, as the batch of the prediction head's batch norm."""
+        assert self.prediction is not None
+        predictions = self.prediction(tf.concat(projections, axis=0), training=True)
+        return tf.split(_normalised(predictions), len(projections))
 
     def _update(self, gradients: list[tf.Tensor]) -> tf.Tensor:
         """Sums the replicas' gradients, clips and applies them; returns their length before clipping, a scalar.

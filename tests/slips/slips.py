@@ -33,45 +33,45 @@ _FINGERPRINT, _PARAMETERS = "components/image_example_gen/fingerprint.py", "pipe
 SLIPS = [
     Slip(
         "the paper's anchors are exchanged: NN(z1) meets p1",
-        _NNCLR,
-        "anchors = [View(part, part) for part in tf.split(neighbours, 2)]",
-        "anchors = [View(part, part) for part in tf.split(neighbours, 2)][::-1]",
+        _LOSSES,
+        "anchors = [View(rows, rows) for rows in neighbours]",
+        "anchors = [View(rows, rows) for rows in neighbours][::-1]",
         f"{_STEP}[paper]",
     ),
     Slip(
         "projections stand in for their neighbours",
         _NNCLR,
-        "self._loss(both, found.vectors, small)",
-        "self._loss(both, tf.stop_gradient(both), small)",
+        "self._loss(z, tf.split(nearest.vectors, 2), ",
+        "self._loss(z, tf.split(tf.stop_gradient(both), 2), ",
         f"{_STEP}[paper]",
     ),
     Slip(
         "straight-through anchors are exchanged",
-        _NNCLR,
-        "*candidates, one, two = losses.gather",
-        "*candidates, two, one = losses.gather",
+        _LOSSES,
+        "projections, anchors = gathered[: len(z)], gathered[len(z) :]",
+        "projections, anchors = gathered[: len(z)], gathered[len(z) :][::-1]",
         f"{_STEP}[straight_through]",
     ),
     Slip(
         "straight-through neighbours pass no gradient on",
-        _NNCLR,
-        "straight = both + tf.stop_gradient(neighbours - both)",
+        _LOSSES,
+        "straight = [rows + tf.stop_gradient(nearest - rows) for rows, nearest in zip(z, neighbours, strict=False)]",
         "straight = neighbours",
         f"{_STEP}[straight_through]",
     ),
     Slip(
         "straight-through takes the softmax one way",
-        _NNCLR,
-        'both_ways = settings.neighbour == "straight_through"',
-        "both_ways = False",
+        _LOSSES,
+        "for direction in ((anchor, projection), (projection, anchor))",
+        "for direction in ((anchor, projection),)",
         f"{_STEP}[straight_through]",
     ),
     Slip(
         "the batch is enqueued before its neighbours are looked up",
         _NNCLR,
-        "            found = self.support_set.nearest(\n",
+        "            nearest = self.support_set.nearest(\n",
         "            self.support_set.enqueue(tf.stop_gradient(both[: tf.shape(both)[0] // 2]))\n"
-        "            found = self.support_set.nearest(\n",
+        "            nearest = self.support_set.nearest(\n",
         f"{_STEP}[paper]",
     ),
     Slip(
@@ -84,8 +84,8 @@ SLIPS = [
     Slip(
         "predictions are compared unnormalised",
         _NNCLR,
-        "tf.split(_normalised(self.prediction(joined, training=True)), len(every))",
-        "tf.split(self.prediction(joined, training=True), len(every))",
+        "return tf.split(_normalised(predictions), len(projections))",
+        "return tf.split(predictions, len(projections))",
         f"{_STEP}[paper]",
     ),
     Slip(
@@ -112,8 +112,8 @@ SLIPS = [
     Slip(
         "a view is its own negative",
         _LOSSES,
-        "            if i == j:\n                continue\n",
-        "",
+        "for j, candidate in enumerate(candidates) if i != j]",
+        "for j, candidate in enumerate(candidates)]",
         "tests/trainer/test_losses.py::test_papers_loss_and_gradient",
     ),
     Slip(
