@@ -10,11 +10,12 @@ devices that share the batch.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import tensorflow as tf
 
 from trainer.config import Neighbour
+from trainer.replicas import View, gather, global_rows
 
 #: Turns the projections of each view, float32 [n, d], into L2-normalised predictions of the same shapes.
 Predict = Callable[[Sequence[tf.Tensor]], list[tf.Tensor]]
@@ -104,26 +105,6 @@ def simclr_loss(
     )
 
 
-class View(NamedTuple):
-    """Vectors of one view of the images: this replica's rows, [n, d], and the rows of all replicas, [N, d]."""
-
-    local: tf.Tensor
-    everywhere: tf.Tensor
-
-
-def gather(*quantities: tf.Tensor) -> list[View]:
-    """Gathers tensors [n, d] from all replicas in one collective. Gradients flow back to the rows' own replica."""
-    together = tf.distribute.get_replica_context().all_gather(tf.concat(quantities, axis=1), axis=0)
-    everywhere = tf.split(together, [quantity.shape[1] for quantity in quantities], axis=1)
-    return [View(*pair) for pair in zip(quantities, everywhere, strict=True)]
-
-
-def global_rows(local: tf.Tensor) -> tf.Tensor:
-    """Returns the positions of this replica's rows in the global batch, int32 [n]; `local` is any tensor of n rows."""
-    count = tf.shape(local)[0]
-    return tf.distribute.get_replica_context().replica_id_in_sync_group * count + tf.range(count)
-
-
 def _other_views(anchors: Sequence[View], candidates: Sequence[View]) -> list[tuple[View, View]]:
     """Pairs each anchor with the candidates of all other views of the same image."""
     return [(anchor, candidate) for i, anchor in enumerate(anchors) for j, candidate in enumerate(candidates) if i != j]
@@ -141,20 +122,29 @@ def _mean(terms: Iterable[tf.Tensor]) -> tf.Tensor:
 
 
 def contrastive_accuracy(first: View, second: View) -> tf.Tensor:
-    """How often a projection is most similar to the other view of its own image: float32 [n], both directions."""
+    """Returns how often a projection is most similar to the other view of its own image.
+
+    Args:
+        first: Projections of the first view.
+        second: Projections of the second view.
+
+    Returns:
+        float32 [n]: the mean of both directions for each local image.
+    """
     targets = global_rows(first.local)
 
     def hits(anchors, candidates):
-        found = tf.argmax(tf.matmul(anchors, candidates, transpose_b=True), axis=1, output_type=targets.dtype)
-        return tf.cast(found == targets, tf.float32)
+        nearest = tf.argmax(tf.matmul(anchors, candidates, transpose_b=True), axis=1, output_type=targets.dtype)
+        return tf.cast(nearest == targets, tf.float32)
 
     return (hits(first.local, second.everywhere) + hits(second.local, first.everywhere)) / 2
 
 
 def correlation_accuracy(first: View, second: View) -> tf.Tensor:
-    """How often a projection's component correlates best with itself in the other view: float32 scalar.
+    """Returns the share of a projection's components that correlate best with themselves in the other view.
 
-    Computed over the global batch (Barlow Twins' cross-correlation matrix), so every replica gets the same value.
+    It comes from the cross-correlation matrix of the global batch (arXiv 2103.03230), so every replica gets the same
+    float32 scalar.
     """
 
     def standardise(z):
@@ -168,9 +158,10 @@ def correlation_accuracy(first: View, second: View) -> tf.Tensor:
 
 
 def projection_std(projections: View) -> tf.Tensor:
-    """Standard deviation of the global batch's projections: 1 where they spread evenly over the sphere, 0 if collapsed.
+    """Returns the standard deviation of the global batch's projections, a float32 scalar.
 
-    The mean over the d components, times the square root of d; float32 scalar.
+    It is the mean over the d components, times the square root of d: 1 if the projections spread evenly over the unit
+    sphere, and 0 if they collapsed.
     """
     deviation = tf.reduce_mean(tf.math.reduce_std(projections.everywhere, axis=0))
     return deviation * tf.sqrt(tf.cast(tf.shape(projections.everywhere)[1], tf.float32))

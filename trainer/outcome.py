@@ -9,7 +9,7 @@ from trainer import export
 from trainer.checkpoints import Checkpoints
 from trainer.config import TrainerSettings
 from trainer.errors import Stopped
-from trainer.nnclr import NNCLR
+from trainer.model import NNCLR
 from trainer.results import FIGURES_FILE, TrainingFigures
 from trainer.stopping import StopRequest
 

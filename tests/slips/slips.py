@@ -22,7 +22,8 @@ class Slip(NamedTuple):
 
 
 _STEP = "tests/trainer/test_step.py::test_a_step_compares_learns_and_enqueues_what_its_mode_says"
-_LOSSES, _NNCLR, _SUPPORT = "trainer/losses.py", "trainer/nnclr.py", "trainer/support_set.py"
+_LOSSES, _STEP_FILE, _SUPPORT = "trainer/losses.py", "trainer/step.py", "trainer/support_set.py"
+_MODEL, _REPLICAS = "trainer/model.py", "trainer/replicas.py"
 _OPTIMIZERS, _AUGMENTATION, _CHECKPOINTS = "trainer/optimizers.py", "trainer/augmentation.py", "trainer/checkpoints.py"
 _GATE, _FINDINGS = "components/linear_probe_evaluator/gate.py", "components/linear_probe_evaluator/findings.py"
 _PROBES = "components/linear_probe_evaluator/probes.py"
@@ -40,7 +41,7 @@ SLIPS = [
     ),
     Slip(
         "projections stand in for their neighbours",
-        _NNCLR,
+        _STEP_FILE,
         "self._loss(z, tf.split(nearest.vectors, 2), ",
         "self._loss(z, tf.split(tf.stop_gradient(both), 2), ",
         f"{_STEP}[paper]",
@@ -68,45 +69,45 @@ SLIPS = [
     ),
     Slip(
         "the batch is enqueued before its neighbours are looked up",
-        _NNCLR,
-        "            nearest = self.support_set.nearest(\n",
-        "            self.support_set.enqueue(tf.stop_gradient(both[: tf.shape(both)[0] // 2]))\n"
-        "            nearest = self.support_set.nearest(\n",
+        _STEP_FILE,
+        "            nearest = model.support_set.nearest(\n",
+        "            model.support_set.enqueue(tf.stop_gradient(both[: tf.shape(both)[0] // 2]))\n"
+        "            nearest = model.support_set.nearest(\n",
         f"{_STEP}[paper]",
     ),
     Slip(
         "the support set is filled from the second view",
-        _NNCLR,
-        "self.support_set.enqueue(projections[0].everywhere)",
-        "self.support_set.enqueue(projections[1].everywhere)",
+        _STEP_FILE,
+        "model.support_set.enqueue(projections[0].everywhere)",
+        "model.support_set.enqueue(projections[1].everywhere)",
         f"{_STEP}[none]",
     ),
     Slip(
         "predictions are compared unnormalised",
-        _NNCLR,
+        _MODEL,
         "return tf.split(_normalised(predictions), len(projections))",
         "return tf.split(predictions, len(projections))",
         f"{_STEP}[paper]",
     ),
     Slip(
         "both views are the same draw",
-        _NNCLR,
+        _STEP_FILE,
         "drawn = [numbers[_FIRST_VIEW], numbers[_SECOND_VIEW]]",
         "drawn = [numbers[_FIRST_VIEW], numbers[_FIRST_VIEW]]",
         f"{_STEP}[none]",
     ),
     Slip(
         "the mean is over the replica's rows instead of the global batch's",
-        _NNCLR,
-        "rows = tf.shape(per_sample)[0] * tf.distribute.get_strategy().num_replicas_in_sync",
+        _REPLICAS,
+        "rows = tf.shape(per_sample)[0] * count()",
         "rows = tf.shape(per_sample)[0]",
         "tests/trainer/test_devices.py::test_many_devices_equal_one[example, sgd-2]",
     ),
     Slip(
         "labelled images change the encoder's statistics",
-        _NNCLR,
-        "features = tf.cast(self.encoder(views, training=False), tf.float32)",
-        "features = tf.cast(self.encoder(views, training=True), tf.float32)",
+        _STEP_FILE,
+        "embeddings = tf.cast(self._model.encoder(views, training=False), tf.float32)",
+        "embeddings = tf.cast(self._model.encoder(views, training=True), tf.float32)",
         "tests/trainer/test_step.py::test_labelled_images_leave_no_trace_in_the_encoder",
     ),
     Slip(
@@ -125,9 +126,9 @@ SLIPS = [
     ),
     Slip(
         "every replica takes its positives from the first replica's rows",
-        _LOSSES,
-        "return tf.distribute.get_replica_context().replica_id_in_sync_group * count + tf.range(count)",
-        "return tf.range(count)",
+        _REPLICAS,
+        "return tf.distribute.get_replica_context().replica_id_in_sync_group * rows + tf.range(rows)",
+        "return tf.range(rows)",
         "tests/trainer/test_devices.py::test_many_devices_equal_one[example, sgd-2]",
     ),
     Slip(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from trainer import losses
 from trainer.config import Neighbour
-from trainer.losses import View
+from trainer.replicas import View
 from trainer.support_set import SupportSet
 
 SHAPES = {
