@@ -6,10 +6,10 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator
 
 from components.image_example_gen.config import IngestSettings
-from trainer.config import Strict
+from trainer.config import StrictModel
 
 
-class SourceSettings(Strict):
+class SourceSettings(StrictModel):
     """Where the images are."""
 
     source: str | None = Field(

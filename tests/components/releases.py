@@ -12,6 +12,7 @@ from components.run_settings import RunSettings
 from trainer import export
 from trainer.config import TrainerSettings
 from trainer.encoders import build_encoder
+from trainer.results import TrainingFigures
 from trainer.signatures import Classifier
 
 SETTINGS = TrainerSettings.model_validate({"encoder": {"width": 8}})
@@ -24,7 +25,7 @@ def export_model(directory: Path, seed: int) -> str:
     """Exports an untrained encoder of 32 x 32 pixels; each seed gives another one."""
     keras.utils.set_random_seed(seed)
     encoder = build_encoder(SETTINGS.encoder, (32, 32))
-    training = {"steps": 3, "seconds": 1.5, "images_per_second": 100.0, "final_loss": 2.5}
+    training = TrainingFigures(steps=3, seconds=1.5, images_per_second=100.0, final_loss=2.5)
     export.export_encoder(encoder, SETTINGS, (32, 32), str(directory), training)
     return str(directory)
 

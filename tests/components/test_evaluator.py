@@ -274,7 +274,7 @@ def export_model(directory: Path, seed: int, constant: bool = False) -> str:
     encoder = build_encoder(SETTINGS.encoder, (32, 32))
     if constant:
         encoder.set_weights([np.zeros_like(w) for w in encoder.get_weights()])
-    export.export_encoder(encoder, SETTINGS, (32, 32), str(directory / "Format-Serving"), {})
+    export.export_encoder(encoder, SETTINGS, (32, 32), str(directory / "Format-Serving"))
     return str(directory)
 
 

@@ -68,8 +68,8 @@ def test_set_beats_file_beats_preset(tmp_path):
         ("trainer.epochs", r"--set takes NAME=VALUE"),
         ("trainer.projection.units=[64", r"The value in --set trainer\.projection\.units=\[64 cannot be used"),
         ("trainer.optimizer.weight_decay=0.1", r"trainer\.optimizer: .* adam has no weight_decay: take adamw"),
-        ("trainer.optimizer.warmup=3 weeks", r"warmup: '3 weeks' is not allowed\. write a number and its unit"),
-        ("trainer.encoder.name=vit", r"trainer\.encoder\.name: 'vit' is not allowed\. there are convnet, resnet18"),
+        ("trainer.optimizer.warmup=3 weeks", r"warmup: '3 weeks' is not allowed\. Write a number and its unit"),
+        ("trainer.encoder.name=vit", r"trainer\.encoder\.name: 'vit' is not allowed\. Choose one of convnet, resnet18"),
         (
             "trainer={neighbour: paper, prediction: {units: [9]}}",
             r"prediction\.units ends with 9 and projection\.units",

@@ -22,7 +22,8 @@ class Slip(NamedTuple):
 
 
 _STEP = "tests/trainer/test_step.py::test_a_step_compares_learns_and_enqueues_what_its_mode_says"
-_LOSSES, _NNCLR, _SUPPORT = "trainer/losses.py", "trainer/nnclr.py", "trainer/support_set.py"
+_LOSSES, _STEP_FILE, _SUPPORT = "trainer/losses.py", "trainer/step.py", "trainer/support_set.py"
+_MODEL, _REPLICAS = "trainer/model.py", "trainer/replicas.py"
 _OPTIMIZERS, _AUGMENTATION, _CHECKPOINTS = "trainer/optimizers.py", "trainer/augmentation.py", "trainer/checkpoints.py"
 _GATE, _FINDINGS = "components/linear_probe_evaluator/gate.py", "components/linear_probe_evaluator/findings.py"
 _PROBES = "components/linear_probe_evaluator/probes.py"
@@ -33,87 +34,87 @@ _FINGERPRINT, _PARAMETERS = "components/image_example_gen/fingerprint.py", "pipe
 SLIPS = [
     Slip(
         "the paper's anchors are exchanged: NN(z1) meets p1",
-        _NNCLR,
-        "anchors = [View(part, part) for part in tf.split(neighbours, 2)]",
-        "anchors = [View(part, part) for part in tf.split(neighbours, 2)][::-1]",
+        _LOSSES,
+        "anchors = [View(rows, rows) for rows in neighbours]",
+        "anchors = [View(rows, rows) for rows in neighbours][::-1]",
         f"{_STEP}[paper]",
     ),
     Slip(
         "projections stand in for their neighbours",
-        _NNCLR,
-        "self._loss(both, found.vectors, small)",
-        "self._loss(both, tf.stop_gradient(both), small)",
+        _STEP_FILE,
+        "self._loss(z, tf.split(nearest.vectors, 2), ",
+        "self._loss(z, tf.split(tf.stop_gradient(both), 2), ",
         f"{_STEP}[paper]",
     ),
     Slip(
         "straight-through anchors are exchanged",
-        _NNCLR,
-        "*candidates, one, two = losses.gather",
-        "*candidates, two, one = losses.gather",
+        _LOSSES,
+        "projections, anchors = gathered[: len(z)], gathered[len(z) :]",
+        "projections, anchors = gathered[: len(z)], gathered[len(z) :][::-1]",
         f"{_STEP}[straight_through]",
     ),
     Slip(
         "straight-through neighbours pass no gradient on",
-        _NNCLR,
-        "straight = both + tf.stop_gradient(neighbours - both)",
+        _LOSSES,
+        "straight = [rows + tf.stop_gradient(nearest - rows) for rows, nearest in zip(z, neighbours, strict=False)]",
         "straight = neighbours",
         f"{_STEP}[straight_through]",
     ),
     Slip(
         "straight-through takes the softmax one way",
-        _NNCLR,
-        'both_ways = settings.neighbour == "straight_through"',
-        "both_ways = False",
+        _LOSSES,
+        "for direction in ((anchor, projection), (projection, anchor))",
+        "for direction in ((anchor, projection),)",
         f"{_STEP}[straight_through]",
     ),
     Slip(
         "the batch is enqueued before its neighbours are looked up",
-        _NNCLR,
-        "            found = self.support_set.nearest(\n",
-        "            self.support_set.enqueue(tf.stop_gradient(both[: tf.shape(both)[0] // 2]))\n"
-        "            found = self.support_set.nearest(\n",
+        _STEP_FILE,
+        "            nearest = model.support_set.nearest(\n",
+        "            model.support_set.enqueue(tf.stop_gradient(both[: tf.shape(both)[0] // 2]))\n"
+        "            nearest = model.support_set.nearest(\n",
         f"{_STEP}[paper]",
     ),
     Slip(
         "the support set is filled from the second view",
-        _NNCLR,
-        "self.support_set.enqueue(projections[0].everywhere)",
-        "self.support_set.enqueue(projections[1].everywhere)",
+        _STEP_FILE,
+        "model.support_set.enqueue(projections[0].everywhere)",
+        "model.support_set.enqueue(projections[1].everywhere)",
         f"{_STEP}[none]",
     ),
     Slip(
         "predictions are compared unnormalised",
-        _NNCLR,
-        "tf.split(_normalised(self.prediction(joined, training=True)), len(every))",
-        "tf.split(self.prediction(joined, training=True), len(every))",
+        _MODEL,
+        "return tf.split(_normalised(predictions), len(projections))",
+        "return tf.split(predictions, len(projections))",
         f"{_STEP}[paper]",
     ),
     Slip(
         "both views are the same draw",
-        _NNCLR,
+        _STEP_FILE,
         "drawn = [numbers[_FIRST_VIEW], numbers[_SECOND_VIEW]]",
         "drawn = [numbers[_FIRST_VIEW], numbers[_FIRST_VIEW]]",
         f"{_STEP}[none]",
     ),
     Slip(
         "the mean is over the replica's rows instead of the global batch's",
-        _NNCLR,
-        "rows = tf.shape(per_sample)[0] * tf.distribute.get_strategy().num_replicas_in_sync",
+        _REPLICAS,
+        "rows = tf.shape(per_sample)[0] * count()",
         "rows = tf.shape(per_sample)[0]",
         "tests/trainer/test_devices.py::test_many_devices_equal_one[example, sgd-2]",
     ),
     Slip(
         "labelled images change the encoder's statistics",
-        _NNCLR,
-        "features = tf.cast(self.encoder(views, training=False), tf.float32)",
-        "features = tf.cast(self.encoder(views, training=True), tf.float32)",
+        _STEP_FILE,
+        "embeddings = tf.cast(self._model.encoder(views, training=False), tf.float32)",
+        "embeddings = tf.cast(self._model.encoder(views, training=True), tf.float32)",
         "tests/trainer/test_step.py::test_labelled_images_leave_no_trace_in_the_encoder",
     ),
     Slip(
         "a view is its own negative",
         _LOSSES,
-        "            if i == j:\n                continue\n",
-        "",
+        "for j, candidate in enumerate(candidates) if i != j]",
+        "for j, candidate in enumerate(candidates)]",
         "tests/trainer/test_losses.py::test_papers_loss_and_gradient",
     ),
     Slip(
@@ -125,9 +126,9 @@ SLIPS = [
     ),
     Slip(
         "every replica takes its positives from the first replica's rows",
-        _LOSSES,
-        "return tf.distribute.get_replica_context().replica_id_in_sync_group * count + tf.range(count)",
-        "return tf.range(count)",
+        _REPLICAS,
+        "return tf.distribute.get_replica_context().replica_id_in_sync_group * rows + tf.range(rows)",
+        "return tf.range(rows)",
         "tests/trainer/test_devices.py::test_many_devices_equal_one[example, sgd-2]",
     ),
     Slip(

@@ -32,7 +32,7 @@ def render(evaluation: Evaluation, model: str, run: str) -> str:
     facts: dict[str, Any] = {
         "metrics": metrics,
         "described": described,
-        "settings": yaml.safe_dump(described["settings"], sort_keys=False),
+        "settings": yaml.safe_dump(described.settings.model_dump(mode="json"), sort_keys=False),
         "not_released": NOT_RELEASED,
         "curves": plots.curves(_history(run)),
     }
