@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
+from components.image_example_gen.sources.opening import known_sources
 from components.linear_probe_evaluator.config import EvaluatorSettings
 from pipeline.config.kubeflow import KubeflowSettings
 from trainer import settings_tree
@@ -23,9 +24,8 @@ class DataSettings(Strict):
 
     source: str | None = Field(
         None,
-        description="an STL-10 directory or stl10_binary.tar.gz, a TFDS data_dir with stl10, or a folder of pictures; "
-        "local or gs://; with {YYYY}, {MM}, {DD} or {SPAN} in it, the newest complete one of many; "
-        f"`{SAMPLE}` is the embedded sample",
+        description=f"path of the images, local or gs://: {known_sources()}; with {{YYYY}}, {{MM}}, {{DD}} or {{SPAN}} "
+        f"in the path, the newest complete span is used; `{SAMPLE}` stands for the embedded sample",
     )
     span: str | None = Field(
         None, description="the one of many to take instead of the newest: 2026-11-24, or the digits of {SPAN}"
