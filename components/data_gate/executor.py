@@ -31,8 +31,7 @@ class Executor(base_executor.BaseExecutor):
         anomalies = artifact_utils.get_single_instance(input_dict[ANOMALIES])
         sentences = []
         for split in artifact_utils.decode_split_names(anomalies.split_names):
-            # A source without labels has empty splits, which ingest allows. ExampleValidator reports every feature of an
-            # empty split as missing.
+            # Ingest allows empty splits, and ExampleValidator reports every feature of an empty split as missing.
             if not stats_artifact_utils.load_statistics(statistics, split).proto().datasets[0].num_examples:
                 continue
             stored = io_utils.read_bytes_file(

@@ -90,8 +90,8 @@ def _spans(pattern: str) -> Iterator[Span]:
     unknown = [name for name in _PLACEHOLDER.findall(pattern) if name not in _FIELDS]
     if unknown:
         raise SettingsError(
-            f"data.source {pattern!r} has the unknown placeholder {{{unknown[0]}}}. The placeholders are {{YYYY}}, {{MM}}, "
-            "{DD} and {SPAN}."
+            f"data.source {pattern!r} has the unknown placeholder {{{unknown[0]}}}. The placeholders are {{YYYY}}, "
+            "{MM}, {DD} and {SPAN}."
         )
     start = _PLACEHOLDER.search(pattern)
     assert start is not None

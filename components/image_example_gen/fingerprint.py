@@ -46,7 +46,7 @@ def fingerprint(source: Source, digest_file: Path | None = None) -> str:
 
 
 def _digest(path: str, known: dict[str, list]) -> list:
-    """Returns the state of the file that the digest is valid for (empty for a remote file), and the digest with size."""
+    """Returns the state of the file that the digest is valid for (empty if remote), and the digest with the size."""
     if "://" in path:
         return ["", FileSystems.checksum(path)]
     status = os.stat(path)

@@ -88,7 +88,8 @@ class IngestImages(beam.PTransform):
 class ReadImages(beam.PTransform):
     """Reads images, decodes them and fits them to one size.
 
-    Input: `Work`. Outputs: `blocks`, and `rejected`, a dictionary of `split`, `id` and `reason` per undecodable picture.
+    Input: `Work`. Outputs: `blocks`; and `rejected`, a dictionary of `split`, `id` and `reason` for each undecodable
+    picture.
 
     Args:
         source: The images to read.

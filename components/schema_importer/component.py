@@ -17,8 +17,8 @@ class SchemaImporterSpec(component_spec.ComponentSpec):
 class SchemaImporter(base_component.BaseComponent):
     """Writes a schema as an artifact.
 
-    TFX's ImportSchemaGen takes a path instead, which may not exist in another container. It is also cached by that path,
-    so that a change of the schema would go unnoticed.
+    TFX's ImportSchemaGen takes a path instead, which may not exist in another container. It is also cached by that
+    path, so that a change of the schema would go unnoticed.
 
     Args:
         text: A `tensorflow_metadata` Schema as protobuf text.
