@@ -114,7 +114,7 @@ def evaluate(
     found = findings.find(rows, candidate.test)
 
     def images(split: str, numbers: np.ndarray) -> np.ndarray:
-        return embedding.images_at(files[split], rows[split].places[numbers], size)
+        return embedding.images_at(files[split], rows[split].records[numbers], size)
 
     return Evaluation(verdict | figures | found | common, candidate, images)
 

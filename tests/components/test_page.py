@@ -136,7 +136,7 @@ def test_verdict_and_reasons_come_first_with_the_findings(model, run):
     found = Page(page.render(evaluation(CLASSES), model, run))
     body = found.elements[[element.tag for element in found.elements].index("body") :]
     assert next(element for element in body if element.text).text == "✗ Not blessed"
-    before_details = found.text[: found.text.index("How good")]
+    before_details = found.text[: found.text.index("Accuracy")]
     for sentence in (*(check["sentence"] for check in CHECKS), "3 of the 40 images of test occur in train as well."):
         assert sentence in before_details
     assert [e.attributes["data-mark"] for e in found.elements if "data-mark" in e.attributes] == ["✓", "✗", "!"]
@@ -181,7 +181,7 @@ def row_of(uri: str) -> int:
 
 def test_many_classes_give_the_confusions_instead_of_a_matrix(model, run):
     found = Page(page.render(evaluation([f"class {i}" for i in range(25)]), model, run))
-    assert "What is confused most often." in found.text
+    assert "The most frequent confusions." in found.text
     assert "Confusion matrix" not in found.text
 
 
@@ -190,7 +190,7 @@ def test_without_labels_it_says_so_and_shows_the_training(model, run):
     subject = evaluation(CLASSES, probe_accuracy=None, checks=[{"passed": False, "sentence": reason}])
     found = Page(page.render(replace(subject, candidate=None), model, run))
     assert reason in found.text
-    assert "How good" not in found.text
+    assert "Accuracy by class" not in found.text
     assert len(found.all("svg")) == 4
 
 
@@ -202,5 +202,5 @@ def test_the_registrys_version_comes_in_afterwards(model, run):
     assert "Released as encoder version 3 , models:/encoder/3" in found.text
     assert link in found.links
     assert link not in Page(page.released(content, "encoder", 3, "models:/encoder/3", None)).links
-    with pytest.raises(ValueError, match="no place for a registry version"):
+    with pytest.raises(ValueError, match="does not say that the encoder is not released"):
         page.released("<p>", "encoder", 3, "models:/encoder/3", None)

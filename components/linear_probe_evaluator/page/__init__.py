@@ -1,6 +1,6 @@
-"""The evaluation as one HTML page that needs nothing else: no script, no font, no picture from elsewhere.
+"""Renders the evaluation as one HTML page that loads no script, font or picture from elsewhere.
 
-Read from the top: the verdict and its reasons, the accuracy against what it is compared with, then what explains it.
+The page begins with the verdict and its reasons, continues with accuracies and comparisons, and ends with details.
 """
 
 import csv
@@ -15,21 +15,24 @@ from components.linear_probe_evaluator.evaluation import Evaluation
 from components.linear_probe_evaluator.page import plots, retrieval
 from trainer import export
 
-# Where the registry's version goes once there is one.
+# `released` replaces this by the registry's version.
 _NOT_RELEASED = '<p id="release">Not released.</p>'
 
-# More classes make a matrix that nobody reads.
-_LARGEST_MATRIX = 20
-_CONFUSIONS = 20
+# A confusion matrix of more classes is too large to read.
+_MOST_CLASSES_IN_MATRIX = 20
+_MOST_CONFUSIONS = 20
 
 
 def render(evaluation: Evaluation, model: str, run: str) -> str:
-    """Writes the page.
+    """Renders the page.
 
     Args:
-        evaluation: what was found out.
-        model: the candidate's SavedModel.
+        evaluation: The evaluation to show.
+        model: The directory of the candidate's SavedModel.
         run: Trainer's folder with `history.csv`.
+
+    Returns:
+        The page as HTML.
     """
     metrics, described = evaluation.metrics, export.describe(model)
     facts: dict[str, Any] = {
@@ -51,20 +54,23 @@ def render(evaluation: Evaluation, model: str, run: str) -> str:
 
 
 def released(page: str, name: str, version: int, uri: str, link: str | None) -> str:
-    """The page with the registry's version in it.
+    """Adds the registry's version to a page.
 
     Args:
-        page: that `render` wrote.
-        name: of the registered model.
-        version: of it.
-        uri: as MLflow takes it.
-        link: to the version's page on the MLflow server; None if the registry is an embedded one.
+        page: The page that `render` returned.
+        name: The name of the registered model.
+        version: The number of the version.
+        uri: The version's URI for MLflow.
+        link: The address of the version's page on the MLflow server; None for an embedded registry.
+
+    Returns:
+        The page as HTML.
 
     Raises:
-        ValueError: the page has no place for it.
+        ValueError: If `render` did not return this page, or if it already has a version.
     """
     if _NOT_RELEASED not in page:
-        raise ValueError("the page has no place for a registry version")
+        raise ValueError("the page does not say that the encoder is not released, so the version cannot be added")
     text = html.escape(f"{name} version {version}")
     linked = f'<a href="{html.escape(link)}">{text}</a>' if link else text
     return page.replace(_NOT_RELEASED, f'<p id="release">Released as {linked}, <code>{html.escape(uri)}</code>.</p>', 1)
@@ -95,7 +101,7 @@ def _history(run: str) -> list[dict[str, float]]:
 
 
 def _compared(metrics: dict[str, Any]) -> list[tuple[str, float, tuple[float, float]]]:
-    """Name, probe accuracy and its interval: of the candidate, the champion, the untrained encoder."""
+    """Returns name, probe accuracy and interval of the candidate, the champion (if any) and the untrained encoder."""
     rows = [("this encoder", metrics["probe_accuracy"], metrics["probe_interval"])]
     if metrics["baseline_accuracy"] is not None:
         rows.append(("champion", metrics["baseline_accuracy"], metrics["baseline_interval"]))
@@ -104,23 +110,23 @@ def _compared(metrics: dict[str, Any]) -> list[tuple[str, float, tuple[float, fl
 
 
 def _classes(metrics: dict[str, Any]) -> list[tuple[str, int, float]]:
-    """Name, test images and recall of each class, the weakest first."""
+    """Returns name, number of test images and recall of each class, the lowest recall first."""
     rows = [(name, metrics["class_counts"][name], recall) for name, recall in metrics["class_accuracy"].items()]
     return sorted(rows, key=lambda row: row[2])
 
 
 def _confusion(evaluation: Evaluation) -> dict[str, Any]:
-    """A matrix, rows are true classes; or, where there are many classes, what is confused most often."""
+    """Returns the confusion matrix, with one row per true class, or for many classes the most frequent confusions."""
     assert evaluation.candidate is not None
     names = list(evaluation.metrics["class_accuracy"])
     counts = tf.math.confusion_matrix(
         evaluation.candidate.test.labels, evaluation.candidate.score.predicted, len(names)
     ).numpy()
-    if len(names) <= _LARGEST_MATRIX:
+    if len(names) <= _MOST_CLASSES_IN_MATRIX:
         rows = [
             (name, [(int(count), float(count / max(1, row.sum()))) for count in row])
             for name, row in zip(names, counts, strict=True)
         ]
         return {"matrix": {"names": names, "rows": rows}, "confusions": []}
     pairs = [(int(counts[i, j]), names[i], names[j]) for i in range(len(names)) for j in range(len(names)) if i != j]
-    return {"matrix": None, "confusions": [pair for pair in sorted(pairs, reverse=True)[:_CONFUSIONS] if pair[0]]}
+    return {"matrix": None, "confusions": [pair for pair in sorted(pairs, reverse=True)[:_MOST_CONFUSIONS] if pair[0]]}
