@@ -42,20 +42,17 @@ def find(rows: dict[str, Rows], test: Labelled) -> dict[str, Any]:
         copies = {
             kind: duplicates.occur_in(rows[split].hashes[kind], rows[other].hashes[kind]) for kind in duplicates.KINDS
         }
-        counts[f"{split} in {other}"] = {
-            "images": len(rows[split].labels),
-            **{kind: int(copies[kind].sum()) for kind in duplicates.KINDS},
-        }
-        exact, look = (int(copies[kind].sum()) for kind in (duplicates.EXACT, duplicates.LOOK))
+        images, by_kind = len(rows[split].labels), {kind: int(copies[kind].sum()) for kind in duplicates.KINDS}
+        counts[f"{split} in {other}"] = {"images": images, **by_kind}
         either = int(np.any(list(copies.values()), axis=0).sum())
         if either:
             consequence = (
-                "the measured accuracy is too high"
+                "the accuracy is overestimated"
                 if other == examples.TRAIN
                 else "the encoder was pretrained on these images, although without their labels"
             )
             sentences.append(
-                f"{either:,} of the {len(rows[split].labels):,} images of {split} also occur in {other} "
-                f"({exact:,} identical, {look:,} visually alike): {consequence}."
+                f"{either:,} of the {images:,} images of {split} also occur in {other} "
+                f"({by_kind[duplicates.EXACT]:,} identical, {by_kind[duplicates.LOOK]:,} visually alike): {consequence}."
             )
     return {"rank_me": rank, "duplicates": counts, "findings": sentences}

@@ -127,7 +127,7 @@ def _regression(strength: float) -> LogisticRegression:
 
 
 def _best_strength(features: np.ndarray, labels: np.ndarray, seed: int) -> float:
-    """Tries weaker and weaker regularisation until the accuracy falls, as the weakest takes by far the longest to fit."""
+    """Tries weaker and weaker regularisation until the accuracy falls, as the weakest takes the longest to fit."""
     if np.bincount(labels)[np.unique(labels)].min() < _CROSS_VALIDATION_FOLDS:
         return _DEFAULT_STRENGTH
     splitter = StratifiedKFold(_CROSS_VALIDATION_FOLDS, shuffle=True, random_state=seed)
