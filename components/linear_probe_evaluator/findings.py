@@ -42,7 +42,8 @@ def find(rows: dict[str, Rows], test: Labelled) -> dict[str, Any]:
         copies = {
             kind: duplicates.occur_in(rows[split].hashes[kind], rows[other].hashes[kind]) for kind in duplicates.KINDS
         }
-        images, by_kind = len(rows[split].labels), {kind: int(copies[kind].sum()) for kind in duplicates.KINDS}
+        images = len(rows[split].labels)
+        by_kind = {kind: int(copies[kind].sum()) for kind in duplicates.KINDS}
         counts[f"{split} in {other}"] = {"images": images, **by_kind}
         either = int(np.any(list(copies.values()), axis=0).sum())
         if either:
@@ -53,6 +54,7 @@ def find(rows: dict[str, Rows], test: Labelled) -> dict[str, Any]:
             )
             sentences.append(
                 f"{either:,} of the {images:,} images of {split} also occur in {other} "
-                f"({by_kind[duplicates.EXACT]:,} identical, {by_kind[duplicates.LOOK]:,} visually alike): {consequence}."
+                f"({by_kind[duplicates.EXACT]:,} identical, {by_kind[duplicates.LOOK]:,} visually alike): "
+                f"{consequence}."
             )
     return {"rank_me": rank, "duplicates": counts, "findings": sentences}

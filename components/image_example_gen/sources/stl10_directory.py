@@ -32,7 +32,7 @@ class Stl10Directory(StoredSource):
 
     @classmethod
     def recognises(cls, path: str, names: Set[str]) -> bool:
-        # One file of the layout is enough, so that a directory that lacks another file is refused by the file's name.
+        # One file of the layout is enough, so that the error for an incomplete directory names the missing files.
         return not names.isdisjoint(stl10.FILES)
 
     def files(self) -> list[str]:
