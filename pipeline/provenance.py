@@ -1,4 +1,4 @@
-"""Which code made a release."""
+"""The version of the code that produces a release."""
 
 import hashlib
 import os
@@ -7,13 +7,16 @@ from importlib import metadata, resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-# Of an installed package the commit is not known: who builds the image says it.
+# An installed package does not record its commit, so the build of a container image sets this variable.
 _COMMIT_VARIABLE = "NNCLR_GIT_COMMIT"
 _UNKNOWN = "unknown"
 
 
 def code() -> dict[str, str]:
-    """Version of nnclr, git commit (`+changes` where the work tree differs), sha256 of `requirements.lock`."""
+    """Returns the version of nnclr, the git commit and the sha256 of `requirements.lock`.
+
+    The commit ends in `+changes` if the work tree has uncommitted changes. What cannot be determined is `unknown`.
+    """
     lock = lock_file()
     return {
         "nnclr_version": metadata.version("nnclr"),
@@ -23,9 +26,9 @@ def code() -> dict[str, str]:
 
 
 def lock_file() -> Traversable | None:
-    """`requirements.lock`: the wheel carries it inside of the package, a checkout beside it."""
-    places = (resources.files("pipeline") / "requirements.lock", _root() / "requirements.lock")
-    return next((place for place in places if place.is_file()), None)
+    """Returns `requirements.lock`, which lies inside the package in a wheel and beside it in a checkout."""
+    candidates = (resources.files("pipeline") / "requirements.lock", _root() / "requirements.lock")
+    return next((path for path in candidates if path.is_file()), None)
 
 
 def _root() -> Path:
@@ -39,7 +42,7 @@ def _commit(root: Path) -> str:
         commit = _git(root, "rev-parse", "HEAD")
         return f"{commit}+changes" if _git(root, "status", "--porcelain") else commit
     except (OSError, subprocess.CalledProcessError):
-        # No git on this machine, or a checkout that belongs to someone else.
+        # Git is not installed, or refuses a checkout that belongs to another user.
         return _UNKNOWN
 
 
