@@ -21,8 +21,8 @@ def bench(
 ) -> None:
     """Measure the training speed of this machine.
 
-    Measures images per second in each precision, the share of the machine's arithmetic limit, and whether the input
-    pipeline keeps up. Uses random images and needs no data. Takes about a minute on two cores.
+    Report the images per second in each precision, the share of the machine's arithmetic limit, and whether the input
+    pipeline keeps up. No data is needed: the images are random. This takes about a minute on two cores.
 
     **Examples**
 

@@ -38,7 +38,7 @@ def data_stl10(
 ) -> None:
     """Download the official STL-10 archive (2.6 GB), or resume an interrupted download.
 
-    Checks the size and the SHA-256. The archive need not be unpacked for nnclr run.
+    Verify its size and its SHA-256. The archive need not be unpacked for nnclr run.
 
     **Example**: `nnclr data stl10 data && nnclr run --preset stl10-convnet --data data/stl10_binary.tar.gz`
     """

@@ -16,7 +16,7 @@ from trainer.errors import FAILED
 def doctor(as_json: JsonOption = False) -> None:
     """Check whether this machine or container image can run the pipeline: packages, devices, registry.
 
-    Ends with exit code 1 if a check fails.
+    Exit with code 1 if a check fails.
 
     **Example**: `docker run --rm --gpus all IMAGE doctor`
     """

@@ -77,7 +77,7 @@ def submit(
 ) -> None:
     """Start a run of a compiled pipeline on Kubeflow Pipelines.
 
-    With --wait, ends with exit code 0 if the run succeeded, and 1 if it failed or was cancelled.
+    With --wait, exit with code 0 if the run succeeded, and 1 if it failed or was cancelled.
 
     **Example**: `nnclr submit pipeline.yaml --host http://localhost:8080 --param epochs=200 --wait`
     """

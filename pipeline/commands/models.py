@@ -129,7 +129,7 @@ def rollback(
 ) -> None:
     """Move an alias back to the previous version that had it and still exists.
 
-    Each further rollback goes one version further back: a version that a rollback left is not chosen again.
+    Repeated rollbacks go further back: a version from which an alias was rolled back is not chosen again.
 
     **Example**: `nnclr models rollback --reason "slower in production"`
     """
@@ -158,7 +158,7 @@ def verify(
 ) -> None:
     """Verify the sha256 of every file of a version, and its embeddings of example images.
 
-    Names each file that differs from what was registered, and then ends with exit code 5.
+    Name each file that differs from what was registered, and exit with code 5 if there are any.
 
     **Examples**: `nnclr models verify`, `nnclr models verify champion`
     """
@@ -247,7 +247,7 @@ def prune(
 ) -> None:
     """Delete old versions and their files.
 
-    Always keeps the versions that an alias points to, and the version that a rollback would restore.
+    Always keep the versions that an alias points to, and the version that a rollback would restore.
 
     **Example**: `nnclr models prune --keep 5 --dry-run`
     """

@@ -31,7 +31,7 @@ def prune(
 ) -> None:
     """Delete the artifacts, logs and checkpoints of old runs.
 
-    Keeps everything that a kept run produced or used, and the model registry (see nnclr models prune). Later runs
+    Keep everything that a kept run produced or used, and the model registry (see nnclr models prune). Later runs
     recompute results that are no longer in the cache.
 
     **Examples**

@@ -191,7 +191,7 @@ def run(
 
 @app.command()
 def status(directory: WorkdirOption = DEFAULT_WORKDIR, as_json: JsonOption = False) -> None:
-    """Show the state of the schedule of this machine. Ends with exit code 1 if its process is dead.
+    """Show the state of the schedule of this machine, and exit with code 1 if its process is dead.
 
     **Example**: `nnclr schedule status --workdir nnclr-runs` (as a container's health check)
     """
@@ -224,10 +224,10 @@ def simulate(
     ),
     as_json: JsonOption = False,
 ) -> None:
-    """Show how a schedule handles new, unchanged, worse and corrupt data, and a crash. Takes some minutes.
+    """Show how a schedule handles new, unchanged, worse and corrupt data, and a crash.
 
-    Simulates five ticks on the embedded sample. Each is a real run with a separate registry. Ends with exit code 1 if
-    the outcome of a tick is not the expected one.
+    Simulate five ticks on the embedded sample, which takes some minutes. Each tick is a real run; all share a registry
+    of their own. Exit with code 1 if the outcome of a tick is not the expected one.
 
     **Example**: `nnclr schedule simulate`
     """

@@ -132,7 +132,7 @@ class Host:
     Attributes:
         address: The address without a trailing slash.
         namespace: The Kubernetes namespace.
-        client: The kfp client. Calls of it belong into `understandable`, which translates errors.
+        client: The kfp client. Wrap calls of the client in `understandable`, which translates its errors.
     """
 
     def __init__(self, address: str, namespace: str | None = None):

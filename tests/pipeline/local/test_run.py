@@ -282,8 +282,8 @@ def test_a_working_directory_takes_one_run_at_a_time(tmp_path):
     from pipeline.local.workdir import Workdir
     from trainer.errors import UserError
 
-    place = Workdir(tmp_path / "w")
-    with place.locked(), pytest.raises(UserError, match="Another run is using"), place.locked():
+    workdir = Workdir(tmp_path / "w")
+    with workdir.locked(), pytest.raises(UserError, match="Another run is using"), workdir.locked():
         pass
-    with place.locked():
+    with workdir.locked():
         pass
