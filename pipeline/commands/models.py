@@ -309,6 +309,7 @@ def _find_version(registry: "ModelRegistry", name: str | None, version: str) -> 
 
 
 def _move_alias(registry: "ModelRegistry", version: "Version", alias: str, kind: str, reason: str) -> AliasMove:
+    """Verifies the files of a version, moves an alias to it, and updates the folder of TensorFlow Serving."""
     import tempfile
 
     from components.model_registry import Move
