@@ -9,7 +9,7 @@ SOURCES := pipeline components trainer tests
 LOCK := $(BIN)/uv pip compile --generate-hashes --no-emit-index-url --quiet --python-version 3.11 \
 	--python-platform x86_64-manylinux_2_28
 
-.PHONY: help demo test slips gpu bench lint format lock clean
+.PHONY: help demo test slips gpu bench docs lint format lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this help.
@@ -28,6 +28,9 @@ gpu: $(CUDA) ## Add CUDA's libraries to the environment, for NVIDIA GPUs (3 GB).
 
 bench: $(READY) ## Measure speed: the textbook, peers, the machine's limit (an hour; PEER=python with torch, lightly).
 	$(BIN)/python -m tests.benchmarks $(if $(PEER),--peer $(PEER))
+
+docs: $(READY) ## Write the generated files anew: the reference in docs/settings.md, and the settings' JSON schema.
+	$(BIN)/python -m pipeline.settings_reference
 
 lint: $(READY) ## Check style, types, layering, container image and manifests.
 	$(BIN)/ruff check $(SOURCES)

@@ -13,7 +13,10 @@ Positive = Annotated[float, Field(gt=0)]
 # A probability of both views, or one of each: BYOL's views differ.
 PerView = Annotated[
     tuple[Strength, Strength],
-    BeforeValidator(lambda value: (value, value) if isinstance(value, int | float) else value),
+    BeforeValidator(
+        lambda value: (value, value) if isinstance(value, int | float) else value,
+        json_schema_input_type=Strength | tuple[Strength, Strength],
+    ),
 ]
 
 CONVNET_CONVOLUTIONS = 4
