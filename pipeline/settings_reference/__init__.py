@@ -179,10 +179,8 @@ def _type(node: _Schema) -> str:
         case "object" if "properties" in node:
             return "section"
         case "object":
-            values: _Schema = node.get("additionalProperties") or next(
-                iter(node.get("patternProperties", {}).values()), {}
-            )
-            return f"mapping of {_plural(values)}"
+            values = [node.get("additionalProperties"), *node.get("patternProperties", {}).values()]
+            return f"mapping of {_plural(next(value for value in values if value))}"
         case other:
             return other or "any"
 
@@ -202,7 +200,7 @@ def _allowed(node: _Schema) -> str:
     elif "const" in node:
         texts.append(f"`{node['const']}`")
     elif "examples" in node:
-        texts.append(f"for instance {_either([f'`{example}`' for example in node['examples']])}")
+        texts.append(f"for instance {_either([f'`{as_yaml(example)}`' for example in node['examples']])}")
     elif "pattern" in node:
         texts.append(f"matches `{node['pattern']}`")
     texts += [_range(node)]
