@@ -139,6 +139,9 @@ def _inlined(node: _Schema, definitions: _Schema, default: Any) -> _Schema:
     for key in ("items", "additionalProperties"):
         if isinstance(node.get(key), dict):
             result[key] = _without_default(_inlined(node[key], definitions, None))
+    if "patternProperties" in node:
+        # pydantic allows only keys that match, and its schema does not say so.
+        result["additionalProperties"] = False
     return result
 
 

@@ -110,7 +110,8 @@ def test_nothing_heavy_is_loaded(arguments, tmp_path):
         f"sys.argv = ['nnclr', *{arguments!r}]\n"
         "try: cli.main()\n"
         "except SystemExit as exit: assert not exit.code\n"
-        "heavy = {'tensorflow', 'tfx', 'apache_beam', 'mlflow', 'sklearn', 'numpy', 'keras', 'kfp'} & set(sys.modules)\n"
+        "heavy = {'tensorflow', 'tfx', 'apache_beam', 'mlflow', 'sklearn', 'numpy', 'keras', 'kfp'}\n"
+        "heavy &= set(sys.modules)\n"
         "sys.exit(f'loaded {heavy}' if heavy else 0)"
     )
     process = subprocess.run(
