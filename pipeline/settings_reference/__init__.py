@@ -15,7 +15,6 @@ from pipeline import config
 from trainer.errors import SettingsError
 
 _Schema = dict[str, Any]
-_PLURALS = {"string": "strings", "integer": "integers", "number": "numbers", "boolean": "booleans"}
 
 
 @dataclass(frozen=True)
@@ -98,9 +97,9 @@ def differences(preset: str) -> dict[str, Any]:
         SettingsError: If there is no such preset.
     """
     tree = config.load(preset).model_dump(mode="json")
-    values = {setting.name: _value(tree, setting) for section in sections() for setting in section.settings}
-    defaults = {setting.name: setting.default for section in sections() for setting in section.settings}
-    return {name: value for name, value in values.items() if value != defaults[name]}
+    settings = [setting for section in sections() for setting in section.settings]
+    values = {setting.name: _value(tree, setting) for setting in settings}
+    return {setting.name: values[setting.name] for setting in settings if values[setting.name] != setting.default}
 
 
 def as_yaml(value: Any) -> str:
@@ -158,7 +157,9 @@ def _sections(node: _Schema, name: str) -> list[Section]:
             below += _sections(child, path)
             continue
         settings.append(
-            Setting(path, _type(child), _allowed(child), child["default"], child.get("description", "").strip())
+            Setting(
+                path, _either(_types(child)), _allowed(child), child["default"], child.get("description", "").strip()
+            )
         )
         # A section that may be null, or a list of sections.
         for part in child.get("anyOf", []):
@@ -169,31 +170,29 @@ def _sections(node: _Schema, name: str) -> list[Section]:
     return [Section(name, node.get("description", ""), tuple(settings)), *below]
 
 
-def _type(node: _Schema) -> str:
+def _types(node: _Schema) -> list[str]:
+    """Names the types that a value may have: `list of integers`, `null`."""
     if "anyOf" in node:
-        return _either([_type(part) for part in node["anyOf"]])
-    if isinstance(node.get("type"), list):
-        return _either(node["type"])
-    match node.get("type"):
+        return [kind for part in node["anyOf"] for kind in _types(part)]
+    match node["type"]:
+        case list(kinds):
+            return kinds
         case "array":
-            elements = _plural(node["items"]) if "items" in node else _plural(node["prefixItems"][0])
+            elements = _plural(node["items"] if "items" in node else node["prefixItems"][0])
             length = f"{node['minItems']} " if "prefixItems" in node else ""
-            return f"list of {length}{elements}"
+            return [f"list of {length}{elements}"]
         case "object" if "properties" in node:
-            return "section"
+            return ["section"]
         case "object":
             values = [node.get("additionalProperties"), *node.get("patternProperties", {}).values()]
-            return f"mapping of {_plural(next(value for value in values if value))}"
-        case other:
-            return other or "any"
+            return [f"mapping of {_plural(next(value for value in values if value))}"]
+        case kind:
+            return [kind]
 
 
 def _plural(node: _Schema) -> str:
-    if "anyOf" in node:
-        return _either([_plural(part) for part in node["anyOf"]])
-    kind = _type(node)
-    first, of, rest = kind.partition(" of ")
-    return _PLURALS.get(kind) or f"{first}s{of}{rest}"
+    parts = [kind.partition(" ") for kind in _types(node)]
+    return _either([f"{kind}s{space}{rest}" for kind, space, rest in parts])
 
 
 def _allowed(node: _Schema) -> str:
