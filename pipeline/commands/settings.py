@@ -79,7 +79,7 @@ def settings(
             if setting.name in changed:
                 line.append(f", {preset}: ")
                 line.append(settings_reference.as_yaml(changed[setting.name]), "yellow")
-            _write(console, line, indent=2)
+            _write(console, line, indent=2, hanging=4)
             _write(console, Text(setting.description), indent=6)
 
 
@@ -87,9 +87,17 @@ def _of_preset(name: str, changed: dict[str, Any]) -> dict[str, Any]:
     return {"preset": changed[name]} if name in changed else {}
 
 
-def _write(console: Console, text: Text, indent: int = 0) -> None:
-    """Writes a paragraph: wrapped behind its indent on a terminal, and on one line elsewhere, for programs."""
-    if console.is_terminal:
-        console.print(Padding(text, (0, 0, 0, indent)))
-    else:
+def _write(console: Console, text: Text, indent: int = 0, hanging: int = 0) -> None:
+    """Writes a paragraph: wrapped on a terminal, and on one line elsewhere, for programs.
+
+    Args:
+        console: Console to write to.
+        text: The paragraph.
+        indent: Spaces before each line.
+        hanging: Additional spaces before each line but the first.
+    """
+    if not console.is_terminal:
         console.print(Text(" " * indent) + text, soft_wrap=True)
+        return
+    for number, line in enumerate(text.wrap(console, console.width - indent - hanging)):
+        console.print(Padding(line, (0, 0, 0, indent + (hanging if number else 0)), expand=False))

@@ -156,11 +156,8 @@ def _sections(node: _Schema, name: str) -> list[Section]:
         if "properties" in child:
             below += _sections(child, path)
             continue
-        settings.append(
-            Setting(
-                path, _either(_types(child)), _allowed(child), child["default"], child.get("description", "").strip()
-            )
-        )
+        description = child.get("description", "").strip()
+        settings.append(Setting(path, _either(_types(child)), _allowed(child), child["default"], description))
         # A section that may be null, or a list of sections.
         for part in child.get("anyOf", []):
             if "properties" in part:
