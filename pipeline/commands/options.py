@@ -8,6 +8,14 @@ import typer
 
 from components.image_example_gen.sources.opening import known_sources
 
+
+def complete_presets(incomplete: str) -> list[str]:
+    """Names of presets that start with what was typed, for the shell."""
+    from pipeline import config
+
+    return [name for name in config.presets() if name.startswith(incomplete)]
+
+
 WorkdirOption = Annotated[
     Path,
     typer.Option("--workdir", help="Working directory: the folder for data, artifacts, logs and the model registry."),
@@ -15,7 +23,9 @@ WorkdirOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON, on the last line of stdout.")]
 
 # Settings
-PresetOption = Annotated[str | None, typer.Option(help="Name of a shipped preset; see nnclr presets list.")]
+PresetOption = Annotated[
+    str | None, typer.Option(help="Name of a shipped preset; see nnclr presets list.", autocompletion=complete_presets)
+]
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="YAML file with settings, which override those of the preset.")
 ]

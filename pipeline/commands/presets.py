@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from pipeline.commands.options import complete_presets
+
 app = typer.Typer(help="Show the shipped settings.", no_args_is_help=True)
 
 
@@ -17,7 +19,9 @@ def presets_list() -> None:
 
 
 @app.command("show")
-def presets_show(name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the preset.")]) -> None:
+def presets_show(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the preset.", autocompletion=complete_presets)],
+) -> None:
     """Print a preset, to copy and change.
 
     **Example**: `nnclr presets show sample > mine.yaml`

@@ -68,6 +68,11 @@ TABLE = [
     (["schedule", "run", "--cron", "0 3 * * 1", "--data", "folder", "--time-zone", "Mars/Base"], 2, "Mars/Base"),
     (["bench", "--preset", "nope"], 2, "nope"),
     (["presets", "show", "nope"], 2, "nope"),
+    (["settings", "trainer.epocs"], 2, "trainer.epochs"),
+    (["settings", "--preset", "nope"], 2, "nope"),
+    (["settings", "data", "--json-schema"], 2, "--json-schema"),
+    (["init", "file"], 2, "file is a file"),
+    (["init", "file/below"], 1, "file/below"),
 ]
 # Registries: the value of MLFLOW_TRACKING_URI, and what the sentence must name.
 SERVERS = [
