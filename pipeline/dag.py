@@ -17,12 +17,17 @@ from ml_metadata.proto import metadata_store_pb2
 
 from components.champion_resolver.component import ChampionResolver
 from components.data_gate.component import DataGate
-from components.data_resolver import executor as data_resolver
+from components.data_resolver import artifact as resolved
 from components.data_resolver.component import DataResolver
-from components.data_resolver.resolution import Resolution, recipe
+from components.data_resolver.resolution import Resolution, settings_fingerprint
+from components.image_example_gen.artifact import EXAMPLES
 from components.image_example_gen.component import ImageExampleGen
+from components.image_example_gen.config import IngestSettings
+from components.linear_probe_evaluator.artifact import BLESSING, EVALUATION
 from components.linear_probe_evaluator.component import LinearProbeEvaluator
+from components.model_registry.config import ChampionSettings
 from components.registry_pusher.component import RegistryPusher
+from components.run_settings import RunSettings
 from components.schema_importer.component import SchemaImporter
 from pipeline import provenance
 from pipeline.config import Settings
@@ -47,29 +52,34 @@ def create_pipeline(
     enable_cache: bool = True,
     metadata: metadata_store_pb2.ConnectionConfig | None = None,
 ) -> Pipeline:
-    """The pipeline, for any orchestrator.
+    """Makes the pipeline, for any orchestrator.
 
     Args:
-        settings: with a data source.
-        data: what the run works on; ingest is repeated when it changes. Where it is not known beforehand, None: then a
-            first component, DataResolver, finds it out.
-        run_id: new in every run.
-        pipeline_root: where artifacts go.
-        registry_directory: of the embedded registry, used when `MLFLOW_TRACKING_URI` is not set.
-        checkpoint_root: where unfinished trainings keep their state.
-        champion: identity of the registry's champion, where it is known beforehand.
-        enable_cache: take a component's earlier result where its inputs and parameters are the same.
-        metadata: connection to ML Metadata, where the orchestrator does not bring its own.
+        settings: All settings. The data source must be set.
+        data: The images of the run, if they are known beforehand. If None, a first component, DataResolver, resolves
+            them.
+        run_id: Id of the run, which differs in every run.
+        pipeline_root: Path or URI of the folder for artifacts.
+        registry_directory: Folder of the embedded registry, which is used if `MLFLOW_TRACKING_URI` is not set.
+        checkpoint_root: Path or URI of the folder for the checkpoints of unfinished trainings.
+        champion: Identity of the registry's champion, if it is known beforehand.
+        enable_cache: Whether to reuse the earlier result of a component with the same inputs and parameters.
+        metadata: Connection to ML Metadata, if the orchestrator does not bring its own.
     """
-    resolver = None if data else _data_resolver(settings, run_id, registry_directory)
+    run_settings = settings.narrow(RunSettings)
+    resolver = None if data else DataResolver(run_settings, registry_directory, run_id)
+
+    def value(known: str | None, output: str) -> Any:
+        """Returns a value that is known beforehand, or else DataResolver's output that will hold it."""
+        return resolver.outputs[output].future()[0].value if resolver else known
+
     ingest = ImageExampleGen(
-        source=data.source if data else _value(resolver, data_resolver.FOUND_SOURCE),
-        fingerprint=data.fingerprint if data else _value(resolver, data_resolver.FOUND_FINGERPRINT),
-        image_size=settings.data.image_size,
-        max_rejected=settings.data.max_rejected,
+        settings.data.narrow(IngestSettings),
+        source=value(data.source if data else None, resolved.SOURCE),
+        fingerprint=value(data.fingerprint if data else None, resolved.FINGERPRINT),
     )
     statistics = StatisticsGen(
-        examples=ingest.outputs["examples"],
+        examples=ingest.outputs[EXAMPLES],
         stats_options=tfdv.StatsOptions(feature_allowlist=_DESCRIBED_FEATURES),
     )
     schema = SchemaImporter((resources.files("pipeline") / "schema" / "schema.pbtxt").read_text(encoding="utf-8"))
@@ -77,16 +87,15 @@ def create_pipeline(
     gate = DataGate(statistics=statistics.outputs["statistics"], anomalies=validator.outputs["anomalies"])
     warm = settings.trainer.warm_start == CHAMPION
     champion_resolver = ChampionResolver(
-        model_name=settings.registry.model_name,
-        alias=settings.registry.alias,
-        registry_directory=registry_directory,
+        settings.registry.narrow(ChampionSettings),
+        registry_directory,
         expected=champion,
         required=settings.evaluator.needs_champion or warm,
     )
     # The Trainer is never given the split `test`.
     trainer = Trainer(
         run_fn=f"{run_fn.__name__}.run_fn",
-        examples=ingest.outputs["examples"],
+        examples=ingest.outputs[EXAMPLES],
         train_args=trainer_pb2.TrainArgs(splits=[examples.UNLABELLED]),
         eval_args=trainer_pb2.EvalArgs(splits=[examples.TRAIN]),
         base_model=champion_resolver.outputs["model"] if warm else None,
@@ -99,36 +108,28 @@ def create_pipeline(
     labelled = None
     if settings.evaluator.data:
         labelled = ImageExampleGen(
+            settings.data.narrow(IngestSettings),
             source=settings.evaluator.data,
-            fingerprint=data.labelled_fingerprint if data else _value(resolver, data_resolver.LABELLED_FINGERPRINT),
-            image_size=settings.data.image_size,
-            max_rejected=settings.data.max_rejected,
+            fingerprint=value(data.labelled_fingerprint if data else None, resolved.LABELLED_FINGERPRINT),
             labelled_only=True,
         ).with_id("LabelledExampleGen")
     evaluator = LinearProbeEvaluator(
-        examples=ingest.outputs["examples"],
+        examples=ingest.outputs[EXAMPLES],
         model=trainer.outputs["model"],
         model_run=trainer.outputs["model_run"],
         champion=champion_resolver.outputs["model"],
         settings=settings.evaluator,
-        labelled_examples=labelled.outputs["examples"] if labelled else None,
+        labelled_examples=labelled.outputs[EXAMPLES] if labelled else None,
     )
     pusher = RegistryPusher(
         model=trainer.outputs["model"],
-        evaluation=evaluator.outputs["evaluation"],
-        blessing=evaluator.outputs["blessing"],
-        model_name=settings.registry.model_name,
-        alias=settings.registry.alias,
+        evaluation=evaluator.outputs[EVALUATION],
+        blessing=evaluator.outputs[BLESSING],
+        settings=run_settings,
+        settings_fingerprint=value(settings_fingerprint(run_settings), resolved.SETTINGS_FINGERPRINT),
         registry_directory=registry_directory,
         pipeline_run=run_id,
-        recipe=recipe(settings.deciding()) if data else _value(resolver, data_resolver.RECIPE),
-        provenance={
-            **provenance.code(),
-            # Beam's options may name credentials; where it ran says nothing about the encoder.
-            "settings": settings.model_dump(mode="json", exclude={"beam", "kubeflow"}),
-        },
-        artifact_location=settings.registry.artifact_location,
-        serving_directory=settings.registry.serving_directory,
+        code=provenance.code_version(),
     )
     components = [ingest, statistics, schema, validator, gate, champion_resolver, trainer, evaluator, pusher]
     components += [component for component in (resolver, labelled) if component]
@@ -140,24 +141,3 @@ def create_pipeline(
         metadata_connection_config=metadata,
         beam_pipeline_args=settings.beam_pipeline_args(),
     )
-
-
-def _data_resolver(settings: Settings, run_id: str, registry_directory: str) -> DataResolver:
-    return DataResolver(
-        source=settings.data.source or "",
-        span=settings.data.span or "",
-        settled_minutes=settings.data.settled_minutes,
-        fingerprint="",
-        labelled_source=settings.evaluator.data or "",
-        settings=settings.deciding(),
-        only_new=settings.data.only_new,
-        model_name=settings.registry.model_name,
-        registry_directory=registry_directory,
-        pipeline_run=run_id,
-    )
-
-
-def _value(resolver: DataResolver | None, output: str) -> Any:
-    """A value that is known only when the run has begun."""
-    assert resolver is not None
-    return resolver.outputs[output].future()[0].value

@@ -7,19 +7,21 @@ from importlib import metadata, resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
+from components.registry_pusher.provenance import CodeVersion
+
 # Of an installed package the commit is not known: who builds the image says it.
 _COMMIT_VARIABLE = "NNCLR_GIT_COMMIT"
 _UNKNOWN = "unknown"
 
 
-def code() -> dict[str, str]:
-    """Version of nnclr, git commit (`+changes` where the work tree differs), sha256 of `requirements.lock`."""
+def code_version() -> CodeVersion:
+    """Returns the version of the code that runs."""
     lock = lock_file()
-    return {
-        "nnclr_version": metadata.version("nnclr"),
-        "git_commit": os.environ.get(_COMMIT_VARIABLE) or _commit(_root()),
-        "lock_sha256": hashlib.sha256(lock.read_bytes()).hexdigest() if lock else _UNKNOWN,
-    }
+    return CodeVersion(
+        nnclr_version=metadata.version("nnclr"),
+        git_commit=os.environ.get(_COMMIT_VARIABLE) or _commit(_root()),
+        lock_sha256=hashlib.sha256(lock.read_bytes()).hexdigest() if lock else _UNKNOWN,
+    )
 
 
 def lock_file() -> Traversable | None:

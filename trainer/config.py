@@ -1,7 +1,7 @@
 """The trainer's settings: one typed tree, independent of where its values come from."""
 
 from importlib import metadata
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
@@ -23,6 +23,8 @@ CHAMPION = "champion"
 # Where other installed packages declare encoders of their own (see trainer.encoders).
 ENCODER_ENTRY_POINTS = "nnclr.encoders"
 
+_Settings = TypeVar("_Settings", bound=BaseModel)
+
 _AUGMENTATION_PRESETS: dict[str, dict[str, Any]] = {
     # keras.io/examples/vision/nnclr
     "keras-example": {"brightness": 0.5},
@@ -43,6 +45,13 @@ class Strict(BaseModel):
     """Settings refuse unknown fields and cannot change after they were read."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def narrow(self, model: type[_Settings]) -> _Settings:
+        """Returns only the settings that a parent class of these settings has.
+
+        A component that is given no others does not run again when others change.
+        """
+        return model(**{name: getattr(self, name) for name in model.model_fields})
 
 
 class Augmentation(Strict):

@@ -1,28 +1,30 @@
-"""Finds out what a run works on. Where a run is started from a machine that sees the data, this is done beforehand."""
+"""Resolves which images a run uses. A machine that sees the data does so before it starts the run."""
 
 import hashlib
 import json
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from components.data_resolver import spans
+from components.data_resolver.config import SourceSettings
 from components.image_example_gen.fingerprint import fingerprint
 from components.image_example_gen.sources.opening import open_labelled, open_source
+from components.model_registry import ModelRegistry
 from components.model_registry.pipeline_runs import NOTHING_NEW, PipelineRun, PipelineRuns, data_identity
+from components.run_settings import RunSettings
 from trainer.errors import SettingsError
 
 
 @dataclass(frozen=True)
 class Resolution:
-    """What a run works on.
+    """The images of a run.
 
     Attributes:
-        source: one place of images, no pattern.
-        fingerprint: of its contents.
-        labelled_fingerprint: of the labelled set's; empty if there is none of its own.
-        passed_over: a sentence for each newer span that is not complete yet.
+        source: Path or URI of the images; never a pattern.
+        fingerprint: Fingerprint of the source's contents.
+        labelled_fingerprint: Fingerprint of the separate labelled set; empty if there is none.
+        passed_over: A sentence for each newer span that is not complete yet.
     """
 
     source: str
@@ -32,79 +34,72 @@ class Resolution:
 
     @property
     def identity(self) -> str:
-        """See `pipeline_runs.data_identity`."""
+        """Identity of all images, see `pipeline_runs.data_identity`."""
         return data_identity(self.fingerprint, self.labelled_fingerprint)
 
 
-def resolve(
-    source: str,
-    span: str | None = None,
-    settled_minutes: float | None = None,
-    labelled: str | None = None,
-    known_fingerprint: str = "",
-    memory: Path | None = None,
-) -> Resolution:
-    """Finds the images and their fingerprints.
+def resolve(settings: SourceSettings, labelled: str | None = None, memory: Path | None = None) -> Resolution:
+    """Resolves the span and the fingerprint of the data.
 
     Args:
-        source: a place of images, or a pattern of many; see `spans`.
-        span: see `spans.newest`.
-        settled_minutes: see `spans.newest`.
-        labelled: place of the labelled set, if it has one of its own.
-        known_fingerprint: of the source, if it need not be computed.
-        memory: see `fingerprint`.
+        settings: Where the images are.
+        labelled: Path or URI of a separate labelled set, if there is one.
+        memory: File that keeps the digests of local files from run to run, see `fingerprint`.
 
     Raises:
-        DataError: there is nothing that can be used.
-        SettingsError: the pattern or the span is unknown, or there is a span and no pattern.
+        DataError: If there are no usable images.
+        SettingsError: If there is no such span, or the source is no pattern and a span is set.
     """
+    source = settings.source or ""
     passed_over: tuple[str, ...] = ()
     if spans.is_pattern(source):
-        found = spans.newest(source, span, settled_minutes)
-        source, passed_over = found.span.path, found.passed_over
-    elif span:
+        newest = spans.newest(source, settings.span or None, settings.settled_minutes)
+        source, passed_over = newest.span.path, newest.passed_over
+    elif settings.span:
         raise SettingsError(
-            f"data.span is {span}, but data.source {source} names one place: put {{YYYY}}-{{MM}}-{{DD}} or {{SPAN}} "
-            "into it."
+            f"data.span is {settings.span}, but data.source {source} names one place: put {{YYYY}}-{{MM}}-{{DD}} or "
+            "{SPAN} into it."
         )
     return Resolution(
         source,
-        known_fingerprint or fingerprint(open_source(source), memory),
+        settings.fingerprint or fingerprint(open_source(source), memory),
         fingerprint(open_labelled(labelled), memory) if labelled else "",
         passed_over,
     )
 
 
-def recipe(settings: dict[str, Any]) -> str:
-    """Identity of the settings that decide on an encoder, and of the version of this code.
-
-    Args:
-        settings: a tree of JSON values.
-    """
-    tree = json.dumps([metadata.version("nnclr"), settings], sort_keys=True)
+def settings_fingerprint(settings: RunSettings) -> str:
+    """Returns a fingerprint of nnclr's version and the settings that decide on an encoder: 32 hexadecimal digits."""
+    tree = json.dumps([metadata.version("nnclr"), settings.deciding()], sort_keys=True)
     return hashlib.sha256(tree.encode()).hexdigest()[:32]
 
 
-def nothing_new(runs: PipelineRuns, run: str, found: Resolution, made_by: str, champion: int | None) -> str | None:
-    """Whether an earlier run trained on the same images by the same recipe; if so, this run is recorded as such.
+def nothing_new(registry: ModelRegistry, settings: RunSettings, run: str, data: Resolution) -> str | None:
+    """Returns why there is nothing new to train on, if an earlier run used the same images and settings.
+
+    In that case this run is recorded with the outcome `nothing new`.
 
     Args:
-        runs: to look into.
-        run: identity of this one.
-        found: what it would work on.
-        made_by: see `recipe`.
-        champion: version of the present champion, if there is one.
+        registry: The registry that records the runs.
+        settings: All settings of the run.
+        run: Id of the run.
+        data: The images of the run.
 
     Returns:
-        A sentence that says which, and what came of it.
+        A sentence that names the earlier run and its outcome; None if there is something new.
     """
-    earlier = runs.settled(found.identity, made_by, champion)
+    model_name, fingerprint_of_settings = settings.registry.model_name, settings_fingerprint(settings)
+    runs = PipelineRuns(registry, model_name)
+    champion = registry.aliased(model_name, settings.registry.alias)
+    earlier = runs.settled(data.identity, fingerprint_of_settings, champion.version if champion else None)
     if earlier is None:
         return None
-    came_to = f"{earlier.outcome}, version {earlier.version}" if earlier.version else earlier.outcome
+    outcome = f"{earlier.outcome}, version {earlier.version}" if earlier.version else earlier.outcome
     sentence = (
         f"Nothing new: run {earlier.run} of {earlier.at:%Y-%m-%d %H:%M} UTC trained on the same images with the same "
-        f"settings ({came_to}). Nothing is trained."
+        f"settings ({outcome}). Nothing is trained."
     )
-    runs.record(PipelineRun(run, NOTHING_NEW, sentence, found.source, found.identity, made_by, earlier.version))
+    runs.record(
+        PipelineRun(run, NOTHING_NEW, sentence, data.source, data.identity, fingerprint_of_settings, earlier.version)
+    )
     return sentence

@@ -17,10 +17,9 @@ import tensorflow as tf
 from apache_beam.metrics import Metrics
 
 from components.image_example_gen import encoding
+from components.image_example_gen.artifact import REJECTED, split_directory
 from components.image_example_gen.sources.base import Picture, Source, Work
 from trainer.progress import Reporter
-
-REJECTED = "rejected"
 
 _BLOCK_BYTES = 32 * 2**20
 _MOST_IMAGES = 1024
@@ -158,8 +157,3 @@ def write_shard(shard_and_records: tuple[Shard, Iterable[bytes]], directory: str
             written += 1
     tf.io.gfile.rename(aside, place, overwrite=True)
     return shard.split, written
-
-
-def split_directory(directory: str, split: str) -> str:
-    """TFX's folder of a split."""
-    return f"{directory}/Split-{split}"

@@ -3,7 +3,7 @@
 from tfx.dsl.components.base import base_beam_component, executor_spec
 from tfx.types import channel, channel_utils, component_spec, standard_artifacts
 
-from components.linear_probe_evaluator import executor
+from components.linear_probe_evaluator import artifact, executor
 from components.linear_probe_evaluator.config import EvaluatorSettings
 
 
@@ -19,8 +19,8 @@ class LinearProbeEvaluatorSpec(component_spec.ComponentSpec):
         executor.CHAMPION: component_spec.ChannelParameter(type=standard_artifacts.Model),
     }
     OUTPUTS = {
-        executor.EVALUATION: component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
-        executor.BLESSING: component_spec.ChannelParameter(type=standard_artifacts.ModelBlessing),
+        artifact.EVALUATION: component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
+        artifact.BLESSING: component_spec.ChannelParameter(type=standard_artifacts.ModelBlessing),
     }
 
 
@@ -28,12 +28,12 @@ class LinearProbeEvaluator(base_beam_component.BaseBeamComponent):
     """Measures an encoder by a linear probe and blesses it if it is good enough to replace the champion.
 
     Args:
-        examples: what the encoder was pretrained on, from ImageExampleGen.
-        model: the candidate, from Trainer.
-        model_run: from Trainer too, for the training's curves.
-        champion: from ChampionResolver.
-        settings: what must be reached.
-        labelled_examples: with the splits `train` and `test`; by default those of `examples`.
+        examples: Examples that the encoder was pretrained on, from ImageExampleGen.
+        model: The candidate, from Trainer.
+        model_run: Logs of the training, from Trainer.
+        champion: The champion, from ChampionResolver.
+        settings: What is measured, and what the candidate must reach.
+        labelled_examples: Examples with the splits `train` and `test`. By default those of `examples`.
     """
 
     SPEC_CLASS = LinearProbeEvaluatorSpec

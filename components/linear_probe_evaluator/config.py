@@ -7,7 +7,7 @@ from pydantic import Field
 from trainer.config import Positive, Strength, Strict, Units
 
 
-class FineTuning(Strict):
+class FineTuningSettings(Strict):
     """Training the whole encoder on the labelled images, as the second half of the Keras example does."""
 
     epochs: Units = 10
@@ -38,7 +38,9 @@ class EvaluatorSettings(Strict):
     label_shares: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
         (0.01, 0.1), description="shares of the labels to report a probe with, besides all of them"
     )
-    fine_tuning: FineTuning | None = Field(None, description="report the accuracy of a fine-tuned encoder as well")
+    fine_tuning: FineTuningSettings | None = Field(
+        None, description="report the accuracy of a fine-tuned encoder as well"
+    )
     seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(
         0, description="of cross-validation, bootstrap, draws of labels, the untrained twin"
     )

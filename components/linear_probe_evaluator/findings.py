@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from components.linear_probe_evaluator import duplicates
+from components.linear_probe_evaluator.artifact import Duplicates
 from components.linear_probe_evaluator.embedding import Rows
 from components.linear_probe_evaluator.probes import Labelled
 from trainer import examples, metrics
@@ -37,15 +38,14 @@ def find(rows: dict[str, Rows], test: Labelled) -> dict[str, Any]:
             f"The test embeddings fill only {rank:.1f} directions (RankMe) of {test.features.shape[1]}, too few to "
             f"part {classes} classes: the encoder has collapsed, or nearly."
         )
-    counts: dict[str, dict[str, int]] = {}
+    counts: dict[str, Duplicates] = {}
     for split, other in _PAIRS:
         found = {
             kind: duplicates.found_in(rows[split].hashes[kind], rows[other].hashes[kind]) for kind in duplicates.KINDS
         }
-        counts[f"{split} in {other}"] = {
-            "images": len(rows[split].labels),
-            **{kind: int(found[kind].sum()) for kind in duplicates.KINDS},
-        }
+        counts[f"{split} in {other}"] = Duplicates(
+            images=len(rows[split].labels), **{kind: int(found[kind].sum()) for kind in duplicates.KINDS}
+        )
         either = int(np.any(list(found.values()), axis=0).sum())
         if either:
             consequence = (

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from components.linear_probe_evaluator.artifact import Check, Difference
 from components.linear_probe_evaluator.config import EvaluatorSettings
-from components.linear_probe_evaluator.probes import Difference
 
 
 @dataclass(frozen=True)
@@ -13,14 +13,6 @@ class Rival:
     name: str
     accuracy: float
     lead: Difference
-
-
-@dataclass(frozen=True)
-class Check:
-    """One requirement: whether it is met, and a sentence with the numbers."""
-
-    passed: bool
-    sentence: str
 
 
 def checks(
@@ -59,24 +51,29 @@ def checks(
 def _reaches_floor(accuracy: float, floor: float) -> Check:
     passed = accuracy >= floor
     relation = "reaches" if passed else "is below"
-    return Check(passed, f"The probe accuracy {accuracy:.1%} {relation} the floor {floor:.1%} (evaluator.floor).")
+    return Check(
+        passed=passed, sentence=f"The probe accuracy {accuracy:.1%} {relation} the floor {floor:.1%} (evaluator.floor)."
+    )
 
 
 def _reaches_in_every_class(recall: dict[str, float], least: float) -> Check:
     weakest = min(recall, key=recall.__getitem__)
     missed = [f"{name} {share:.1%}" for name, share in recall.items() if share < least]
     if missed:
-        return Check(False, f"The recall of {', '.join(missed)} is below {least:.1%} (evaluator.least_recall).")
+        return Check(
+            passed=False, sentence=f"The recall of {', '.join(missed)} is below {least:.1%} (evaluator.least_recall)."
+        )
     sentence = f"Every class reaches the recall {least:.1%}, the weakest ({weakest}) with {recall[weakest]:.1%}"
-    return Check(True, f"{sentence} (evaluator.least_recall).")
+    return Check(passed=True, sentence=f"{sentence} (evaluator.least_recall).")
 
 
 def _beats(accuracy: float, untrained: Rival) -> Check:
     passed = untrained.lead.low > 0
     relation = "beats" if passed else "does not beat"
     return Check(
-        passed,
-        f"The probe accuracy {accuracy:.1%} {relation} the {untrained.accuracy:.1%} of {untrained.name} beyond chance: "
+        passed=passed,
+        sentence=f"The probe accuracy {accuracy:.1%} {relation} the {untrained.accuracy:.1%} of {untrained.name} "
+        "beyond chance: "
         f"{_points(untrained.lead)} (evaluator.beat_untrained).",
     )
 
@@ -85,8 +82,8 @@ def _keeps_up(accuracy: float, champion: Rival, tolerance: float) -> Check:
     passed = champion.lead.low >= -tolerance
     relation = "is not" if passed else "is" if champion.lead.high < -tolerance else "may be"
     return Check(
-        passed,
-        f"The probe accuracy {accuracy:.1%} {relation} more than {100 * tolerance:.1f} points behind the "
+        passed=passed,
+        sentence=f"The probe accuracy {accuracy:.1%} {relation} more than {100 * tolerance:.1f} points behind the "
         f"{champion.accuracy:.1%} of {champion.name}: {_points(champion.lead)} (evaluator.tolerance).",
     )
 
@@ -97,7 +94,7 @@ def _goes_without(problem: str, accepted: bool) -> Check:
         if accepted
         else "nothing is released without a comparison, unless --accept-baseline-reset allows it"
     )
-    return Check(accepted, f"{problem}: {consequence}.")
+    return Check(passed=accepted, sentence=f"{problem}: {consequence}.")
 
 
 def _points(lead: Difference) -> str:

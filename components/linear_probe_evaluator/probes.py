@@ -12,6 +12,8 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
+from components.linear_probe_evaluator.artifact import Difference
+
 # Inverse regularisation strengths, a decade apart.
 _STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 # scikit-learn's own, for where there are too few images of a class to hold any out.
@@ -68,15 +70,6 @@ class Score:
     recall: list[float]
     hits: np.ndarray
     predicted: np.ndarray
-
-
-@dataclass(frozen=True)
-class Difference:
-    """By how much one accuracy lies above another on the same images, with the paired 95 % bootstrap interval."""
-
-    mean: float
-    low: float
-    high: float
 
 
 def fit(train: Labelled, classes: int, seed: int, strength: float | None = None) -> LinearProbe:
@@ -164,7 +157,8 @@ def score(probe: LinearProbe, test: Labelled, seed: int) -> Score:
 def difference(ours: Score, theirs: Score, seed: int) -> Difference:
     """Compares two scores image by image: most of what makes an image hard is the same for both."""
     gains = ours.hits - theirs.hits
-    return Difference(float(gains.mean()), *_interval(gains, seed))
+    low, high = _interval(gains, seed)
+    return Difference(mean=float(gains.mean()), low=low, high=high)
 
 
 def _interval(values: np.ndarray, seed: int) -> tuple[float, float]:

@@ -1,31 +1,13 @@
 """Which labels a probe is fitted with, where it is not all of them."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from components.linear_probe_evaluator import probes
+from components.linear_probe_evaluator.artifact import Repeated
 from components.linear_probe_evaluator.probes import Labelled
 
 # How often a share of the labels is drawn: a single draw of 1 % tells little.
 DRAWS = 5
-
-
-@dataclass(frozen=True)
-class Repeated:
-    """Accuracy of one protocol on the test split, over several subsets of the train split.
-
-    Attributes:
-        mean: of the accuracies.
-        deviation: sample standard deviation of the accuracies.
-        runs: how many subsets.
-        images: in each subset, on average.
-    """
-
-    mean: float
-    deviation: float
-    runs: int
-    images: int
 
 
 def official_folds(folds: np.ndarray) -> list[np.ndarray]:
@@ -59,4 +41,4 @@ def repeated(train: Labelled, test: Labelled, subsets: list[np.ndarray], classes
         accuracies.append(float((probe.predict(test.features) == test.labels).mean()))
     deviation = float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else 0.0
     images = round(np.mean([len(rows) for rows in subsets]))
-    return Repeated(float(np.mean(accuracies)), deviation, len(accuracies), images)
+    return Repeated(mean=float(np.mean(accuracies)), deviation=deviation, runs=len(accuracies), images=images)

@@ -12,7 +12,7 @@ from components.model_registry.registry import ModelRegistry, all_pages
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-RELEASED, UNCHANGED, STOOD_BACK, NOT_BLESSED = "released", "unchanged", "stood back", "not blessed"
+RELEASED, UNCHANGED, NOT_PROMOTED, NOT_BLESSED = "released", "unchanged", "not promoted", "not blessed"
 NOTHING_NEW, FAILED = "nothing new", "failed"
 # Outcomes that would be the same if the run were repeated; one that stood back is to be compared anew.
 _SETTLED = (RELEASED, UNCHANGED, NOT_BLESSED)
@@ -28,12 +28,12 @@ class PipelineRun:
 
     Attributes:
         run: its identity, as the orchestrator gave it.
-        outcome: `released`, `unchanged` (the registry had the encoder), `stood back` (another one was pushed during
+        outcome: `released`, `unchanged` (the registry had the encoder), `not promoted` (another one was pushed during
             the run), `not blessed`, `nothing new` (nothing was trained) or `failed`.
         detail: why, in a sentence.
         source: place of the images.
         data: identity of the images, see `data_identity`.
-        recipe: identity of the settings that decide on the encoder.
+        settings_fingerprint: Fingerprint of the settings that decide on the encoder.
         version: of the registry, if any.
         probe_accuracy: of the encoder, if it was measured.
         compared_with: version of the champion that the encoder was compared with, if there was one.
@@ -45,7 +45,7 @@ class PipelineRun:
     detail: str = ""
     source: str = ""
     data: str = ""
-    recipe: str = ""
+    settings_fingerprint: str = ""
     version: int | None = None
     probe_accuracy: float | None = None
     compared_with: int | None = None
@@ -79,7 +79,11 @@ class PipelineRuns:
         """Adds a run."""
         tags = {
             **{"outcome": run.outcome, "detail": run.detail, "source": run.source, "data": run.data},
-            **{"recipe": run.recipe, "version": str(run.version or ""), "compared_with": str(run.compared_with or "")},
+            **{
+                "recipe": run.settings_fingerprint,
+                "version": str(run.version or ""),
+                "compared_with": str(run.compared_with or ""),
+            },
             # MLflow's searches know no "one of these" for tags.
             "settled": "yes" if run.outcome in _SETTLED else "",
         }
@@ -134,7 +138,7 @@ def _from_mlflow(run: "Run") -> PipelineRun:
         detail=tags.get("detail", ""),
         source=tags.get("source", ""),
         data=tags.get("data", ""),
-        recipe=tags.get("recipe", ""),
+        settings_fingerprint=tags.get("recipe", ""),
         version=int(version) if version else None,
         probe_accuracy=run.data.metrics.get("probe_accuracy"),
         compared_with=int(compared_with) if compared_with else None,

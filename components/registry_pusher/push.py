@@ -21,14 +21,14 @@ class Pushed:
         version: of the registry.
         new: whether it was not there before.
         moved: whether the alias moved to it.
-        standing_back: why the alias did not move to it, if it is not there.
+        not_promoted: why the alias did not move to it, if it is not there.
         served: folder for TensorFlow Serving, if one is published.
     """
 
     version: Version
     new: bool
     moved: bool
-    standing_back: str | None = None
+    not_promoted: str | None = None
     served: str | None = None
 
 
@@ -55,16 +55,16 @@ def push(
         DamagedVersion: what the registry gives back is not what it was given.
         SettingsError: the serving directory cannot be written to, or holds what others published there.
     """
-    by = candidate.provenance["pipeline_run"]
+    by = candidate.pipeline_run
     with registry.locked():
         if serving_directory:
             serving.require_usable(registry, name, serving_directory)
         champion = registry.aliased(name, alias)
         version, new = _registered(registry, name, alias, candidate)
         registry.clear_up(name, candidate.identity)
-        standing_back = _reason_to_stand_back(registry, candidate, version, alias, champion)
+        not_promoted = _reason_not_to_promote(registry, candidate, version, alias, champion)
         moved = False
-        if not standing_back and (champion is None or champion.version != version.version):
+        if not not_promoted and (champion is None or champion.version != version.version):
             found = differences(registry, version)
             if found:
                 raise DamagedVersion(f"{version.uri}: {'; '.join(found)}")
@@ -76,9 +76,9 @@ def push(
             serving.watch(registry, name, serving_directory)
         served = serving.serve_champion(registry, name, alias)
         now = registry.version(name, version.version)
-        if not standing_back and alias not in now.aliases:
-            standing_back, moved = "Another encoder was pushed at the same time: run again to compare with it.", False
-    return Pushed(now, new, moved, standing_back, served)
+        if not not_promoted and alias not in now.aliases:
+            not_promoted, moved = "Another encoder was pushed at the same time: run again to compare with it.", False
+    return Pushed(now, new, moved, not_promoted, served)
 
 
 def _registered(registry: ModelRegistry, name: str, alias: str, candidate: Candidate) -> tuple[Version, bool]:
@@ -99,11 +99,11 @@ def differences(registry: ModelRegistry, version: Version) -> list[str]:
         return damage or verification.differences(folder)
 
 
-def _reason_to_stand_back(
+def _reason_not_to_promote(
     registry: ModelRegistry, candidate: Candidate, version: Version, alias: str, champion: Version | None
 ) -> str | None:
     """Why the alias must stay where it is: it points elsewhere than when the candidate was compared."""
-    baseline = candidate.metrics["baseline_version"]
+    baseline = candidate.metrics.champion_version
     moves = [move for move in registry.history(version.name) if move.alias == alias and move.completed]
     last = moves[-1] if moves else None
     if champion is None:

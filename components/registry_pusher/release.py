@@ -12,8 +12,11 @@ from typing import Any
 import jinja2
 import yaml
 
+from components.linear_probe_evaluator.artifact import Metrics
 from components.model_registry import Release, contents
 from components.registry_pusher import verification
+from components.registry_pusher.provenance import CodeVersion, Parents, Provenance
+from components.run_settings import RunSettings
 from trainer import export
 from trainer.config import CHAMPION
 from trainer.signatures import Classifier
@@ -25,41 +28,49 @@ _NOT_IN_METRIC_NAMES = re.compile(r"[^\w. -]")
 
 @dataclass(frozen=True)
 class Candidate:
-    """A blessed encoder and all that is known of it.
+    """A blessed encoder, and everything that is recorded with it.
 
     Attributes:
-        model: Trainer's SavedModel, local.
-        classifier: the fitted probe.
-        metrics: of the evaluation.
-        report: the evaluation's page.
-        provenance: where it comes from: `pipeline_run`, `nnclr_version`, `git_commit`, `lock_sha256`, and `settings`,
-            the whole tree.
+        model: Local path of Trainer's SavedModel.
+        classifier: The fitted probe.
+        metrics: The evaluation's figures.
+        report: The evaluation's report as HTML.
+        settings: All settings of the run.
+        code: The code that made the encoder.
+        pipeline_run: Id of the run.
     """
 
     model: str
     classifier: Classifier
-    metrics: dict[str, Any]
+    metrics: Metrics
     report: str
-    provenance: dict[str, Any]
+    settings: RunSettings
+    code: CodeVersion
+    pipeline_run: str
 
     @property
     def identity(self) -> str:
-        """Changes when the encoder does, or the images that its classifier was fitted and measured on.
+        """Fingerprint of the encoder, and of the images that its classifier was fitted and measured on.
 
         The encoder is its network, its weights and the version of nnclr that exports it. Its files also hold how long
         the training took, and are written in another order each time: the same encoder trained once more is the same.
         """
         described = export.describe(self.model)
         encoder = [described["settings"]["encoder"], described["image_size"], export.fingerprint(self.model)]
-        parts = [self.metrics["labelled_fingerprint"], self.provenance["nnclr_version"], *encoder]
+        parts = [self.metrics.labelled_fingerprint, self.code.nnclr_version, *encoder]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
     @property
-    def parents(self) -> dict[str, str | None]:
-        """What it descends from: the start of its weights, and the champion that it was compared with."""
-        start = self.provenance["settings"]["trainer"]["warm_start"]
-        champion = self.metrics["baseline"]
-        return {"warm_start": champion if start == CHAMPION else start, "compared_with": champion}
+    def provenance(self) -> Provenance:
+        """Where the encoder comes from."""
+        start, champion = self.settings.trainer.warm_start, self.metrics.champion
+        return Provenance(
+            **self.code.model_dump(),
+            pipeline_run=self.pipeline_run,
+            data_fingerprint=self.metrics.data_fingerprint,
+            labelled_fingerprint=self.metrics.labelled_fingerprint,
+            parents=Parents(warm_start=champion if start == CHAMPION else start, compared_with=champion),
+        )
 
 
 def build(candidate: Candidate, name: str, alias: str, directory: Path) -> Release:
@@ -70,46 +81,53 @@ def build(candidate: Candidate, name: str, alias: str, directory: Path) -> Relea
     example images with their embeddings, and last a manifest of all files' sha256.
 
     Args:
-        candidate: to release.
-        name: of the registered model.
-        alias: that it will have.
-        directory: to create; its parent exists.
+        candidate: The encoder to release.
+        name: Name of the registered model.
+        alias: Alias that the version will have.
+        directory: Folder to create. Its parent exists.
     """
-    described = export.describe(candidate.model)
-    provenance = {key: value for key, value in candidate.provenance.items() if key != "settings"}
-    provenance |= {key: candidate.metrics[key] for key in ("data_fingerprint", "labelled_fingerprint")}
-    provenance["parents"] = candidate.parents
-    settings = yaml.safe_dump(candidate.provenance["settings"], sort_keys=False)
-    with tempfile.TemporaryDirectory() as aside:
-        saved_model = f"{aside}/{contents.SAVED_MODEL.name}"
+    assert candidate.metrics.probe_accuracy is not None  # Only measured encoders are blessed.
+    described, metrics, provenance = export.describe(candidate.model), candidate.metrics, candidate.provenance
+    settings = candidate.settings.model_dump(mode="json")
+    with tempfile.TemporaryDirectory() as scratch:
+        saved_model = f"{scratch}/{contents.SAVED_MODEL.name}"
         export.export_with_classifier(candidate.model, candidate.classifier, saved_model)
-        _save_mlflow_model(directory, saved_model, described["image_size"], candidate.metrics["embedding_size"])
+        _save_mlflow_model(directory, saved_model, described["image_size"], candidate.classifier.weights.shape[0])
     verification.write_examples(directory, candidate.model)
-    card = _environment().get_template("model_card.md.j2")
-    facts = {
-        **{"metrics": candidate.metrics, "provenance": provenance, "name": name, "alias": alias},
-        **{"trainer": candidate.provenance["settings"]["trainer"], "training": described["training"]},
-    }
+    card = (
+        _environment()
+        .get_template("model_card.md.j2")
+        .render(
+            metrics=metrics,
+            provenance=provenance,
+            name=name,
+            alias=alias,
+            trainer=candidate.settings.trainer,
+            training=described["training"],
+            image_size=described["image_size"],
+        )
+    )
     texts = {
-        "model_card.md": card.render(**facts, image_size=described["image_size"]),
-        "metrics.json": json.dumps(candidate.metrics, indent=2),
-        "settings.yaml": settings,
-        "provenance.json": json.dumps(provenance, indent=2),
+        "model_card.md": card,
+        "metrics.json": metrics.model_dump_json(indent=2),
+        "settings.yaml": yaml.safe_dump(settings, sort_keys=False),
+        "provenance.json": provenance.model_dump_json(indent=2),
         "report.html": candidate.report,
     }
     for file, text in texts.items():
         (directory / file).write_text(text, encoding="utf-8")
     contents.write_manifest(directory)
+    recorded = provenance.model_dump(exclude={"parents"})
+    parents = {f"parent_{role}": parent for role, parent in provenance.parents if parent}
     return Release(
         identity=candidate.identity,
         directory=directory,
-        probe_accuracy=candidate.metrics["probe_accuracy"],
-        test_data=candidate.metrics["labelled_fingerprint"],
-        description=_description(candidate.metrics),
-        metrics=dict(_numbers(candidate.metrics, described["training"])),
-        parameters=dict(_flattened(candidate.provenance["settings"])),
-        tags={key: str(value) for key, value in provenance.items() if key != "parents"}
-        | {f"parent_{role}": parent for role, parent in candidate.parents.items() if parent},
+        probe_accuracy=candidate.metrics.probe_accuracy,
+        test_data=metrics.labelled_fingerprint,
+        description=_description(metrics),
+        metrics=dict(_numbers(metrics, described["training"])),
+        parameters=dict(_flattened(settings)),
+        tags=recorded | parents,
     )
 
 
@@ -135,29 +153,31 @@ def _save_mlflow_model(directory: Path, saved_model: str, size: list[int], width
     )
 
 
-def _description(metrics: dict[str, Any]) -> str:
-    low, high = metrics["probe_interval"]
+def _description(metrics: Metrics) -> str:
+    assert metrics.probe_interval is not None
+    low, high = metrics.probe_interval
     lines = [
-        f"Linear probe **{metrics['probe_accuracy']:.1%}** (95 % interval {low:.1%} to {high:.1%}), kNN "
-        f"{metrics['knn_accuracy']:.1%}, untrained encoder {metrics['random_encoder_accuracy']:.1%}.",
-        *(check["sentence"] for check in metrics["checks"]),
-        "`model_card.md` and `report.html` among the artifacts say more.",
+        f"Linear probe **{metrics.probe_accuracy:.1%}** (95 % interval {low:.1%} to {high:.1%}), kNN "
+        f"{metrics.knn_accuracy:.1%}, untrained encoder {metrics.untrained_accuracy:.1%}.",
+        *(check.sentence for check in metrics.checks),
+        "`model_card.md` and `report.html` among the artifacts hold the details.",
     ]
     return "\n\n".join(lines)
 
 
-def _numbers(metrics: dict[str, Any], training: dict[str, float]) -> Iterator[tuple[str, float]]:
-    for name, value in metrics.items():
+def _numbers(metrics: Metrics, training: dict[str, float]) -> Iterator[tuple[str, float]]:
+    """Yields the figures of the version's MLflow run."""
+    for name, value in metrics:
         if isinstance(value, float):
             yield name, value
-    for name, value in metrics["class_accuracy"].items():
+    for name, value in metrics.class_accuracy.items():
         yield f"class_accuracy/{_metric_name(name)}", value
-    for k, value in metrics["knn"].items():
+    for k, value in metrics.knn.items():
         yield f"knn_accuracy/{k}", value
-    for share, result in metrics["label_shares"].items():
-        yield f"label_share_accuracy/{share}", result["mean"]
-    if metrics["folds"]:
-        yield "folds_accuracy", metrics["folds"]["mean"]
+    for share, result in metrics.label_shares.items():
+        yield f"label_share_accuracy/{share}", result.mean
+    if metrics.folds:
+        yield "folds_accuracy", metrics.folds.mean
     for name, value in training.items():
         yield f"training/{name}", float(value)
 

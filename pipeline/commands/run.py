@@ -1,6 +1,5 @@
 """The command `nnclr run`."""
 
-import json
 import secrets
 import signal
 import time
@@ -91,7 +90,7 @@ def run(
             _fail_run(failure, log)
     assert result is not None
     if as_json:
-        print(json.dumps(result))
+        print(result.model_dump_json())
     else:
         summary.show(result, str(workdir), Console())
         print(f"Took {time.monotonic() - start:.0f} s.")

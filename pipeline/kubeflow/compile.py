@@ -49,7 +49,7 @@ def compile_pipeline(settings: Settings) -> tuple[dict[str, Any], dict[str, Any]
         spec.pop("defaultPipelineRoot", None)
     for task in _tasks(spec):
         _configure(spec, task, cluster)
-    for parameter in run_parameters(settings):
+    for parameter in run_parameters(settings, {task: _constants(spec, task) for task in _tasks(spec)}):
         _add_run_parameter(spec, parameter)
     platform = {
         "platforms": {
@@ -89,6 +89,12 @@ def _container(spec: dict[str, Any], task: str) -> dict[str, Any]:
     return spec["deploymentSpec"]["executors"][_executor(spec, task)]["container"]
 
 
+def _constants(spec: dict[str, Any], task: str) -> dict[str, str]:
+    """Returns the execution properties of a task whose values are known now."""
+    given = _tasks(spec)[task].get("inputs", {}).get("parameters", {})
+    return {name: value["runtimeValue"]["constant"] for name, value in given.items() if "runtimeValue" in value}
+
+
 def _configure(spec: dict[str, Any], task: str, cluster: KubeflowSettings) -> None:
     container = _container(spec, task)
     container["args"] = ["--component", task, *container["args"]]
@@ -120,13 +126,12 @@ def _add_run_parameter(spec: dict[str, Any], parameter: RunParameter) -> None:
     root = spec["root"].setdefault("inputDefinitions", {}).setdefault("parameters", {})
     root[parameter.name] = parameter.as_input()
     name = f"{PREFIX}{parameter.name}"
-    for task, targets in parameter.targets.items():
+    for task, target in parameter.targets.items():
         inputs = spec["components"][task].setdefault("inputDefinitions", {}).setdefault("parameters", {})
-        inputs[name] = {"parameterType": parameter.kind}
+        inputs[name] = {"parameterType": parameter.type}
         given = _tasks(spec)[task].setdefault("inputs", {}).setdefault("parameters", {})
         given[name] = {"componentInputParameter": parameter.name}
-        for target in targets:
-            _container(spec, task)["args"] += ["--run_parameter", f"{parameter.name}={target}"]
+        _container(spec, task)["args"] += ["--run_parameter", f"{parameter.name}={target}"]
 
 
 def _pod(task: str, cluster: KubeflowSettings) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 from pydantic import ValidationError
 from rich.console import Console
 
+from components import artifact_files
 from pipeline.kubeflow import invocation
 from pipeline.terminal import imports, process
 from pipeline.terminal.screen import Screen
@@ -75,11 +76,9 @@ def _run(arguments: argparse.Namespace, beam_arguments: list[str]) -> None:
     with imports.gc_paused():
         from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
 
-        from components import json_file
-
     given: dict[str, Any] = json.loads(arguments.json_serialized_invocation_args)
-    elsewhere = invocation.runs_elsewhere(beam_arguments)
-    prepared = invocation.prepared(given, json.loads(arguments.json_serialized_inputs_spec_args), elsewhere)
+    remote = invocation.is_remote(beam_arguments)
+    prepared = invocation.to_tfx(given, json.loads(arguments.json_serialized_inputs_spec_args), remote)
     values = prepared["inputs"].setdefault("parameterValues", {})
     invocation.apply_run_parameters(values, arguments.run_parameter, os.environ)  # type: ignore[arg-type]
     for listed in prepared["outputs"]["artifacts"].values():
@@ -89,8 +88,9 @@ def _run(arguments: argparse.Namespace, beam_arguments: list[str]) -> None:
             os.makedirs(os.path.dirname(path) if invocation.is_value(artifact) else path, exist_ok=True)
     arguments.json_serialized_invocation_args = json.dumps(prepared)
     kubeflow_v2_run_executor.main((arguments, beam_arguments))
-    place = os.path.split(given["outputs"]["outputFile"])
-    json_file.write(*place, invocation.handed_back(json_file.read(*place), given))
+    path = given["outputs"]["outputFile"]
+    output = invocation.to_kfp(json.loads(artifact_files.read(path)), given)
+    artifact_files.write(path, json.dumps(output).encode())
 
 
 def _stop(*_: object) -> NoReturn:

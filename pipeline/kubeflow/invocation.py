@@ -1,55 +1,82 @@
-"""What the launcher of Kubeflow Pipelines hands to a pod and expects back, against what TFX expects and hands back.
+"""Translates between the launcher of Kubeflow Pipelines and TFX.
 
-Both are JSON: an ExecutorInput, and an ExecutorOutput (kfp's `pipeline_spec.proto`). Sources: tensorflow/tfx#7768, and
+The launcher gives a pod an ExecutorInput and expects an ExecutorOutput, both as JSON (kfp's `pipeline_spec.proto`). TFX
+reads and writes the same messages, but needs artifacts with types and local paths. Sources: tensorflow/tfx#7768, and
 `backend/src/v2/component/launcher_v2.go` of kubeflow/pipelines.
 """
 
 import json
 import os
-from collections.abc import Iterator
 from typing import Any
 
 from pipeline.kubeflow.parameters import ENVIRONMENT, PREFIX
 
-# Where the launcher puts inputs, and takes outputs from.
+# A message of the launcher: its shape is kfp's, not ours.
+Message = dict[str, Any]
+
+# The folders to which the launcher downloads inputs, and from which it uploads outputs.
 _MOUNTS = {"gs://": "gcs", "s3://": "s3", "minio://": "minio"}
-# Another root of these folders than `/`, where there is no container.
+#: Names another root of these folders than `/`, for tests without a container.
 ROOT_VARIABLE = "NNCLR_LAUNCHER_ROOT"
-_RUNNERS_HERE = ("BundleBasedDirectRunner", "DirectRunner", "FnApiRunner", "PrismRunner")
+# Beam's runners whose workers are in the pod.
+_LOCAL_RUNNERS = ("BundleBasedDirectRunner", "DirectRunner", "FnApiRunner", "PrismRunner")
 # An output that the backend adds, of a type that TFX does not know.
 _LOGS = "executor-logs"
 
 
-def prepared(invocation: dict[str, Any], inputs_spec: dict[str, Any], elsewhere: bool = False) -> dict[str, Any]:
-    """An ExecutorInput as TFX understands it: artifacts have types and local paths, and TFX knows all outputs.
+def to_tfx(executor_input: Message, inputs_spec: Message, remote: bool = False) -> Message:
+    """Translates an ExecutorInput for TFX: artifacts get types and local paths, and unknown outputs are dropped.
 
     Args:
-        invocation: as the launcher gives it.
-        inputs_spec: the component's declared inputs.
-        elsewhere: Beam's workers run on other machines, which see Cloud Storage and not this pod's disk: `gs://` stays.
+        executor_input: The launcher's ExecutorInput.
+        inputs_spec: The component's declared inputs.
+        remote: Whether Beam's workers are other machines, which see Cloud Storage but not this pod's disk. If so,
+            artifacts keep their `gs://` URIs.
     """
-    place = _in_storage if elsewhere else _local
-    inputs, outputs = invocation.get("inputs", {}), invocation.get("outputs", {})
+    inputs, outputs = executor_input.get("inputs", {}), executor_input.get("outputs", {})
     declared = inputs_spec.get("artifacts", {})
-    inputs_here = {
-        name: {"artifacts": [place(artifact) | {"type": declared[name]["artifactType"]} for artifact in _of(listed)]}
-        for name, listed in inputs.get("artifacts", {}).items()
+    typed_inputs = {
+        name: {
+            "artifacts": [
+                _located(artifact, remote) | {"type": declared[name]["artifactType"]} for artifact in _artifacts(entry)
+            ]
+        }
+        for name, entry in inputs.get("artifacts", {}).items()
     }
-    outputs_here = {
-        name: {"artifacts": [place(artifact) for artifact in _of(listed)]}
-        for name, listed in outputs.get("artifacts", {}).items()
+    known_outputs = {
+        name: {"artifacts": [_located(artifact, remote) for artifact in _artifacts(entry)]}
+        for name, entry in outputs.get("artifacts", {}).items()
         if name != _LOGS
     }
-    return {"inputs": inputs | {"artifacts": inputs_here}, "outputs": outputs | {"artifacts": outputs_here}}
+    return {"inputs": inputs | {"artifacts": typed_inputs}, "outputs": outputs | {"artifacts": known_outputs}}
+
+
+def to_kfp(executor_output: Message, executor_input: Message) -> Message:
+    """Translates an ExecutorOutput for the launcher: artifacts get the URIs that the launcher gave them.
+
+    Args:
+        executor_output: TFX's ExecutorOutput.
+        executor_input: The launcher's ExecutorInput.
+    """
+    uris = {
+        name: artifact["uri"]
+        for name, entry in executor_input.get("outputs", {}).get("artifacts", {}).items()
+        for artifact in _artifacts(entry)
+    }
+    artifacts = {
+        name: {"artifacts": [artifact | {"uri": uris[name]} for artifact in _artifacts(entry)]}
+        for name, entry in executor_output.get("artifacts", {}).items()
+    }
+    return executor_output | {"artifacts": artifacts}
 
 
 def apply_run_parameters(values: dict[str, Any], targets: list[str], environment: dict[str, str]) -> None:
-    """Takes a run's parameters out of the parameter values and puts them where they belong.
+    """Moves a run's parameters from the parameter values to their targets.
 
     Args:
-        values: parameter values of an ExecutorInput; changed.
-        targets: `NAME=TARGET`, see `parameters.RunParameter`.
-        environment: changed too; an empty value changes nothing in it.
+        values: Parameter values of an ExecutorInput, which are changed.
+        targets: `NAME=TARGET` for each parameter, see `parameters.RunParameter`.
+        environment: Environment variables, which are changed. An empty parameter leaves its variable as it is.
     """
     for entry in targets:
         name, _, target = entry.partition("=")
@@ -62,54 +89,33 @@ def apply_run_parameters(values: dict[str, Any], targets: list[str], environment
         del values[name]
 
 
-def handed_back(output: dict[str, Any], invocation: dict[str, Any]) -> dict[str, Any]:
-    """An ExecutorOutput as the launcher understands it: artifacts lie where it said.
-
-    Args:
-        output: as TFX wrote it.
-        invocation: as the launcher gave it.
-    """
-    given = {
-        name: artifact["uri"]
-        for name, listed in invocation.get("outputs", {}).get("artifacts", {}).items()
-        for artifact in _of(listed)
-    }
-    artifacts = {
-        name: {"artifacts": [artifact | {"uri": given[name]} for artifact in _of(listed)]}
-        for name, listed in output.get("artifacts", {}).items()
-    }
-    return output | {"artifacts": artifacts}
-
-
-def runs_elsewhere(beam_arguments: list[str]) -> bool:
-    """Whether Beam's workers are other machines: Dataflow's, Flink's, Spark's."""
+def is_remote(beam_arguments: list[str]) -> bool:
+    """Returns whether Beam's workers are other machines: those of Dataflow, Flink or Spark."""
     runners = [argument.partition("=")[2] for argument in beam_arguments if argument.startswith("--runner=")]
-    return bool(runners) and runners[-1] not in _RUNNERS_HERE
+    return bool(runners) and runners[-1] not in _LOCAL_RUNNERS
 
 
 def local_path(uri: str) -> str:
-    """Where the launcher keeps what lies at a URI."""
+    """Returns the local path at which the launcher keeps an artifact."""
     for scheme, mount in _MOUNTS.items():
         if uri.startswith(scheme):
             return os.path.join(os.environ.get(ROOT_VARIABLE, "/"), mount, uri.removeprefix(scheme))
     return uri
 
 
-def is_value(artifact: dict[str, Any]) -> bool:
-    """Whether an artifact as the launcher gives it holds a single text, in TFX's way."""
+def is_value(artifact: Message) -> bool:
+    """Returns whether an artifact of the launcher holds a single string, as TFX's values do."""
     return artifact.get("type", {}).get("instanceSchema", "").startswith("title: tfx.String\n")
 
 
-def _of(listed: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    return iter(listed.get("artifacts", []))
+def _artifacts(entry: Message) -> list[Message]:
+    return entry.get("artifacts", [])
 
 
-def _local(artifact: dict[str, Any]) -> dict[str, Any]:
+def _located(artifact: Message, remote: bool) -> Message:
+    if remote and artifact["uri"].startswith("gs://"):
+        return artifact
     return artifact | {"uri": local_path(artifact["uri"])}
-
-
-def _in_storage(artifact: dict[str, Any]) -> dict[str, Any]:
-    return artifact if artifact["uri"].startswith("gs://") else _local(artifact)
 
 
 def _set(tree: dict[str, Any], path: list[str], value: Any) -> None:
@@ -117,7 +123,7 @@ def _set(tree: dict[str, Any], path: list[str], value: Any) -> None:
     if not rest:
         tree[name] = value
     elif isinstance(tree[name], str):
-        # JSON in JSON: TFX's properties hold nothing but scalars.
+        # TFX's execution properties are scalars: a text on the way is JSON.
         inner = json.loads(tree[name])
         _set(inner, rest, value)
         tree[name] = json.dumps(inner)

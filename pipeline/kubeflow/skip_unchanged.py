@@ -6,7 +6,7 @@ evaluate.
 
 from typing import Any
 
-from components.data_resolver import executor as data_resolver
+from components.data_resolver import artifact
 
 RESOLVER = "DataResolver"
 # The task that holds all others.
@@ -43,8 +43,8 @@ def nest(spec: dict[str, Any]) -> None:
             task["dependentTasks"] = before
     # Only what another component takes as a parameter is declared as one by TFX.
     outputs = spec["components"][RESOLVER]["outputDefinitions"].setdefault("parameters", {})
-    outputs[data_resolver.NEWS] = {"parameterType": "STRING"}
-    news = from_resolver(data_resolver.NEWS)
+    outputs[artifact.NEWS] = {"parameterType": "STRING"}
+    news = from_resolver(artifact.NEWS)
     spec["components"][REST] = {"dag": {"tasks": inner}, "inputDefinitions": {"parameters": kinds}}
     spec["root"]["dag"]["tasks"] = {
         RESOLVER: tasks[RESOLVER],
@@ -53,6 +53,6 @@ def nest(spec: dict[str, Any]) -> None:
             "dependentTasks": [RESOLVER],
             "inputs": {"parameters": given},
             "taskInfo": {"name": REST},
-            "triggerPolicy": {"condition": f"inputs.parameter_values['{news}'] == '{data_resolver.NEW}'"},
+            "triggerPolicy": {"condition": f"inputs.parameter_values['{news}'] == '{artifact.NEW}'"},
         },
     }

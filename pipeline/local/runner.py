@@ -7,13 +7,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
 from pipeline import config
 from pipeline.config import Settings
 from pipeline.local import summary
+from pipeline.local.summary import ComponentSummary, Summary
 from pipeline.local.workdir import Workdir
 from pipeline.terminal import imports
 from pipeline.terminal.screen import Screen
@@ -24,64 +25,56 @@ from trainer.progress import Reporter
 if TYPE_CHECKING:
     from components.data_resolver.resolution import Resolution
     from components.model_registry import ModelRegistry
-    from components.model_registry.pipeline_runs import PipelineRuns
+    from pipeline.local.lineage import Lineage
 
 logger = logging.getLogger("nnclr")
 
-# What LocalDagRunner logs around each component; it has no other hook.
-_RUNNING, _FINISHED = "Component %s is running.", "Component %s is finished."
 
-
-def run(settings: Settings, workdir: Workdir, run_id: str, screen: Screen, enable_cache: bool = True) -> dict[str, Any]:
-    """Runs all components and returns the run's summary, which is also written to the run's folder.
+def run(settings: Settings, workdir: Workdir, run_id: str, screen: Screen, enable_cache: bool = True) -> Summary:
+    """Runs all components, and writes the run's summary and report into the run's folder.
 
     Args:
-        settings: with a data source.
-        workdir: locked.
-        run_id: of this run.
-        screen: told what happens.
-        enable_cache: take earlier results where inputs and parameters are the same.
+        settings: All settings. The data source must be set.
+        workdir: The working directory, locked.
+        run_id: The run's id.
+        screen: Shows the progress.
+        enable_cache: Whether to reuse the earlier result of a component with the same inputs and parameters.
 
     Raises:
-        UserError: something that was given cannot be used; its message says what and why.
+        UserError: If something that the user gave cannot be used.
     """
     settings = _with_absolute_paths(settings, workdir)
     screen.waiting("Reading the data's fingerprint")
     with _own_arguments():
         # Only now: these imports take seconds, and MLflow's registry loads most of itself when it is opened.
         with imports.gc_paused():
-            from components import json_file
-            from components.data_resolver.resolution import nothing_new, recipe, resolve
+            from components.data_resolver.resolution import nothing_new
             from components.model_registry import ModelRegistry
-            from components.model_registry.pipeline_runs import NOTHING_NEW, PipelineRuns
+            from components.model_registry.pipeline_runs import NOTHING_NEW
 
             registry = ModelRegistry(str(workdir.registry))
-        runs = PipelineRuns(registry, settings.registry.model_name)
-        with _failures_recorded(runs, run_id, settings):
-            source = settings.data.source or ""
-            # Google's client's own limit.
-            limit = ", which is given up after two minutes if it does not answer" if "://" in source else ""
-            with progress.waiting_for(f"{source}{limit}"):
-                data = resolve(
-                    source,
-                    settings.data.span,
-                    settings.data.settled_minutes,
-                    settings.evaluator.data,
-                    memory=workdir.fingerprints,
-                )
-            for sentence in data.passed_over:
-                screen.say(escape(sentence))
-            old = None
-            if settings.data.only_new:
-                champion = registry.aliased(settings.registry.model_name, settings.registry.alias)
-                present = champion.version if champion else None
-                old = nothing_new(runs, run_id, data, recipe(settings.deciding()), present)
-            if old:
-                result = {"run_id": run_id, "outcome": NOTHING_NEW, "nothing_new": old}
+        with _failures_recorded(registry, run_id, settings):
+            data = _resolve(settings, workdir, screen)
+            reason = nothing_new(registry, settings, run_id, data) if settings.data.only_new else None
+            if reason:
+                result = Summary(run_id=run_id, outcome=NOTHING_NEW, nothing_new=reason)
             else:
                 result = _run_components(settings, workdir, run_id, screen, enable_cache, registry, data)
-        json_file.write(str(workdir.run(run_id)), "summary.json", result)
+        summary.write(workdir.run(run_id), result)
     return result
+
+
+def _resolve(settings: Settings, workdir: Workdir, screen: Screen) -> "Resolution":
+    from components.data_resolver.resolution import resolve
+
+    source = settings.data.source or ""
+    # The limit of Google's client.
+    limit = ", which is given up after two minutes if it does not answer" if "://" in source else ""
+    with progress.waiting_for(f"{source}{limit}"):
+        data = resolve(settings.data, settings.evaluator.data, workdir.fingerprints)
+    for sentence in data.passed_over:
+        screen.say(escape(sentence))
+    return data
 
 
 def _run_components(
@@ -92,7 +85,7 @@ def _run_components(
     enable_cache: bool,
     registry: "ModelRegistry",
     data: "Resolution",
-) -> dict[str, Any]:
+) -> Summary:
     screen.waiting("Loading TensorFlow and TFX")
     with imports.gc_paused():
         from absl import logging as absl_logging
@@ -103,7 +96,7 @@ def _run_components(
         from components.champion_resolver import executor as champion_resolver
         from components.registry_pusher import serving
         from pipeline.dag import create_pipeline
-        from pipeline.local import cache, metadata
+        from pipeline.local import cache, launching, metadata
         from pipeline.local.lineage import Lineage
         from trainer import devices
 
@@ -131,36 +124,31 @@ def _run_components(
         metadata=store,
     )
     compiled = compiler.Compiler().compile(pipeline)
-    # LocalDagRunner would call the run by the time of day.
+    # LocalDagRunner would name the run after the time of day.
     runtime_parameter_utils.substitute_runtime_parameter(compiled, {"pipeline-run-id": run_id})
-    lineage = Lineage(store, run_id)
     absl_logging.set_verbosity(absl_logging.INFO)
-    watch = _ComponentWatch(screen, lineage)
-    logging.getLogger("absl").addHandler(watch)
-    try:
-        with cache.following_content(workdir.root.resolve(), workdir.cache_keys):
-            LocalDagRunner().run_with_ir(compiled)
-    except BaseException:
-        watch.failed()
-        raise
-    finally:
-        logging.getLogger("absl").removeHandler(watch)
+    lineage = Lineage(store, run_id)
+    progress_of_run = _RunProgress(screen, lineage)
+    with cache.following_content(workdir.root.resolve(), workdir.cache_keys), launching.watched(progress_of_run):
+        LocalDagRunner().run_with_ir(compiled)
     workdir.run(run_id).mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(summary.report_of(lineage), workdir.run(run_id) / "report.html")
-    return summary.collect(run_id, lineage, watch.components)
+    shutil.copyfile(summary.report_path(lineage), workdir.run(run_id) / "report.html")
+    return summary.collect(run_id, lineage, progress_of_run.components)
 
 
 @contextmanager
-def _failures_recorded(runs: "PipelineRuns", run_id: str, settings: Settings) -> Iterator[None]:
+def _failures_recorded(registry: "ModelRegistry", run_id: str, settings: Settings) -> Iterator[None]:
+    """Records the outcome of a run that fails."""
     from components.model_registry import RegistryError
-    from components.model_registry.pipeline_runs import FAILED, PipelineRun
+    from components.model_registry.pipeline_runs import FAILED, PipelineRun, PipelineRuns
 
     try:
         yield
     except (Stopped, RegistryError):
-        # The same command goes on; or nobody is there to record it.
+        # A stopped run goes on later; a registry that fails cannot record anything.
         raise
     except Exception as error:
+        runs = PipelineRuns(registry, settings.registry.model_name)
         try:
             runs.record(PipelineRun(run_id, FAILED, " ".join(str(error).split()), settings.data.source or ""))
         except Exception:
@@ -168,33 +156,23 @@ def _failures_recorded(runs: "PipelineRuns", run_id: str, settings: Settings) ->
         raise
 
 
-class _ComponentWatch(logging.Handler):
-    """Turns the runner's log into lines on the screen, and remembers them for the summary."""
+class _RunProgress:
+    """Shows each component on the screen, and gathers their states for the summary."""
 
-    def __init__(self, screen: Screen, lineage: Any):
-        super().__init__()
-        self.components: list[dict[str, Any]] = []
-        self._screen, self._lineage = screen, lineage
-        self._running, self._since = "", 0.0
+    def __init__(self, screen: Screen, lineage: "Lineage"):
+        self.components: list[ComponentSummary] = []
+        self._screen, self._lineage, self._start = screen, lineage, 0.0
 
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.msg == _RUNNING:
-            (self._running,) = cast(tuple[str], record.args)
-            self._since = time.monotonic()
-            self._screen.started(self._running)
-        elif record.msg == _FINISHED:
-            self._ended(self._lineage.execution(self._running).state)
+    def started(self, component: str) -> None:
+        self._start = time.monotonic()
+        self._screen.started(component)
 
-    def failed(self) -> None:
-        """The run stopped in the middle of a component."""
-        if self._running:
-            self._ended("failed")
-
-    def _ended(self, state: str) -> None:
-        seconds = time.monotonic() - self._since
-        self.components.append({"id": self._running, "state": state, "seconds": round(seconds, 3)})
-        self._screen.ended(self._running, state, seconds)
-        self._running = ""
+    def ended(self, component: str, failed: bool) -> None:
+        seconds = time.monotonic() - self._start
+        execution = self._lineage.execution(component)
+        state = summary.FAILED if failed or execution is None else execution.state
+        self.components.append(ComponentSummary(id=component, state=state, seconds=round(seconds, 3)))
+        self._screen.ended(component, state, seconds)
 
 
 def _with_absolute_paths(settings: Settings, workdir: Workdir) -> Settings:

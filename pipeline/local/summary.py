@@ -1,125 +1,182 @@
-"""What a run came to: one JSON object, and the same as a table."""
+"""The summary of a run: one JSON object, and the same as a table."""
 
 import json
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
+from components import artifact_files
+from components.artifact_files import Content
+from components.image_example_gen import artifact as examples_artifact
+from components.image_example_gen.artifact import Dataset
+from components.linear_probe_evaluator import artifact as evaluation_artifact
+from components.linear_probe_evaluator.artifact import Metrics
+from components.registry_pusher import artifact as push_artifact
+from components.registry_pusher.artifact import Push
 from pipeline.terminal.screen import write_line
 from trainer.errors import DONE, NOT_BLESSED
 
-_EVALUATION = (
-    *("probe_accuracy", "probe_interval", "knn_accuracy", "knn", "folds", "label_shares", "fine_tuned_accuracy"),
-    *("random_encoder_accuracy", "over_random", "baseline", "baseline_accuracy", "over_baseline"),
-    *("rank_me", "duplicates", "findings", "blessed", "reasons", "checks"),
-)
-_REGISTRY = ("name", "version", "uri", "alias", "changed", "standing_back", "page", "served")
+if TYPE_CHECKING:
+    from pipeline.local.lineage import Lineage
+
+#: States of a component.
+COMPLETE, CACHED, FAILED, RUNNING = "done", "cached", "failed", "running"
+
+_FILE = "summary.json"
 
 
-def collect(run_id: str, lineage: Any, components: list[dict[str, Any]]) -> dict[str, Any]:
-    """Gathers the summary of a finished run from its components' outputs.
+class ComponentSummary(Content):
+    """One component of a run.
+
+    Attributes:
+        id: The component's id.
+        state: `done`, `cached` or `failed`.
+        seconds: Time that the component took.
+    """
+
+    id: str
+    state: str
+    seconds: float
+
+
+class Summary(Content):
+    """What a run did. The fields from `data` on are None if the run had nothing new to train on.
+
+    Attributes:
+        run_id: The run's id.
+        outcome: Outcome of the run, see `model_registry.pipeline_runs.PipelineRun`.
+        nothing_new: Why nothing was trained, if that is so.
+        data: The ingested images.
+        trainer: Figures of the training.
+        evaluation: The encoder's figures, and the verdict.
+        registry: What became of the encoder.
+        components: The components in the order in which they ran.
+    """
+
+    run_id: str
+    outcome: str
+    nothing_new: str | None = None
+    data: Dataset | None = None
+    trainer: dict[str, float] | None = None
+    evaluation: Metrics | None = None
+    registry: Push | None = None
+    components: tuple[ComponentSummary, ...] = ()
+
+
+def collect(run_id: str, lineage: "Lineage", components: list[ComponentSummary]) -> Summary:
+    """Gathers the summary of a run from the artifacts of its components.
 
     Args:
-        run_id: of the run.
-        lineage: a `pipeline.local.lineage.Lineage` of the run.
-        components: `id`, `state` and `seconds` of each component, in order.
+        run_id: The run's id.
+        lineage: The run's executions.
+        components: The run's components.
     """
-    from components.image_example_gen import executor as image_example_gen
-    from components.linear_probe_evaluator import executor as evaluator
-    from components.registry_pusher import executor as pusher
-
-    def output(component: str, key: str) -> str:
-        return lineage.execution(component).outputs[key]
-
-    described = image_example_gen.describe(output("ImageExampleGen", image_example_gen.EXAMPLES))
-    with open(f"{output('Trainer', 'model_run')}/training.json", encoding="utf-8") as file:
+    with open(f"{lineage.output('Trainer', 'model_run')}/training.json", encoding="utf-8") as file:
         training = json.load(file)
-    metrics = evaluator.read_metrics(output("LinearProbeEvaluator", evaluator.EVALUATION))
-    pushed = pusher.read_push(output("RegistryPusher", pusher.PUSHED))
-    return {
-        "run_id": run_id,
-        "outcome": pushed["outcome"],
-        "data": {name: described[name] for name in ("source", "fingerprint", "counts", "rejected")},
-        "trainer": training,
-        "evaluation": {name: metrics[name] for name in _EVALUATION},
-        "registry": {name: pushed.get(name) for name in _REGISTRY},
-        "components": components,
-    }
+    push = push_artifact.read(lineage.output("RegistryPusher", push_artifact.PUSHED))
+    return Summary(
+        run_id=run_id,
+        outcome=push.outcome,
+        data=examples_artifact.read(lineage.output("ImageExampleGen", examples_artifact.EXAMPLES)),
+        trainer=training,
+        evaluation=evaluation_artifact.read_metrics(
+            lineage.output("LinearProbeEvaluator", evaluation_artifact.EVALUATION)
+        ),
+        registry=push,
+        components=tuple(components),
+    )
 
 
-def report_of(lineage: Any) -> str:
-    """Path of the run's report, which the pusher leaves with the version in it."""
-    from components.registry_pusher import executor as pusher
-
-    return f"{lineage.execution('RegistryPusher').outputs[pusher.PUSHED]}/{pusher.REPORT}"
+def write(directory: Path, summary: Summary) -> None:
+    """Writes `summary.json` into the folder of a run."""
+    artifact_files.write_json(str(directory / _FILE), summary)
 
 
-def exit_code(result: dict[str, Any]) -> int:
-    """0 where the encoder was pushed or was there already, or nothing was new; 4 where it was not blessed."""
-    if "nothing_new" in result:
-        return DONE
-    return DONE if result["evaluation"]["blessed"] else NOT_BLESSED
+def read(directory: Path) -> Summary:
+    """Reads `summary.json` in the folder of a run.
+
+    Raises:
+        FileNotFoundError: If the run did not end.
+        ValidationError: If the file is damaged.
+    """
+    return artifact_files.read_json(str(directory / _FILE), Summary)
 
 
-def show(result: dict[str, Any], workdir: str, console: Console) -> None:
-    """Prints the summary and what to do next."""
-    if "nothing_new" in result:
-        write_line(console, result["nothing_new"])
+def report_path(lineage: "Lineage") -> str:
+    """Returns the path of the run's report, which RegistryPusher completes with the registered version."""
+    return push_artifact.report_path(lineage.output("RegistryPusher", push_artifact.PUSHED))
+
+
+def exit_code(summary: Summary) -> int:
+    """Returns 0 if the encoder was pushed or was in the registry, or nothing was new; 4 if it was not blessed."""
+    return NOT_BLESSED if summary.evaluation and not summary.evaluation.blessed else DONE
+
+
+def show(summary: Summary, workdir: str, console: Console) -> None:
+    """Prints the summary and the next step.
+
+    Args:
+        summary: The run's summary.
+        workdir: The working directory, for the next step.
+        console: Console to print to.
+    """
+    data, training, evaluation, registry = summary.data, summary.trainer, summary.evaluation, summary.registry
+    if data is None or training is None or evaluation is None or registry is None:
+        write_line(console, summary.nothing_new or summary.outcome)
         write_line(console, f"Next: nnclr models runs --workdir {workdir}")
         return
-    data, training = result["data"], result["trainer"]
-    evaluation, registry = result["evaluation"], result["registry"]
-    table = Table(show_header=False, title=f"Run {result['run_id']}", title_justify="left", title_style="bold")
+    table = Table(show_header=False, title=f"Run {summary.run_id}", title_justify="left", title_style="bold")
     table.add_column(style="dim")
     table.add_column(overflow="fold")
-    counts = ", ".join(f"{count:,} {split}" for split, count in data["counts"].items())
-    table.add_row("Images", f"{counts} ({data['rejected']} rejected)")
+    counts = ", ".join(f"{count:,} {split}" for split, count in data.counts.items())
+    table.add_row("Images", f"{counts} ({data.rejected} rejected)")
     table.add_row(
         "Training",
-        f"{training['steps']:,} steps in {training['seconds']:.0f} s, {training['images_per_second']:,.0f} images/s, "
-        f"final loss {training['final_loss']:.3f}",
+        f"{training['steps']:,.0f} steps in {training['seconds']:.0f} s, "
+        f"{training['images_per_second']:,.0f} images/s, final loss {training['final_loss']:.3f}",
     )
-    if evaluation["probe_accuracy"] is not None:
-        low, high = evaluation["probe_interval"]
-        table.add_row("Linear probe", f"{evaluation['probe_accuracy']:.1%} (95 % interval {low:.1%} to {high:.1%})")
-        table.add_row("kNN", f"{evaluation['knn_accuracy']:.1%}")
-        table.add_row("Untrained encoder", f"{evaluation['random_encoder_accuracy']:.1%}")
+    if evaluation.probe_interval:
+        low, high = evaluation.probe_interval
+        table.add_row("Linear probe", f"{evaluation.probe_accuracy:.1%} (95 % interval {low:.1%} to {high:.1%})")
+        table.add_row("kNN", f"{evaluation.knn_accuracy:.1%}")
+        table.add_row("Untrained encoder", f"{evaluation.untrained_accuracy:.1%}")
     table.add_row("Champion before", _champion(evaluation))
-    table.add_row("Verdict", "[green]blessed[/]" if evaluation["blessed"] else "[red]not blessed[/]")
-    if registry["name"]:
-        news = "registered" if registry["changed"] else "unchanged: the registry has it already"
-        alias = f" as {registry['alias']}" if registry["alias"] else ""
-        table.add_row("Registry", f"{registry['uri']}{alias} ({news})")
-    if registry["served"]:
-        table.add_row("Served from", registry["served"])
+    table.add_row("Verdict", "[green]blessed[/]" if evaluation.blessed else "[red]not blessed[/]")
+    if registry.pushed:
+        news = "registered" if registry.changed else "unchanged: the registry has it already"
+        alias = f" as {registry.alias}" if registry.alias else ""
+        table.add_row("Registry", f"{registry.uri}{alias} ({news})")
+    if registry.served:
+        table.add_row("Served from", registry.served)
     console.print(table)
     lines = [
-        *(f"Not blessed: {reason}" for reason in evaluation["reasons"]),
-        *(f"Blessed: {check['sentence']}" for check in evaluation["checks"] if evaluation["blessed"]),
-        *(f"Note: {finding}" for finding in evaluation["findings"]),
-        *([f"Not the champion: {registry['standing_back']}"] if registry["standing_back"] else []),
-        f"Report: {workdir}/runs/{result['run_id']}/report.html",
-        _next_step(result, workdir),
+        *(f"Not blessed: {reason}" for reason in evaluation.reasons),
+        *(f"Blessed: {check.sentence}" for check in evaluation.checks if evaluation.blessed),
+        *(f"Note: {finding}" for finding in evaluation.findings),
+        *([f"Not promoted: {registry.not_promoted}"] if registry.not_promoted else []),
+        f"Report: {workdir}/runs/{summary.run_id}/report.html",
+        _next_step(evaluation.blessed, workdir),
     ]
     for line in lines:
         write_line(console, line)
 
 
-def _champion(evaluation: dict[str, Any]) -> str:
-    if evaluation["baseline"] is None:
+def _champion(evaluation: Metrics) -> str:
+    if evaluation.champion is None:
         return "none"
-    if evaluation["baseline_accuracy"] is None:
-        return f"{evaluation['baseline']}, not comparable"
-    lead = evaluation["over_baseline"]
+    lead = evaluation.over_champion
+    if lead is None:
+        return f"{evaluation.champion}, not comparable"
     return (
-        f"{evaluation['baseline_accuracy']:.1%} ({evaluation['baseline']}); {100 * lead['mean']:+.1f} points on the "
-        f"same images (95 % interval {100 * lead['low']:+.1f} to {100 * lead['high']:+.1f})"
+        f"{evaluation.champion_accuracy:.1%} ({evaluation.champion}); {100 * lead.mean:+.1f} points on the same images "
+        f"(95 % interval {100 * lead.low:+.1f} to {100 * lead.high:+.1f})"
     )
 
 
-def _next_step(result: dict[str, Any], workdir: str) -> str:
-    if result["evaluation"]["blessed"]:
+def _next_step(blessed: bool, workdir: str) -> str:
+    if blessed:
         return f"Next: nnclr models list --workdir {workdir}"
     return (
         "Nothing was pushed. Next: train longer (--set trainer.epochs=N), or look at the curves: "

@@ -5,7 +5,10 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from components.linear_probe_evaluator.artifact import Check, Difference, Metrics, Repeated
+from components.registry_pusher.provenance import CodeVersion
 from components.registry_pusher.release import Candidate
+from components.run_settings import RunSettings
 from trainer import export
 from trainer.config import TrainerSettings
 from trainer.encoders import build_encoder
@@ -13,6 +16,7 @@ from trainer.signatures import Classifier
 
 SETTINGS = TrainerSettings.model_validate({"encoder": {"width": 8}})
 CLASSES = ["cat", "chat d'été (été)"]
+CODE = CodeVersion(nnclr_version="0.1.0", git_commit="c0ffee", lock_sha256="10c4")
 REPORT = "<!doctype html><title>report</title>"
 
 
@@ -31,54 +35,44 @@ def classifier(seed: int) -> Classifier:
     return Classifier(rng.normal(size=(8, 2)).astype(np.float32), np.array([0.1, -0.1], np.float32), CLASSES)
 
 
-def metrics(accuracy: float, baseline_version: int | None = None) -> dict:
-    """What the evaluator writes."""
-    return {
-        "blessed": True,
-        "reasons": [],
-        "checks": [{"passed": True, "sentence": "It beats an untrained encoder."}],
-        "probe_accuracy": accuracy,
-        "probe_interval": [accuracy - 0.02, accuracy + 0.02],
-        "probe_strength": 0.1,
-        "class_accuracy": {CLASSES[0]: 0.25, CLASSES[1]: 0.75},
-        "class_counts": {CLASSES[0]: 20, CLASSES[1]: 20},
-        "knn_accuracy": 0.4,
-        "knn": {"20": 0.4, "200": 0.38},
-        "folds": {"mean": 0.45, "deviation": 0.01, "runs": 10, "images": 10},
-        "label_shares": {"0.01": {"mean": 0.3, "deviation": 0.05, "runs": 5, "images": 2}},
-        "fine_tuned_accuracy": None,
-        "random_encoder_accuracy": 0.2,
-        "random_encoder_interval": [0.15, 0.25],
-        "over_random": {"mean": accuracy - 0.2, "low": 0.1, "high": 0.5},
-        "baseline": f"encoder version {baseline_version}" if baseline_version else None,
-        "baseline_version": baseline_version,
-        "baseline_accuracy": None,
-        "baseline_interval": None,
-        "over_baseline": None,
-        "embedding_size": 8,
-        "rank_me": 5.5,
-        "duplicates": {},
-        "findings": ["3 of the 40 images of test occur in train as well."],
-        "counts": {"unlabelled": 100, "train": 40, "test": 40},
-        "data": "pictures",
-        "data_fingerprint": "f00d",
-        "labelled_data": "pictures",
-        "labelled_fingerprint": "beef",
-    }
+def metrics(accuracy: float, champion_version: int | None = None) -> Metrics:
+    """The evaluator's figures."""
+    return Metrics(
+        blessed=True,
+        checks=[Check(passed=True, sentence="It beats an untrained encoder.")],
+        probe_accuracy=accuracy,
+        probe_interval=(accuracy - 0.02, accuracy + 0.02),
+        probe_strength=0.1,
+        class_accuracy={CLASSES[0]: 0.25, CLASSES[1]: 0.75},
+        class_counts={CLASSES[0]: 20, CLASSES[1]: 20},
+        knn_accuracy=0.4,
+        knn={20: 0.4, 200: 0.38},
+        folds=Repeated(mean=0.45, deviation=0.01, runs=10, images=10),
+        label_shares={0.01: Repeated(mean=0.3, deviation=0.05, runs=5, images=2)},
+        untrained_accuracy=0.2,
+        untrained_interval=(0.15, 0.25),
+        over_untrained=Difference(mean=accuracy - 0.2, low=0.1, high=0.5),
+        champion=f"encoder version {champion_version}" if champion_version else None,
+        champion_version=champion_version,
+        embedding_size=8,
+        rank_me=5.5,
+        findings=["3 of the 40 images of test occur in train as well."],
+        counts={"unlabelled": 100, "train": 40, "test": 40},
+        data="pictures",
+        data_fingerprint="f00d",
+        labelled_data="pictures",
+        labelled_fingerprint="beef",
+    )
 
 
-def candidate(model: str, run: str, accuracy: float = 0.5, baseline: int | None = None, seed: int = 0) -> Candidate:
+def candidate(model: str, run: str, accuracy: float = 0.5, champion: int | None = None, seed: int = 0) -> Candidate:
     """A blessed encoder, as the pusher gets it."""
     return Candidate(
         model=model,
         classifier=classifier(seed),
-        metrics=metrics(accuracy, baseline),
+        metrics=metrics(accuracy, champion),
         report=REPORT,
-        provenance={
-            "pipeline_run": run,
-            "nnclr_version": "0.1.0",
-            "git_commit": "c0ffee",
-            "lock_sha256": "10c4",
-            "settings": {"name": "test", "trainer": SETTINGS.model_dump(mode="json")},
-        },
+        settings=RunSettings(name="test", trainer=SETTINGS),
+        code=CODE,
+        pipeline_run=run,
     )

@@ -10,9 +10,11 @@ import pytest
 from PIL import Image
 
 from components.data_resolver import spans
-from components.data_resolver.resolution import Resolution, nothing_new, recipe, resolve
+from components.data_resolver.config import SourceSettings
+from components.data_resolver.resolution import Resolution, nothing_new, resolve, settings_fingerprint
 from components.model_registry import ModelRegistry
 from components.model_registry.pipeline_runs import PipelineRun, PipelineRuns
+from components.run_settings import RunSettings
 from trainer.errors import DataError, SettingsError
 
 
@@ -83,7 +85,7 @@ def test_what_cannot_be_resolved_is_one_sentence(tmp_path):
 
 def test_a_span_of_a_single_place_is_refused(tmp_path):
     with pytest.raises(SettingsError, match=r"data\.span is 7, but data\.source .* names one place"):
-        resolve(str(tmp_path), span="7")
+        resolve(SourceSettings(source=str(tmp_path), span="7"))
 
 
 def test_the_name_of_a_folder_in_cloud_storage_is_no_content(monkeypatch):
@@ -103,43 +105,58 @@ def test_the_name_of_a_folder_in_cloud_storage_is_no_content(monkeypatch):
 
 def test_a_mark_is_no_content(tmp_path):
     place = arrive(tmp_path / "1", complete=False)
-    before = resolve(f"{tmp_path}/{{SPAN}}", settled_minutes=0)
+    before = resolve(SourceSettings(source=f"{tmp_path}/{{SPAN}}", settled_minutes=0))
     (place / "_SUCCESS").touch()
-    after = resolve(f"{tmp_path}/{{SPAN}}")
+    after = resolve(SourceSettings(source=f"{tmp_path}/{{SPAN}}"))
     assert before.source == after.source == str(place)
     assert before.fingerprint == after.fingerprint
 
 
+def settings(**trainer) -> RunSettings:
+    return RunSettings(trainer={"epochs": 3} | trainer, registry={"model_name": "encoder"})
+
+
 def test_new_is_what_no_run_came_to_an_end_with(tmp_path, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    runs = PipelineRuns(ModelRegistry(str(tmp_path)), "encoder")
+    registry = ModelRegistry(str(tmp_path))
+    champion: list[int] = []
+    monkeypatch.setattr(
+        ModelRegistry,
+        "aliased",
+        lambda self, name, alias: SimpleNamespace(version=champion[0]) if champion else None,
+    )
+    runs = PipelineRuns(registry, "encoder")
     assert runs.newest() == []
-    data, same = Resolution("/images/1", "f00d"), recipe({"epochs": 3})
-    assert recipe({"epochs": 4}) != same
-    assert nothing_new(runs, "monday", data, same, None) is None
+    data, same = Resolution("/images/1", "f00d"), settings_fingerprint(settings())
+    assert settings_fingerprint(settings(epochs=4)) != same
 
+    def reason(run: str, present: int | None, images: Resolution = data, **trainer) -> str | None:
+        champion[:] = [present] if present else []
+        return nothing_new(registry, settings(**trainer), run, images)
+
+    assert reason("monday", None) is None
     # A failure is not the end of it.
     runs.record(PipelineRun("monday", "failed", "x" * 10_000, data.source, data.identity, same))
-    assert nothing_new(runs, "tuesday", data, same, None) is None
-    runs.record(PipelineRun("monday again", "stood back", "run again", data.source, data.identity, same, 1))
-    assert nothing_new(runs, "tuesday", data, same, None) is None
+    assert reason("tuesday", None) is None
+    runs.record(PipelineRun("monday again", "not promoted", "run again", data.source, data.identity, same, 1))
+    assert reason("tuesday", None) is None
     runs.record(PipelineRun("tuesday", "not blessed", "worse", data.source, data.identity, same, None, 0.25, 3))
     # Beside another champion it might be blessed.
-    assert nothing_new(runs, "x", data, same, 2) is None
-    assert nothing_new(runs, "x", data, same, None) is None
-    sentence = nothing_new(runs, "wednesday", data, same, 3)
+    assert reason("x", 2) is None
+    assert reason("x", None) is None
+    sentence = reason("wednesday", 3)
     assert sentence.startswith("Nothing new: run tuesday of 20")
     assert "(not blessed). Nothing is trained." in sentence
-    assert nothing_new(runs, "x", data, recipe({"epochs": 4}), 3) is None
-    assert nothing_new(runs, "x", Resolution("/images/1", "f00d", "beef"), same, 3) is None
+    assert reason("x", 3, epochs=4) is None
+    assert reason("x", 3, Resolution("/images/1", "f00d", "beef")) is None
 
     newest = runs.newest()
     assert [(run.run, run.outcome) for run in newest] == [
         ("wednesday", "nothing new"),
         ("tuesday", "not blessed"),
-        ("monday again", "stood back"),
+        ("monday again", "not promoted"),
         ("monday", "failed"),
     ]
     assert (newest[1].probe_accuracy, newest[1].source, newest[1].version) == (0.25, "/images/1", None)
     # It still points to the run that trained, not to the one that found nothing new.
-    assert "run tuesday" in nothing_new(runs, "thursday", data, same, 3)
+    assert "run tuesday" in reason("thursday", 3)

@@ -11,12 +11,14 @@ import tensorflow as tf
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
+from components.champion_resolver.artifact import Champion
 from components.image_example_gen.encoding import to_example
 from components.image_example_gen.sources.base import Picture
 from components.linear_probe_evaluator import duplicates, embedding, evaluation, findings, gate, probes, protocols
-from components.linear_probe_evaluator.config import EvaluatorSettings, FineTuning
-from components.linear_probe_evaluator.evaluation import Places
-from components.linear_probe_evaluator.probes import Difference, Labelled
+from components.linear_probe_evaluator.artifact import Difference, Repeated
+from components.linear_probe_evaluator.config import EvaluatorSettings, FineTuningSettings
+from components.linear_probe_evaluator.evaluation import ChampionModel, Inputs
+from components.linear_probe_evaluator.probes import Labelled
 from trainer import export
 from trainer.config import TrainerSettings
 from trainer.encoders import build_encoder
@@ -109,7 +111,7 @@ def test_paired_difference_is_sharper_than_the_intervals_suggest():
     assert lead.mean == pytest.approx(better.mean() - hits.mean())
     # Two independent samples of this size differ by +-4 points; the same images tell one point apart.
     assert 0 < lead.low < lead.mean < lead.high < lead.mean + 0.015
-    assert probes.difference(score(hits), score(hits), seed=0) == Difference(0.0, 0.0, 0.0)
+    assert probes.difference(score(hits), score(hits), seed=0) == Difference(mean=0.0, low=0.0, high=0.0)
 
 
 def test_draws_of_labels_are_even_over_classes_and_never_lose_one():
@@ -142,7 +144,7 @@ def test_official_folds_are_fitted_one_by_one_and_scored_on_all_of_test():
 
 
 def lead(low: float, mean: float, high: float) -> Difference:
-    return Difference(mean, low, high)
+    return Difference(mean=mean, low=low, high=high)
 
 
 UNTRAINED = gate.Rival("an untrained encoder", 0.3, lead(0.25, 0.3, 0.35))
@@ -222,7 +224,7 @@ def test_collapse_is_told_below_one_direction_less_than_classes(directions, coll
 
 
 def test_gate_lets_nothing_pass_a_champion_that_cannot_be_measured_unless_told_to():
-    problem = "The champion m version 7 cannot be compared with (no signature embed_pixels)"
+    problem = "The champion m version 7 cannot be compared (no signature embed_pixels)"
     (_, strict) = gate.checks(EvaluatorSettings(), 0.6, RECALL, UNTRAINED, None, problem)
     assert not strict.passed
     assert strict.sentence.startswith(problem)
@@ -276,66 +278,65 @@ def export_model(directory: Path, seed: int, constant: bool = False) -> str:
     return str(directory)
 
 
-@pytest.fixture
-def no_champion(tmp_path) -> str:
-    directory = tmp_path / "no-champion"
-    directory.mkdir()
-    (directory / "champion.json").write_text("{}")
-    return str(directory)
+def evaluated(
+    tmp_path: Path,
+    examples_dir: str,
+    model: str,
+    champion: ChampionModel | None = None,
+    labelled: str | None = None,
+    **settings,
+):
+    scratch, local = (Path(tempfile.mkdtemp(dir=tmp_path)) for _ in range(2))
+    inputs = Inputs(examples_dir, labelled or examples_dir, model, champion, str(scratch), local)
+    return evaluation.evaluate(EvaluatorSettings(**settings), inputs)
 
 
-def evaluated(tmp_path: Path, examples_dir: str, model: str, champion: str, labelled: str | None = None, **settings):
-    aside, memory = (Path(tempfile.mkdtemp(dir=tmp_path)) for _ in range(2))
-    places = Places(examples_dir, labelled or examples_dir, model, champion, str(aside), memory)
-    return evaluation.evaluate(EvaluatorSettings(**settings), places)
-
-
-def test_evaluation_of_real_models_with_and_without_champion(tmp_path, no_champion):
+def test_evaluation_of_real_models_with_and_without_champion(tmp_path):
     examples_dir = write_examples(tmp_path / "examples", {"unlabelled": 300, "train": 60, "test": 30}, folds=4)
     model = f"{export_model(tmp_path / 'good', seed=1)}/Format-Serving"
-    alone = evaluated(tmp_path, examples_dir, model, no_champion, floor=0.9, fine_tuning=FineTuning(epochs=3))
+    alone = evaluated(tmp_path, examples_dir, model, floor=0.9, fine_tuning=FineTuningSettings(epochs=3))
     found = alone.metrics
-    assert found["probe_accuracy"] == 1.0
-    assert found["class_accuracy"] == {"red": 1.0, "green": 1.0, "blue": 1.0}
-    assert found["class_counts"] == {"red": 10, "green": 10, "blue": 10}
-    assert found["baseline_accuracy"] is None
-    assert found["knn"] == {"20": 1.0, "200": pytest.approx(1.0, abs=0.2)}
-    assert found["folds"] == {"mean": 1.0, "deviation": 0.0, "runs": 4, "images": 15}
-    assert {share: result["images"] for share, result in found["label_shares"].items()} == {"0.01": 3, "0.1": 6}
-    assert found["fine_tuned_accuracy"] > 0.6
-    assert found["embedding_size"] == 64
-    assert 1 < found["rank_me"] < 30
+    assert found.probe_accuracy == 1.0
+    assert found.class_accuracy == {"red": 1.0, "green": 1.0, "blue": 1.0}
+    assert found.class_counts == {"red": 10, "green": 10, "blue": 10}
+    assert found.champion_accuracy is None
+    assert found.knn == {20: 1.0, 200: pytest.approx(1.0, abs=0.2)}
+    assert found.folds == Repeated(mean=1.0, deviation=0.0, runs=4, images=15)
+    assert {share: result.images for share, result in found.label_shares.items()} == {0.01: 3, 0.1: 6}
+    assert found.fine_tuned_accuracy > 0.6
+    assert found.embedding_size == 64
+    assert 1 < found.rank_me < 30
     # The untrained twin sees colours as well: a candidate must beat it, not equal it.
-    assert found["random_encoder_accuracy"] == 1.0
-    assert found["blessed"] is False
-    (reason,) = found["reasons"]
+    assert found.untrained_accuracy == 1.0
+    assert found.blessed is False
+    (reason,) = found.reasons
     assert "does not beat the 100.0% of an untrained encoder" in reason
     # Row numbers lead back to the images: those of a class have its colour.
     reds = np.flatnonzero(alone.candidate.test.labels == 0)[[0, 5, 9]]
     assert (alone.images("test", reds).mean((1, 2)).argmax(-1) == 0).all()
 
     collapsed = f"{export_model(tmp_path / 'bad', seed=1, constant=True)}/Format-Serving"
-    (tmp_path / "good" / "champion.json").write_text(json.dumps({"name": "colours", "version": 4}))
-    against = evaluated(tmp_path, examples_dir, collapsed, str(tmp_path / "good")).metrics
-    assert against["probe_accuracy"] == pytest.approx(1 / 3)
-    assert (against["baseline"], against["baseline_accuracy"]) == ("colours version 4", 1.0)
-    assert against["over_baseline"]["mean"] == pytest.approx(-2 / 3)
-    assert any("behind the 100.0% of the champion colours version 4" in reason for reason in against["reasons"])
-    assert any("the encoder has collapsed" in finding for finding in against["findings"])
+    champion = ChampionModel(Champion(name="colours", version=4), model)
+    against = evaluated(tmp_path, examples_dir, collapsed, champion).metrics
+    assert against.probe_accuracy == pytest.approx(1 / 3)
+    assert (against.champion, against.champion_accuracy) == ("colours version 4", 1.0)
+    assert against.over_champion.mean == pytest.approx(-2 / 3)
+    assert any("behind the 100.0% of the champion colours version 4" in reason for reason in against.reasons)
+    assert any("the encoder has collapsed" in finding for finding in against.findings)
 
 
-def test_embeddings_from_beam_are_the_models_own_in_the_order_of_the_records(tmp_path, no_champion, monkeypatch):
+def test_embeddings_from_beam_are_the_models_own_in_the_order_of_the_records(tmp_path, monkeypatch):
     monkeypatch.setattr(embedding, "_CHUNK", 7)
     examples_dir = write_examples(tmp_path / "examples", {"unlabelled": 5, "train": 40, "test": 20})
     model = f"{export_model(tmp_path / 'good', seed=1)}/Format-Serving"
-    result = evaluated(tmp_path, examples_dir, model, no_champion, beat_untrained=False)
+    result = evaluated(tmp_path, examples_dir, model, beat_untrained=False)
     pixels = result.images("test", np.arange(20))
     np.testing.assert_allclose(
         result.candidate.test.features, export.Embeddings.of_export(model)(pixels), rtol=1e-5, atol=1e-6
     )
     np.testing.assert_array_equal(result.candidate.test.labels, np.arange(20) % 3)
-    assert result.metrics["blessed"] is True
-    assert result.metrics["checks"] == []
+    assert result.metrics.blessed is True
+    assert result.metrics.checks == ()
 
 
 def test_images_are_read_back_by_their_places_in_any_order_and_repeated(tmp_path):
@@ -352,38 +353,37 @@ def test_images_are_read_back_by_their_places_in_any_order_and_repeated(tmp_path
 def test_a_champion_that_embeds_nothing_stops_a_release_and_says_how_to_go_on(tmp_path):
     examples_dir = write_examples(tmp_path / "examples", {"unlabelled": 3, "train": 30, "test": 12})
     model = f"{export_model(tmp_path / 'good', seed=1)}/Format-Serving"
-    champion = tmp_path / "champion"
-    tf.saved_model.save(tf.Module(), str(champion / "Format-Serving"))
-    (champion / "champion.json").write_text(json.dumps({"name": "colours", "version": 4}))
+    tf.saved_model.save(tf.Module(), str(tmp_path / "empty"))
+    champion = ChampionModel(Champion(name="colours", version=4), str(tmp_path / "empty"))
     settings = {"beat_untrained": False, "label_shares": (), "neighbours": (5,)}
-    refused = evaluated(tmp_path, examples_dir, model, str(champion), **settings).metrics
-    assert refused["blessed"] is False
-    (reason,) = refused["reasons"]
-    assert "The champion colours version 4 cannot be compared with (KeyError: 'embed_pixels')" in reason
+    refused = evaluated(tmp_path, examples_dir, model, champion, **settings).metrics
+    assert refused.blessed is False
+    (reason,) = refused.reasons
+    assert "The champion colours version 4 cannot be compared (KeyError: 'embed_pixels')" in reason
     assert "--accept-baseline-reset" in reason
-    allowed = evaluated(tmp_path, examples_dir, model, str(champion), accept_baseline_reset=True, **settings).metrics
-    assert allowed["blessed"] is True
-    assert allowed["baseline_accuracy"] is None
+    allowed = evaluated(tmp_path, examples_dir, model, champion, accept_baseline_reset=True, **settings).metrics
+    assert allowed.blessed is True
+    assert allowed.champion_accuracy is None
 
 
-def test_a_labelled_set_of_its_own_is_what_is_measured_and_copies_in_it_are_told(tmp_path, no_champion):
+def test_a_labelled_set_of_its_own_is_what_is_measured_and_copies_in_it_are_told(tmp_path):
     pretraining = write_examples(tmp_path / "pretraining", {"unlabelled": 40, "train": 0, "test": 0})
     labelled = write_examples(tmp_path / "labelled", {"unlabelled": 0, "train": 30, "test": 12}, seed=0)
     model = f"{export_model(tmp_path / 'good', seed=1)}/Format-Serving"
-    found = evaluated(tmp_path, pretraining, model, no_champion, labelled, label_shares=()).metrics
-    assert found["counts"] == {"unlabelled": 40, "train": 30, "test": 12}
-    assert (found["data"], found["labelled_data"]) == (pretraining, labelled)
+    found = evaluated(tmp_path, pretraining, model, labelled=labelled, label_shares=()).metrics
+    assert found.counts == {"unlabelled": 40, "train": 30, "test": 12}
+    assert (found.data, found.labelled_data) == (pretraining, labelled)
     # Drawn with one seed, the first 30 of both are the same.
-    assert found["duplicates"]["train in unlabelled"]["exact"] == 30
-    assert found["duplicates"]["test in train"]["exact"] == 0
+    assert found.duplicates["train in unlabelled"].exact == 30
+    assert found.duplicates["test in train"].exact == 0
     told = "30 of the 30 images of train occur in unlabelled as well (30 to the byte"
-    assert any(told in finding for finding in found["findings"])
+    assert any(told in finding for finding in found.findings)
 
 
-def test_without_labels_nothing_is_blessed_and_it_says_so(tmp_path, no_champion):
+def test_without_labels_nothing_is_blessed_and_it_says_so(tmp_path):
     examples_dir = write_examples(tmp_path / "examples", {"unlabelled": 3, "train": 0, "test": 0})
-    result = evaluated(tmp_path, examples_dir, str(tmp_path / "unused"), no_champion)
-    assert result.metrics["blessed"] is False
-    assert result.metrics["probe_accuracy"] is None
-    assert "no labelled images" in result.metrics["reasons"][0]
+    result = evaluated(tmp_path, examples_dir, str(tmp_path / "unused"))
+    assert result.metrics.blessed is False
+    assert result.metrics.probe_accuracy is None
+    assert "no labelled images" in result.metrics.reasons[0]
     assert result.candidate is None

@@ -10,7 +10,9 @@ import tensorflow as tf
 from apache_beam.testing.util import assert_that, equal_to
 from PIL import Image
 
-from components.image_example_gen import encoding, executor, transforms
+from components.image_example_gen import artifact, encoding, transforms
+from components.image_example_gen.config import IngestSettings
+from components.image_example_gen.ingest import ingest
 from components.image_example_gen.sources.base import Picture
 from components.image_example_gen.sources.opening import open_source
 from trainer.errors import DataError
@@ -54,7 +56,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.usefixtures("small_blocks")
 def test_every_image_arrives_unchanged_with_its_features(stl10_directory, stl10_images, tmp_path):
     out = tmp_path / "examples"
-    executor.ingest(open_source(str(stl10_directory)), "f00d", 96, 0, str(out), runner)
+    ingest(open_source(str(stl10_directory)), "f00d", IngestSettings(image_size=96), str(out), runner)
     for split, images in stl10_images.items():
         found = records(out, split)
         assert list(found) == [f"{split}/{i:06d}" for i in range(len(images))]
@@ -67,7 +69,7 @@ def test_every_image_arrives_unchanged_with_its_features(stl10_directory, stl10_
             assert feature["pixel_std"].float_list.value[0] == pytest.approx(images[i].std() / 255, abs=1e-5)
     names = sorted(path.name for path in (out / "Split-unlabelled").iterdir())
     assert names == [f"data_tfrecord-{i:05d}-of-00005" for i in range(5)]
-    assert executor.describe(str(out))["counts"] == {"unlabelled": 30, "train": 20, "test": 10}
+    assert artifact.read(str(out)).counts == {"unlabelled": 30, "train": 20, "test": 10}
     assert not (out / "partial").exists()
 
 
@@ -92,14 +94,14 @@ def test_archive_and_directory_give_the_same_files(stl10_directory, tmp_path):
     contents = []
     for source in (stl10_directory, archive):
         out = tmp_path / f"from-{source.name}"
-        executor.ingest(open_source(str(source)), "f00d", 48, 0, str(out), runner)
+        ingest(open_source(str(source)), "f00d", IngestSettings(image_size=48), str(out), runner)
         contents.append({p.relative_to(out): p.read_bytes() for p in out.rglob("data_tfrecord*")})
     assert contents[0] == contents[1]
     assert len(contents[0]) == 5 + 3 + 2
 
 
 def test_images_are_fitted_to_the_configured_size(stl10_directory, tmp_path):
-    executor.ingest(open_source(str(stl10_directory)), "f00d", 32, 0, str(tmp_path / "out"), runner)
+    ingest(open_source(str(stl10_directory)), "f00d", IngestSettings(image_size=32), str(tmp_path / "out"), runner)
     assert {pixels(e).shape for e in records(tmp_path / "out", "test").values()} == {(32, 32, 3)}
 
 
@@ -108,7 +110,7 @@ def test_undecodable_picture_fails_with_its_name_the_reason_and_the_way_on(folde
     (folder / "unlabelled" / "2.png").write_bytes(whole[:50])
     (folder / "unlabelled" / "4.png").write_bytes(b"<html>")
     with pytest.raises(DataError) as error:
-        executor.ingest(open_source(str(folder)), "f00d", 32, 0, str(tmp_path / "out"), runner)
+        ingest(open_source(str(folder)), "f00d", IngestSettings(image_size=32), str(tmp_path / "out"), runner)
     message = str(error.value)
     assert message.startswith("2 pictures cannot be decoded, 0 are allowed: unlabelled/2.png (")
     assert "unlabelled/4.png (cannot identify image file" in message
@@ -118,31 +120,37 @@ def test_undecodable_picture_fails_with_its_name_the_reason_and_the_way_on(folde
 def test_tolerated_pictures_are_listed_with_reasons_and_the_others_ingested(folder, tmp_path):
     (folder / "unlabelled" / "4.png").write_bytes(b"<html>")
     out = tmp_path / "out"
-    executor.ingest(open_source(str(folder)), "f00d", 32, 1, str(out), runner)
+    ingest(open_source(str(folder)), "f00d", IngestSettings(image_size=32, max_rejected=1), str(out), runner)
     assert list(records(out, "unlabelled")) == [f"unlabelled/{i}.png" for i in range(4)]
     (listing,) = (out / "rejected").iterdir()
     (row,) = [json.loads(line) for line in listing.read_text().splitlines()]
     assert (row["split"], row["id"]) == ("unlabelled", "unlabelled/4.png")
     assert "cannot identify" in row["reason"]
-    assert executor.describe(str(out))["rejected"] == 1
+    assert artifact.read(str(out)).rejected == 1
 
 
 def test_split_of_nothing_but_undecodable_pictures_is_refused(folder, tmp_path):
     for path in (folder / "unlabelled").iterdir():
         path.write_bytes(b"no")
     with pytest.raises(DataError, match="none of the 5 pictures of the split unlabelled can be decoded"):
-        executor.ingest(open_source(str(folder)), "f00d", 32, 5, str(tmp_path / "out"), runner)
+        ingest(
+            open_source(str(folder)),
+            "f00d",
+            IngestSettings(image_size=32, max_rejected=5),
+            str(tmp_path / "out"),
+            runner,
+        )
 
 
 def test_decompression_bomb_is_rejected(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(encoding, "_LARGEST_PIXELS", 1_000)
     with pytest.raises(DataError, match="40x40 is more than 1,000 pixels"):
-        executor.ingest(open_source(str(folder)), "f00d", 32, 0, str(tmp_path / "out"), runner)
+        ingest(open_source(str(folder)), "f00d", IngestSettings(image_size=32), str(tmp_path / "out"), runner)
 
 
 def test_folder_without_labels_has_empty_labelled_splits(folder, tmp_path):
-    executor.ingest(open_source(str(folder)), "f00d", 32, 0, str(tmp_path / "out"), runner)
-    assert executor.describe(str(tmp_path / "out"))["counts"] == {"unlabelled": 5, "train": 0, "test": 0}
+    ingest(open_source(str(folder)), "f00d", IngestSettings(image_size=32), str(tmp_path / "out"), runner)
+    assert artifact.read(str(tmp_path / "out")).counts == {"unlabelled": 5, "train": 0, "test": 0}
     assert records(tmp_path / "out", "train") == {}
     assert len(list((tmp_path / "out" / "Split-train").iterdir())) == 1
 
@@ -186,7 +194,7 @@ def test_tfds_stl10_as_tfds_prepares_it(stl10_directory, stl10_images, tmp_path,
     tfds.builder("stl10", data_dir=str(tmp_path / "tfds")).download_and_prepare()
     source = open_source(str(tmp_path / "tfds"))
     assert source.kind == "tfds stl10"
-    executor.ingest(source, "f00d", 96, 0, str(tmp_path / "out"), runner)
+    ingest(source, "f00d", IngestSettings(image_size=96), str(tmp_path / "out"), runner)
     for split, images in stl10_images.items():
         found = records(tmp_path / "out", split)
         # TFDS shuffles when it prepares: compare as sets.

@@ -3,7 +3,9 @@
 from tfx.types import standard_artifacts
 
 from components import outputs
-from components.image_example_gen.executor import EXAMPLES, Executor, describe
+from components.image_example_gen import artifact as examples_artifact
+from components.image_example_gen.config import IngestSettings
+from components.image_example_gen.executor import Executor
 
 
 def artifact(kind, uri: str):
@@ -28,7 +30,7 @@ def test_shards_of_an_earlier_try_are_not_ingested_again(stl10_directory, tmp_pa
     stale = tmp_path / "examples" / "Split-unlabelled" / "data_tfrecord-00007-of-00008.gz"
     stale.parent.mkdir(parents=True)
     stale.write_bytes(b"of another try")
-    properties = {"source": str(stl10_directory), "fingerprint": "f00d", "image_size": 96, "max_rejected": 0}
-    Executor().Do({}, {EXAMPLES: [examples]}, properties | {"labelled_only": 0})
+    properties = {"source": str(stl10_directory), "fingerprint": "f00d", "settings": IngestSettings().model_dump_json()}
+    Executor().Do({}, {examples_artifact.EXAMPLES: [examples]}, properties | {"labelled_only": 0})
     assert not stale.exists()
-    assert describe(examples.uri)["counts"]["unlabelled"] == 30
+    assert examples_artifact.read(examples.uri).counts["unlabelled"] == 30

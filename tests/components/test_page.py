@@ -11,7 +11,8 @@ from PIL import Image
 from sklearn.metrics import confusion_matrix
 from sklearn.metrics.pairwise import cosine_similarity
 
-from components.linear_probe_evaluator import page, probes
+from components.linear_probe_evaluator import artifact, page, probes
+from components.linear_probe_evaluator.artifact import Check, Duplicates
 from components.linear_probe_evaluator.evaluation import Evaluation, Measured
 from components.linear_probe_evaluator.probes import Labelled
 from tests.components import releases
@@ -20,8 +21,8 @@ from tests.components import releases
 BRIGHTNESS = 4
 CLASSES = ["<b>cat</b>", "chat d'été & $x$", "dog"]
 CHECKS = [
-    {"passed": True, "sentence": "The probe accuracy 61.0% reaches the floor 45.0%."},
-    {"passed": False, "sentence": "It may be <more> than 1.0 points behind the champion."},
+    Check(passed=True, sentence="The probe accuracy 61.0% reaches the floor 45.0%."),
+    Check(passed=False, sentence="It may be <more> than 1.0 points behind the champion."),
 ]
 
 
@@ -98,16 +99,17 @@ def measured(classes: int, train: int = 60, test: int = 30) -> tuple[Measured, d
 def evaluation(names: list[str], **changes) -> Evaluation:
     candidate, images = measured(len(names))
     counts = np.bincount(candidate.test.labels)
-    metrics = releases.metrics(candidate.score.accuracy) | {
+    measured_figures = {
         "blessed": False,
         "checks": CHECKS,
         "probe_interval": candidate.score.interval,
         "class_accuracy": dict(zip(names, candidate.score.recall, strict=True)),
         "class_counts": dict(zip(names, counts.tolist(), strict=True)),
-        "duplicates": {"test in train": {"images": 30, "exact": 2, "look": 3}},
+        "duplicates": {"test in train": Duplicates(images=30, exact=2, look=3)},
         "counts": {"unlabelled": 1000, "train": 60, "test": 30},
     }
-    return Evaluation(metrics | changes, candidate, lambda split, rows: images[split][rows])
+    metrics = releases.metrics(candidate.score.accuracy).model_copy(update=measured_figures | changes)
+    return Evaluation(metrics, candidate, lambda split, rows: images[split][rows])
 
 
 def test_it_is_one_file_that_loads_nothing_and_runs_nothing(model, run):
@@ -137,7 +139,7 @@ def test_verdict_and_reasons_come_first_with_the_findings(model, run):
     body = found.elements[[element.tag for element in found.elements].index("body") :]
     assert next(element for element in body if element.text).text == "✗ Not blessed"
     before_details = found.text[: found.text.index("How good")]
-    for sentence in (*(check["sentence"] for check in CHECKS), "3 of the 40 images of test occur in train as well."):
+    for sentence in (*(check.sentence for check in CHECKS), "3 of the 40 images of test occur in train as well."):
         assert sentence in before_details
     assert [e.attributes["data-mark"] for e in found.elements if "data-mark" in e.attributes] == ["✓", "✗", "!"]
     blessed = Page(page.render(evaluation(CLASSES, blessed=True), model, run))
@@ -187,7 +189,7 @@ def test_many_classes_give_the_confusions_instead_of_a_matrix(model, run):
 
 def test_without_labels_it_says_so_and_shows_the_training(model, run):
     reason = "There are no labelled images."
-    subject = evaluation(CLASSES, probe_accuracy=None, checks=[{"passed": False, "sentence": reason}])
+    subject = evaluation(CLASSES, probe_accuracy=None, checks=(Check(passed=False, sentence=reason),))
     found = Page(page.render(replace(subject, candidate=None), model, run))
     assert reason in found.text
     assert "How good" not in found.text
@@ -198,9 +200,9 @@ def test_the_registrys_version_comes_in_afterwards(model, run):
     content = page.render(evaluation(CLASSES), model, run)
     assert "Not released." in Page(content).text
     link = "http://127.0.0.1:5000/#/models/encoder/versions/3"
-    found = Page(page.released(content, "encoder", 3, "models:/encoder/3", link))
+    found = Page(artifact.released_report(content, "encoder", 3, "models:/encoder/3", link))
     assert "Released as encoder version 3 , models:/encoder/3" in found.text
     assert link in found.links
-    assert link not in Page(page.released(content, "encoder", 3, "models:/encoder/3", None)).links
+    assert link not in Page(artifact.released_report(content, "encoder", 3, "models:/encoder/3", None)).links
     with pytest.raises(ValueError, match="no place for a registry version"):
-        page.released("<p>", "encoder", 3, "models:/encoder/3", None)
+        artifact.released_report("<p>", "encoder", 3, "models:/encoder/3", None)

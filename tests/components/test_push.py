@@ -195,7 +195,7 @@ def test_a_race_that_was_broken_off_is_settled_by_whoever_tries_again(models, em
     registry.set_tag("encoder", *raced.as_tag())
     registry.client.set_registered_model_alias("encoder", "champion", "2")
     stood_back = push(registry, "encoder", "champion", second)
-    assert "Another encoder was pushed at the same time" in stood_back.standing_back
+    assert "Another encoder was pushed at the same time" in stood_back.not_promoted
     assert registry.aliased("encoder", "champion").version == 1
     assert [(move.version, move.kind) for move in registry.history("encoder") if move.alias == "champion"] == [
         *((1, "push"), (2, "push"), (1, "settle")),
@@ -214,11 +214,11 @@ def test_a_candidate_stands_back_where_another_champion_came_in_between(accuracy
     push(registry, "encoder", "champion", releases.candidate(models[FIRST], "run-1", 0.7))
     late = push(registry, "encoder", "champion", releases.candidate(models[SECOND], "run-2", accuracy))
     assert (late.new, late.moved, late.version.aliases) == (True, False, ())
-    assert "The champion became version 1 during the run (push by run-1): run again" in late.standing_back
+    assert "The champion became version 1 during the run (push by run-1): run again" in late.not_promoted
     assert registry.aliased("encoder", "champion").version == 1
     # Compared with that champion and blessed, it goes ahead.
-    again = push(registry, "encoder", "champion", releases.candidate(models[SECOND], "run-3", accuracy, baseline=1))
-    assert (again.new, again.moved, again.standing_back) == (False, True, None)
+    again = push(registry, "encoder", "champion", releases.candidate(models[SECOND], "run-3", accuracy, champion=1))
+    assert (again.new, again.moved, again.not_promoted) == (False, True, None)
     assert [move.version for move in registry.history("encoder")] == [1, 2]
 
 
@@ -226,15 +226,15 @@ def test_an_alias_that_a_person_moved_stays_where_it_was_moved_to(models, empty,
     shutil.copytree(empty, tmp_path / "root")
     registry = ModelRegistry(str(tmp_path / "root" / "registry"))
     push(registry, "encoder", "champion", releases.candidate(models[FIRST], "run-1", 0.7))
-    push(registry, "encoder", "champion", releases.candidate(models[SECOND], "run-2", 0.9, baseline=1))
+    push(registry, "encoder", "champion", releases.candidate(models[SECOND], "run-2", 0.9, champion=1))
     # In MLflow's page, version 2 is taken out of service.
     registry.client.set_registered_model_alias("encoder", "champion", "1")
-    during = push(registry, "encoder", "champion", releases.candidate(models[SECOND], "run-3", 0.9, baseline=2))
-    assert "was moved to version 1 during the run by other means than nnclr" in during.standing_back
+    during = push(registry, "encoder", "champion", releases.candidate(models[SECOND], "run-3", 0.9, champion=2))
+    assert "was moved to version 1 during the run by other means than nnclr" in during.not_promoted
     assert registry.aliased("encoder", "champion").version == 1
     # A run that began afterwards was compared with version 1. Nobody raced it, and version 2 stays out of service.
-    after = push(registry, "encoder", "champion", releases.candidate(models[THIRD], "run-4", 0.6, baseline=1))
-    assert (after.moved, after.standing_back) == (True, None)
+    after = push(registry, "encoder", "champion", releases.candidate(models[THIRD], "run-4", 0.6, champion=1))
+    assert (after.moved, after.not_promoted) == (True, None)
     kinds = [(move.previous, move.version, move.kind) for move in registry.history("encoder")]
     assert kinds == [(None, 1, "push"), (1, 2, "push"), (2, 1, "found"), (1, after.version.version, "push")]
     assert registry.rollback_target("encoder", "champion").version == 1
@@ -251,7 +251,7 @@ def test_a_race_is_not_settled_where_a_person_moved_the_alias(models, empty, tmp
         registry.set_tag("encoder", *replace(raced, done=True).as_tag())
     registry.client.set_registered_model_alias("encoder", "champion", "3")
     late = push(registry, "encoder", "champion", releases.candidate(models[SECOND], "run-2", 0.5))
-    assert "was moved to version 3 during the run by other means than nnclr" in late.standing_back
+    assert "was moved to version 3 during the run by other means than nnclr" in late.not_promoted
     assert registry.aliased("encoder", "champion").version == 3
 
 
@@ -261,7 +261,7 @@ def test_an_alias_that_a_person_deleted_is_not_set_again_by_a_push(models, empty
     push(registry, "encoder", "champion", releases.candidate(models[FIRST], "run-1", 0.7))
     registry.client.delete_registered_model_alias("encoder", "champion")
     stopped = push(registry, "encoder", "champion", releases.candidate(models[SECOND], "run-2", 0.9))
-    assert "pointed to version 1 and was deleted by other means than nnclr" in stopped.standing_back
+    assert "pointed to version 1 and was deleted by other means than nnclr" in stopped.not_promoted
     assert registry.aliased("encoder", "champion") is None
 
 

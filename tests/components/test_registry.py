@@ -15,9 +15,13 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import BAD_REQUEST
 from tfx.types import standard_artifacts
 
+from components.champion_resolver import artifact as champion_artifact
 from components.champion_resolver import executor as resolver
-from components.linear_probe_evaluator import page
+from components.champion_resolver.artifact import Champion
+from components.linear_probe_evaluator import artifact as evaluation_artifact
+from components.linear_probe_evaluator.artifact import ProbeWeights
 from components.model_registry import DamagedVersion, ModelRegistry, Move, Version, history
+from components.model_registry.config import ChampionSettings, RegistrySettings
 from components.model_registry.pipeline_runs import PipelineRuns
 from components.registry_pusher import executor as pusher
 from components.registry_pusher import release, verification
@@ -26,7 +30,7 @@ from tests.components import releases
 from trainer import export
 from trainer.errors import SettingsError, UserError
 
-PAGE = f"<title>report</title>{page._NOT_RELEASED}"
+PAGE = f"<title>report</title>{evaluation_artifact.NOT_RELEASED}"
 
 
 @pytest.fixture
@@ -43,7 +47,7 @@ def artifact(kind, directory: Path):
 
 
 def push(
-    tmp_path: Path, seed: int, run_id: str, blessed: bool = True, accuracy: float = 0.5, baseline: int | None = None
+    tmp_path: Path, seed: int, run_id: str, blessed: bool = True, accuracy: float = 0.5, champion: int | None = None
 ) -> dict:
     """Runs the component's executor on real artifacts, as TFX does."""
     root = tmp_path / run_id
@@ -56,19 +60,18 @@ def push(
         "evaluation": [artifact(standard_artifacts.ModelEvaluation, root / "evaluation")],
         "blessing": [artifact(standard_artifacts.ModelBlessing, root / "blessing")],
     }
-    candidate = releases.candidate(str(model), run_id, accuracy, baseline)
-    (root / "evaluation" / "metrics.json").write_text(json.dumps(candidate.metrics))
-    (root / "evaluation" / "report.html").write_text(PAGE)
-    np.savez(root / "evaluation" / "probe.npz", weights=candidate.classifier.weights, bias=candidate.classifier.bias)
+    candidate = releases.candidate(str(model), run_id, accuracy, champion)
+    probe = ProbeWeights(candidate.classifier.weights, candidate.classifier.bias)
+    evaluation_artifact.write_evaluation(str(root / "evaluation"), candidate.metrics, PAGE, probe)
     (root / "blessing" / ("BLESSED" if blessed else "NOT_BLESSED")).write_text("")
     outputs = {"pushed_model": [artifact(standard_artifacts.PushedModel, root / "pushed")]}
+    settings = candidate.settings.model_copy(update={"registry": RegistrySettings(model_name="encoder")})
     properties = {
-        "model_name": "encoder",
-        "alias": "champion",
+        "settings": settings.model_dump_json(),
+        "settings_fingerprint": "r3c1",
         "registry_directory": str(tmp_path / "registry"),
         "pipeline_run": run_id,
-        "recipe": "r3c1",
-        "provenance": json.dumps({k: v for k, v in candidate.provenance.items() if k != "pipeline_run"}),
+        "code": candidate.code.model_dump_json(),
     }
     pusher.Executor().Do(inputs, outputs, properties)
     return json.loads((root / "pushed" / "push.json").read_text())
@@ -78,10 +81,16 @@ def test_a_version_carries_all_that_is_known_of_it(tmp_path, registry):
     first = push(tmp_path, seed=1, run_id="run-1")
     assert first == {
         **{"pushed": True, "changed": True, "name": "encoder", "version": 1, "uri": "models:/encoder/1"},
-        **{"alias": "champion", "standing_back": None, "page": None, "served": None, "outcome": "released"},
+        **{"alias": "champion", "not_promoted": None, "page": None, "served": None, "outcome": "released"},
     }
     (run,) = PipelineRuns(registry, "encoder").newest()
-    assert (run.run, run.outcome, run.version, run.recipe, run.probe_accuracy) == ("run-1", "released", 1, "r3c1", 0.5)
+    assert (run.run, run.outcome, run.version, run.settings_fingerprint, run.probe_accuracy) == (
+        "run-1",
+        "released",
+        1,
+        "r3c1",
+        0.5,
+    )
     assert "Released as encoder version 1" in (tmp_path / "run-1" / "pushed" / "report.html").read_text()
     (version,) = registry.versions("encoder")
     assert version.aliases == ("champion",)
@@ -173,9 +182,9 @@ def test_pushing_the_same_content_again_changes_nothing(tmp_path, registry):
 
 def test_new_content_takes_over_the_alias_and_old_content_takes_it_back_without_a_copy(tmp_path, registry):
     push(tmp_path, seed=1, run_id="run-1")
-    push(tmp_path, seed=2, run_id="run-2", baseline=1)
+    push(tmp_path, seed=2, run_id="run-2", champion=1)
     assert [(v.version, v.aliases) for v in registry.versions("encoder")] == [(2, ("champion",)), (1, ())]
-    back = push(tmp_path, seed=1, run_id="run-3", baseline=2)
+    back = push(tmp_path, seed=1, run_id="run-3", champion=2)
     assert (back["version"], back["changed"]) == (1, True)
     assert [(v.version, v.aliases) for v in registry.versions("encoder")] == [(2, ()), (1, ("champion",))]
     moves = [(m.previous, m.version, m.kind, m.by, m.completed) for m in registry.history("encoder")]
@@ -239,7 +248,7 @@ def test_a_version_that_does_not_load_back_never_becomes_champion(tmp_path, regi
 
     monkeypatch.setattr(ModelRegistry, "download_as_is", damaging)
     with pytest.raises(DamagedVersion, match=r"models:/encoder/2: artifacts/saved_model/saved_model.pb has another"):
-        push(tmp_path, seed=2, run_id="run-2", baseline=1)
+        push(tmp_path, seed=2, run_id="run-2", champion=1)
     assert registry.aliased("encoder", "champion").version == 1
 
 
@@ -280,7 +289,7 @@ def test_embeddings_that_changed_although_the_files_did_not_are_told(tmp_path, r
 
 def test_an_aliased_version_is_not_deleted_and_another_goes_with_its_files(tmp_path, registry):
     push(tmp_path, seed=1, run_id="run-1")
-    push(tmp_path, seed=2, run_id="run-2", baseline=1)
+    push(tmp_path, seed=2, run_id="run-2", champion=1)
     files = stored(registry, 1)
     with pytest.raises(SettingsError, match="models:/encoder/2 is champion: move the alias first"):
         registry.delete(registry.version("encoder", 2))
@@ -324,17 +333,17 @@ def test_rollbacks_after_a_promotion_of_the_first_version_come_to_an_end():
 
 def test_a_move_that_never_came_about_is_not_gone_back_to(tmp_path, registry):
     push(tmp_path, seed=1, run_id="run-1")
-    push(tmp_path, seed=2, run_id="run-2", baseline=1)
+    push(tmp_path, seed=2, run_id="run-2", champion=1)
     begun = Move("champion", 2, 1, "promote", "ada@box", "killed before the alias moved").stamped()
     registry.set_tag("encoder", *begun.as_tag())
-    push(tmp_path, seed=3, run_id="run-3", baseline=2)
+    push(tmp_path, seed=3, run_id="run-3", champion=2)
     assert [move.completed for move in registry.history("encoder")] == [True, True, False, True]
     assert registry.rollback_target("encoder", "champion").version == 2
 
 
 def test_prune_keeps_the_champion_and_what_a_rollback_would_go_to(tmp_path, registry):
     for seed in (1, 2, 3, 4):
-        push(tmp_path, seed=seed, run_id=f"run-{seed}", baseline=seed - 1 or None)
+        push(tmp_path, seed=seed, run_id=f"run-{seed}", champion=seed - 1 or None)
     registry.move_alias("encoder", Move("champion", None, 2, "promote", "ada@box", "better after all"))
     assert registry.rollback_target("encoder", "champion").version == 4
     assert [version.version for version in registry.prunable("encoder", keep=0)] == [3, 1]
@@ -355,7 +364,7 @@ def test_more_models_and_versions_than_fit_on_a_page_are_all_found(registry):
 
 def test_a_move_that_was_broken_off_is_known_as_such_and_completed_by_whoever_began_it(tmp_path, registry):
     push(tmp_path, seed=1, run_id="run-1")
-    push(tmp_path, seed=2, run_id="run-2", baseline=1)
+    push(tmp_path, seed=2, run_id="run-2", champion=1)
     begun = Move("champion", 2, 1, "promote", "ada@box", "why not").stamped()
     registry.set_tag("encoder", *begun.as_tag())
     assert [m.completed for m in registry.history("encoder")] == [True, True, False]
@@ -366,8 +375,7 @@ def test_a_move_that_was_broken_off_is_known_as_such_and_completed_by_whoever_be
 def resolve(tmp_path: Path, name: str, expected: str | None = None, required: bool = True) -> str:
     output = artifact(standard_artifacts.Model, tmp_path / name)
     properties = {
-        "model_name": "encoder",
-        "alias": "champion",
+        "settings": ChampionSettings(model_name="encoder").model_dump_json(),
         "registry_directory": str(tmp_path / "registry"),
         "expected": expected,
         "required": int(required),
@@ -377,10 +385,10 @@ def resolve(tmp_path: Path, name: str, expected: str | None = None, required: bo
 
 
 def test_resolver_brings_the_champion_or_says_that_there_is_none(tmp_path, registry):
-    assert resolver.resolved(resolve(tmp_path, "before", expected="none")) is None
+    assert champion_artifact.read(resolve(tmp_path, "before", expected="none")) is None
     push(tmp_path, seed=1, run_id="run-1")
     champion = resolve(tmp_path, "after", expected=resolver.identity(registry.aliased("encoder", "champion")))
-    assert resolver.resolved(champion) == resolver.Champion("encoder", 1)
+    assert champion_artifact.read(champion) == Champion(name="encoder", version=1)
     noise = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
     np.testing.assert_allclose(
         export.Embeddings.of_export(f"{champion}/Format-Serving")(noise),
@@ -399,7 +407,7 @@ def test_a_champion_that_cannot_be_read_stops_a_run_and_says_what_allows_to_go_o
     ) as told:
         resolve(tmp_path, "strict")
     assert "--accept-baseline-reset" in str(told.value)
-    found = resolver.resolved(resolve(tmp_path, "lenient", required=False))
+    found = champion_artifact.read(resolve(tmp_path, "lenient", required=False))
     assert (found.version, "saved_model.pb has another sha256" in found.problem) == (1, True)
     shutil.rmtree(stored(registry, 1))
     with pytest.raises(UserError, match="its files are gone"):
@@ -418,11 +426,11 @@ def test_a_real_server_holds_the_whole_release(tmp_path, mlflow_server):
     assert first["page"] == f"{mlflow_server}/#/models/encoder/versions/1"
     assert first["page"] in (tmp_path / "run-1" / "pushed" / "report.html").read_text()
     assert push(tmp_path, seed=1, run_id="run-2")["changed"] is False
-    assert push(tmp_path, seed=2, run_id="run-3", baseline=1)["version"] == 2
+    assert push(tmp_path, seed=2, run_id="run-3", champion=1)["version"] == 2
     server = ModelRegistry("unused")
     assert [(v.version, v.aliases) for v in server.versions("encoder")] == [(2, ("champion",)), (1, ())]
     assert [differences(server, version) for version in server.versions("encoder")] == [[], []]
-    assert resolver.resolved(resolve(tmp_path, "champion")) == resolver.Champion("encoder", 2)
+    assert champion_artifact.read(resolve(tmp_path, "champion")) == Champion(name="encoder", version=2)
     server.delete(server.version("encoder", 1))
     assert [v.version for v in server.versions("encoder")] == [2]
     # Nothing of it lies in the embedded registry.

@@ -130,7 +130,7 @@ def test_any_sequence_leaves_a_whole_champion_that_the_last_move_names(made, mon
             pushed = self.attempt(kill, lambda: pusher.push(self.registry, NAME, ALIAS, candidate))
             if pushed is None:
                 self.allowed = {before, max([0, *self.versions()]), self.champion()} & {before, self.champion()}
-            elif pushed.standing_back:
+            elif pushed.not_promoted:
                 self.allowed = {before}
                 assert before == 0 or not knows_champion
             else:

@@ -120,7 +120,7 @@ def test_a_span_is_a_day_as_yaml_reads_it():
         config.load(overrides=["data.span=7"])
 
 
-def test_what_decides_on_a_release_is_part_of_the_recipe():
+def test_what_decides_on_a_release_changes_the_settings_fingerprint():
     plain = config.load().deciding()
     for other in (
         "trainer.epochs=3",

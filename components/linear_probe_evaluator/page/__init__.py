@@ -4,19 +4,16 @@ Read from the top: the verdict and its reasons, the accuracy against what it is 
 """
 
 import csv
-import html
 from typing import Any
 
 import jinja2
 import tensorflow as tf
 import yaml
 
+from components.linear_probe_evaluator.artifact import NOT_RELEASED, Interval, Metrics
 from components.linear_probe_evaluator.evaluation import Evaluation
 from components.linear_probe_evaluator.page import plots, retrieval
 from trainer import export
-
-# Where the registry's version goes once there is one.
-_NOT_RELEASED = '<p id="release">Not released.</p>'
 
 # More classes make a matrix that nobody reads.
 _LARGEST_MATRIX = 20
@@ -36,7 +33,7 @@ def render(evaluation: Evaluation, model: str, run: str) -> str:
         "metrics": metrics,
         "described": described,
         "settings": yaml.safe_dump(described["settings"], sort_keys=False),
-        "not_released": _NOT_RELEASED,
+        "not_released": NOT_RELEASED,
         "curves": plots.curves(_history(run)),
     }
     if evaluation.candidate:
@@ -44,30 +41,10 @@ def render(evaluation: Evaluation, model: str, run: str) -> str:
             "intervals": plots.intervals(_compared(metrics)),
             "classes": _classes(metrics),
             "retrieval": retrieval.examples(evaluation),
-            "map": plots.embedding_map(evaluation.candidate.test, list(metrics["class_accuracy"])),
+            "map": plots.embedding_map(evaluation.candidate.test, metrics.class_names),
             **_confusion(evaluation),
         }
     return _environment().get_template("report.html.j2").render(**facts)
-
-
-def released(page: str, name: str, version: int, uri: str, link: str | None) -> str:
-    """The page with the registry's version in it.
-
-    Args:
-        page: that `render` wrote.
-        name: of the registered model.
-        version: of it.
-        uri: as MLflow takes it.
-        link: to the version's page on the MLflow server; None if the registry is an embedded one.
-
-    Raises:
-        ValueError: the page has no place for it.
-    """
-    if _NOT_RELEASED not in page:
-        raise ValueError("the page has no place for a registry version")
-    text = html.escape(f"{name} version {version}")
-    linked = f'<a href="{html.escape(link)}">{text}</a>' if link else text
-    return page.replace(_NOT_RELEASED, f'<p id="release">Released as {linked}, <code>{html.escape(uri)}</code>.</p>', 1)
 
 
 def _environment() -> jinja2.Environment:
@@ -94,25 +71,26 @@ def _history(run: str) -> list[dict[str, float]]:
         ]
 
 
-def _compared(metrics: dict[str, Any]) -> list[tuple[str, float, tuple[float, float]]]:
-    """Name, probe accuracy and its interval: of the candidate, the champion, the untrained encoder."""
-    rows = [("this encoder", metrics["probe_accuracy"], metrics["probe_interval"])]
-    if metrics["baseline_accuracy"] is not None:
-        rows.append(("champion", metrics["baseline_accuracy"], metrics["baseline_interval"]))
-    rows.append(("untrained encoder", metrics["random_encoder_accuracy"], metrics["random_encoder_interval"]))
-    return rows
+def _compared(metrics: Metrics) -> list[tuple[str, float, Interval]]:
+    """Returns name, probe accuracy and interval of the candidate, the champion and the untrained encoder."""
+    rows = [
+        ("this encoder", metrics.probe_accuracy, metrics.probe_interval),
+        ("champion", metrics.champion_accuracy, metrics.champion_interval),
+        ("untrained encoder", metrics.untrained_accuracy, metrics.untrained_interval),
+    ]
+    return [(name, accuracy, interval) for name, accuracy, interval in rows if accuracy is not None and interval]
 
 
-def _classes(metrics: dict[str, Any]) -> list[tuple[str, int, float]]:
+def _classes(metrics: Metrics) -> list[tuple[str, int, float]]:
     """Name, test images and recall of each class, the weakest first."""
-    rows = [(name, metrics["class_counts"][name], recall) for name, recall in metrics["class_accuracy"].items()]
+    rows = [(name, metrics.class_counts[name], recall) for name, recall in metrics.class_accuracy.items()]
     return sorted(rows, key=lambda row: row[2])
 
 
 def _confusion(evaluation: Evaluation) -> dict[str, Any]:
     """A matrix, rows are true classes; or, where there are many classes, what is confused most often."""
     assert evaluation.candidate is not None
-    names = list(evaluation.metrics["class_accuracy"])
+    names = evaluation.metrics.class_names
     counts = tf.math.confusion_matrix(
         evaluation.candidate.test.labels, evaluation.candidate.score.predicted, len(names)
     ).numpy()

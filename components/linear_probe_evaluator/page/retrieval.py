@@ -38,7 +38,7 @@ def examples(evaluation: Evaluation) -> list[Row]:
     assert evaluation.candidate is not None
     assert evaluation.images is not None
     train, test = evaluation.candidate.train, evaluation.candidate.test
-    names = list(evaluation.metrics["class_accuracy"])
+    names = evaluation.metrics.class_names
     queries = _spread(test.labels)
     index = NearestNeighbors(n_neighbors=min(_NEIGHBOURS, len(train.labels)), metric="cosine").fit(train.features)
     found = index.kneighbors(test.features[queries], return_distance=False)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from components.run_settings import RunSettings
 from tests.pipeline.commands.sessions import session
 from tests.pipeline.local.test_run import TINY
 from trainer.errors import EXIT_CODES
@@ -140,10 +141,9 @@ def test_the_trainer_alone_does_the_same(arguments, code, named, place):
 
 def test_a_pods_entry_point_does_the_same(place):
     given = {"inputs": {"parameterValues": {}}, "outputs": {"artifacts": {}, "outputFile": str(place / "output.json")}}
+    settings = RunSettings(data={"source": "https://images.test/a.tar.gz"})
     given["inputs"]["parameterValues"] = {
-        **{"source": "https://images.test/a.tar.gz", "fingerprint": "", "span": "", "settled_minutes": 1.0},
-        **{"labelled_source": "", "settings": "{}", "only_new": 0, "model_name": "m", "registry_directory": ""},
-        "pipeline_run": "1",
+        **{"settings": settings.model_dump_json(), "registry_directory": "", "pipeline_run": "1"},
     }
     command = [
         *(sys.executable, "-m", "pipeline.kubeflow.entrypoint", "--component", "DataResolver"),

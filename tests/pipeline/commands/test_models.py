@@ -20,7 +20,7 @@ def workdir(tmp_path, monkeypatch) -> Path:
     registry = ModelRegistry(str(tmp_path / "work" / "registry"))
     for version, accuracy in ACCURACIES.items():
         model = releases.export_model(tmp_path / f"model-{version}", version)
-        candidate = releases.candidate(model, f"run-{version}", accuracy, baseline=version - 1 or None)
+        candidate = releases.candidate(model, f"run-{version}", accuracy, champion=version - 1 or None)
         push(registry, "encoder", "champion", candidate, str(tmp_path / "serving"))
     return tmp_path / "work"
 

@@ -34,7 +34,7 @@ TASKS = {
 @pytest.fixture(scope="module")
 def compiled():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(provenance, "code", lambda: CODE)
+        patch.setattr(provenance, "code_version", lambda: CODE)
         yield kubeflow.compile_pipeline(config.load("sample", overrides=EVERYTHING))
 
 
@@ -99,10 +99,10 @@ def test_ingest_gets_its_source_and_its_fingerprint_from_the_resolver(compiled):
         assert output["outputParameterKey"] in produced
         return output["outputParameterKey"]
 
-    assert origin("ImageExampleGen", "source") == "found_source"
-    assert origin("ImageExampleGen", "fingerprint") == "found_fingerprint"
+    assert origin("ImageExampleGen", "source") == "resolved_source"
+    assert origin("ImageExampleGen", "fingerprint") == "resolved_fingerprint"
     assert origin("LabelledExampleGen", "fingerprint") == "labelled_fingerprint"
-    assert origin("RegistryPusher", "recipe") == "recipe"
+    assert origin("RegistryPusher", "settings_fingerprint") == "settings_fingerprint"
 
 
 def test_nothing_follows_where_nothing_is_new(compiled):
@@ -195,6 +195,6 @@ def test_an_environment_with_a_password_is_refused():
 
 
 if __name__ == "__main__":
-    provenance.code = lambda: CODE
+    provenance.code_version = lambda: CODE
     GOLDEN.write_text(kubeflow.to_yaml(*kubeflow.compile_pipeline(config.load("sample", overrides=EVERYTHING))))
     print(f"Wrote {GOLDEN}: {len(list(yaml.safe_load_all(GOLDEN.read_text())))} documents.")

@@ -31,7 +31,7 @@ GIVEN = {
 
 def test_types_are_restored_logs_dropped_and_uris_local():
     before = json.dumps(GIVEN)
-    found = invocation.prepared(GIVEN, {"artifacts": {"examples": EXAMPLES}})
+    found = invocation.to_tfx(GIVEN, {"artifacts": {"examples": EXAMPLES}})
     (examples,) = found["inputs"]["artifacts"]["examples"]["artifacts"]
     assert examples == {
         "uri": "/gcs/b/examples",
@@ -46,10 +46,10 @@ def test_types_are_restored_logs_dropped_and_uris_local():
 
 def test_workers_on_other_machines_are_sent_to_the_bucket():
     dataflow = ["--beam_plugin=tfx", "--runner=FnApiRunner", "--runner=DataflowRunner"]
-    assert invocation.runs_elsewhere(dataflow)
-    assert not invocation.runs_elsewhere(["--beam_plugin=tfx", "--runner=FnApiRunner"])
-    assert not invocation.runs_elsewhere([])
-    found = invocation.prepared(GIVEN, {"artifacts": {"examples": EXAMPLES}}, elsewhere=True)
+    assert invocation.is_remote(dataflow)
+    assert not invocation.is_remote(["--beam_plugin=tfx", "--runner=FnApiRunner"])
+    assert not invocation.is_remote([])
+    found = invocation.to_tfx(GIVEN, {"artifacts": {"examples": EXAMPLES}}, remote=True)
     assert found["inputs"]["artifacts"]["examples"]["artifacts"][0]["uri"] == "gs://b/examples"
     # Beam has no file system for it: such a run must keep its artifacts under gs://.
     assert found["outputs"]["artifacts"]["model"]["artifacts"][0]["uri"] == "/minio/b/run/model"
@@ -77,7 +77,7 @@ def test_local_paths_are_the_launchers(uri, path):
 
 def test_outputs_go_back_to_where_the_launcher_said():
     written = {"artifacts": {"model": {"artifacts": [{"uri": "/minio/b/run/model", "metadata": {"a": 1.0}}]}}}
-    back = invocation.handed_back(written, GIVEN)
+    back = invocation.to_kfp(written, GIVEN)
     assert back == {
         "artifacts": {"model": {"artifacts": [{"uri": "minio://b/run/model", "metadata": {"a": 1.0}}]}},
     }

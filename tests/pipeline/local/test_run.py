@@ -63,15 +63,15 @@ def test_the_main_job_from_archive_to_champion_and_what_follows(data, tmp_path):
     assert 0 < result["trainer"]["final_loss"] < 6
     evaluation = result["evaluation"]
     assert evaluation["probe_accuracy"] > 0.05
-    assert evaluation["random_encoder_accuracy"] > 0.05
+    assert evaluation["untrained_accuracy"] > 0.05
     assert evaluation["probe_interval"][0] < evaluation["probe_accuracy"] < evaluation["probe_interval"][1]
-    assert evaluation["baseline_accuracy"] is None
+    assert evaluation["champion_accuracy"] is None
     assert (evaluation["blessed"], evaluation["reasons"]) == (True, [])
     expected = {
         **{"name": "nnclr-sample", "version": 1, "uri": "models:/nnclr-sample/1", "alias": "champion"},
-        **{"page": None, "served": None, "standing_back": None},
+        **{"pushed": True, "page": None, "served": None, "not_promoted": None},
     }
-    assert result["registry"] == expected | {"changed": True}
+    assert result["registry"] == expected | {"changed": True, "outcome": "released"}
     # The screen: a line as each component starts and ends, and none of TensorFlow's or TFX's chatter.
     for component in COMPONENTS:
         assert f"{component} started" in first.err
@@ -97,8 +97,8 @@ def test_the_main_job_from_archive_to_champion_and_what_follows(data, tmp_path):
     assert {name for name, state in third.states.items() if state == "done"} == {"RegistryPusher"}
     assert "Trainer cached" in third.err
     for again in (second, third):
-        assert again.json["evaluation"]["baseline_accuracy"] == evaluation["probe_accuracy"]
-        assert again.json["registry"] == expected | {"changed": False}
+        assert again.json["evaluation"]["champion_accuracy"] == evaluation["probe_accuracy"]
+        assert again.json["registry"] == expected | {"changed": False, "outcome": "unchanged"}
 
     assert worse.code == 4
     assert worse.json["evaluation"]["blessed"] is False

@@ -1,0 +1,73 @@
+"""Files in artifacts, local or in a bucket: how components pass on what has no place in TFX's own records.
+
+Needs neither TFX nor Beam, so that any program can read what a component wrote.
+"""
+
+import posixpath
+from typing import TypeVar
+
+from fsspec.core import url_to_fs
+from pydantic import BaseModel, ConfigDict
+
+from trainer import aside
+
+_Content = TypeVar("_Content", bound=BaseModel)
+
+
+class Content(BaseModel):
+    """The typed content of a JSON file. Fields that a newer version added are ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+def write(path: str, content: bytes) -> None:
+    """Writes a file under a temporary name and renames it, so that no reader sees half of it.
+
+    Args:
+        path: Local path or URI of the file. Its folder is created.
+        content: Bytes to write.
+    """
+    files, target = url_to_fs(path)
+    files.makedirs(posixpath.dirname(target), exist_ok=True)
+    unfinished = aside.beside(target)
+    files.pipe_file(unfinished, content)
+    files.mv(unfinished, target)
+
+
+def read(path: str) -> bytes:
+    """Reads a file.
+
+    Args:
+        path: Local path or URI of the file.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+    """
+    files, target = url_to_fs(path)
+    return files.cat_file(target)
+
+
+def exists(path: str) -> bool:
+    """Returns whether a local path or URI exists. Listings that fsspec remembered are not trusted."""
+    files, target = url_to_fs(path)
+    files.invalidate_cache()
+    return files.exists(target)
+
+
+def write_json(path: str, content: BaseModel) -> None:
+    """Writes a model as JSON. See `write`."""
+    write(path, content.model_dump_json(indent=2).encode())
+
+
+def read_json(path: str, model: type[_Content]) -> _Content:
+    """Reads what `write_json` wrote.
+
+    Args:
+        path: Local path or URI of the file.
+        model: Class of the content.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValidationError: If the file holds something else.
+    """
+    return model.model_validate_json(read(path))

@@ -1,0 +1,40 @@
+"""The artifact `model` of ChampionResolver: the champion's SavedModel in TFX's layout, and `champion.json`."""
+
+from components import artifact_files
+from components.artifact_files import Content
+
+#: Key of the output channel.
+MODEL = "model"
+
+_CHAMPION = "champion.json"
+
+
+class Champion(Content):
+    """The registered version that the alias points to.
+
+    Attributes:
+        name: Name of the registered model.
+        version: Number of the version.
+        problem: Why its files cannot be used; None if they can.
+    """
+
+    name: str
+    version: int
+    problem: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.name} version {self.version}"
+
+
+class _Resolved(Content):
+    champion: Champion | None = None
+
+
+def write(directory: str, champion: Champion | None) -> None:
+    """Writes `champion.json`."""
+    artifact_files.write_json(f"{directory}/{_CHAMPION}", _Resolved(champion=champion))
+
+
+def read(directory: str) -> Champion | None:
+    """Returns the champion in the artifact; None if the registry has none."""
+    return artifact_files.read_json(f"{directory}/{_CHAMPION}", _Resolved).champion

@@ -1,0 +1,49 @@
+"""The settings that say which images a run works on."""
+
+from datetime import date, datetime
+from typing import Annotated, Any
+
+from pydantic import Field, field_validator
+
+from components.image_example_gen.config import IngestSettings
+from trainer.config import Strict
+
+
+class SourceSettings(Strict):
+    """Where the images are."""
+
+    source: str | None = Field(
+        None,
+        description="an STL-10 directory or stl10_binary.tar.gz, a TFDS data_dir with stl10, or a folder of pictures; "
+        "local or gs://; with {YYYY}, {MM}, {DD} or {SPAN} in it, the newest complete one of many; "
+        "`sample` is the embedded sample",
+    )
+    span: str | None = Field(
+        None,
+        description="Span to use instead of the newest complete one: a date (2026-11-24) or the digits of {SPAN}.",
+    )
+    settled_minutes: Annotated[float, Field(ge=0)] | None = Field(
+        10.0,
+        description="A span is complete if it has a file _SUCCESS, or if nothing in it changed for this number of "
+        "minutes. If null, only _SUCCESS counts.",
+    )
+    fingerprint: str = Field(
+        "", description="Fingerprint of the images, if it is known. If empty, it is computed from the files."
+    )
+    only_new: bool = Field(
+        False, description="Train nothing if an earlier run used the same images and the same settings."
+    )
+
+    @field_validator("span", mode="before")
+    @classmethod
+    def _as_written(cls, span: Any) -> Any:
+        # YAML reads 2026-11-24 as a date.
+        if isinstance(span, date) and not isinstance(span, datetime):
+            return span.isoformat()
+        if isinstance(span, int):
+            raise ValueError(f"YAML reads it as a number, which loses leading zeros: write it in quotes, '\"{span}\"'")
+        return span
+
+
+class DataSettings(IngestSettings, SourceSettings):
+    """Which images are ingested, and how."""

@@ -1,0 +1,57 @@
+"""The artifact `examples` of ImageExampleGen: a folder of TFRecords for each split, and `dataset.json`."""
+
+from components import artifact_files
+from components.artifact_files import Content
+
+#: Key of the output channel.
+EXAMPLES = "examples"
+#: Folder with one JSON line for each image that could not be decoded.
+REJECTED = "rejected"
+
+_DATASET = "dataset.json"
+
+
+class Dataset(Content):
+    """What was ingested.
+
+    Attributes:
+        source: Path or URI of the images.
+        fingerprint: Fingerprint of the source's contents.
+        kind: Kind of the source.
+        image_size: Height and width of the images, in pixels.
+        counts: Number of images by split.
+        rejected: Number of images that could not be decoded.
+        class_names: Names of the classes, in the order of the labels.
+    """
+
+    source: str
+    fingerprint: str
+    kind: str = ""
+    image_size: int
+    counts: dict[str, int]
+    rejected: int = 0
+    class_names: tuple[str, ...] = ()
+
+
+def split_directory(directory: str, split: str) -> str:
+    """Returns TFX's folder of a split."""
+    return f"{directory}/Split-{split}"
+
+
+def write(directory: str, dataset: Dataset) -> None:
+    """Writes `dataset.json`, which completes the artifact."""
+    artifact_files.write_json(f"{directory}/{_DATASET}", dataset)
+
+
+def read(directory: str) -> Dataset:
+    """Reads `dataset.json`.
+
+    Raises:
+        FileNotFoundError: If the folder holds no ingested images.
+    """
+    return artifact_files.read_json(f"{directory}/{_DATASET}", Dataset)
+
+
+def is_artifact(directory: str) -> bool:
+    """Returns whether a folder holds ingested images."""
+    return artifact_files.exists(f"{directory}/{_DATASET}")

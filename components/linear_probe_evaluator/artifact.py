@@ -1,0 +1,251 @@
+"""The artifacts of LinearProbeEvaluator.
+
+`evaluation` holds `metrics.json`, `report.html` and, if there are labelled images, the fitted probe. `blessing` holds
+TFX's file `BLESSED` or `NOT_BLESSED`, with a sentence for each requirement.
+"""
+
+import html
+import io
+from typing import Any, NamedTuple
+
+import numpy as np
+from pydantic import model_validator
+
+from components import artifact_files
+from components.artifact_files import Content
+
+#: Keys of the output channels.
+EVALUATION, BLESSING = "evaluation", "blessing"
+
+# Text of the report that the registry's version replaces.
+NOT_RELEASED = '<p id="release">Not released.</p>'
+
+_METRICS, _REPORT, _PROBE = "metrics.json", "report.html", "probe.npz"
+# TFX's names.
+_BLESSED, _NOT_BLESSED = "BLESSED", "NOT_BLESSED"
+
+Interval = tuple[float, float]
+
+# Names of fields in files that nnclr 0.1.0 wrote.
+_FORMER_NAMES = {
+    "random_encoder_accuracy": "untrained_accuracy",
+    "random_encoder_interval": "untrained_interval",
+    "over_random": "over_untrained",
+    "baseline": "champion",
+    "baseline_version": "champion_version",
+    "baseline_accuracy": "champion_accuracy",
+    "baseline_interval": "champion_interval",
+    "over_baseline": "over_champion",
+}
+
+
+class Check(Content):
+    """One requirement of a blessing: whether it is met, and a sentence with the figures."""
+
+    passed: bool
+    sentence: str
+
+
+class Difference(Content):
+    """The difference of two accuracies on the same images, with its paired 95 % bootstrap interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+class Repeated(Content):
+    """Accuracy of one protocol on the test split, over several subsets of the train split.
+
+    Attributes:
+        mean: Mean of the accuracies.
+        deviation: Sample standard deviation of the accuracies.
+        runs: Number of subsets.
+        images: Number of images in each subset, on average.
+    """
+
+    mean: float
+    deviation: float
+    runs: int
+    images: int
+
+
+class Duplicates(Content):
+    """Number of images of one split that occur in another one too.
+
+    Attributes:
+        images: Number of images in the first split.
+        exact: Number of images whose pixels are equal to another one's.
+        look: Number of images that look like another one.
+    """
+
+    images: int
+    exact: int
+    look: int
+
+
+class Metrics(Content):
+    """Everything that an evaluation measures. Accuracies are None if there are no labelled images.
+
+    Attributes:
+        blessed: Whether the encoder meets every requirement.
+        reasons: A sentence for each requirement that it misses.
+        checks: All requirements.
+        probe_accuracy: Accuracy of a linear probe on the test split.
+        probe_interval: The accuracy's 95 % bootstrap interval over images.
+        probe_strength: Inverse regularisation of the probe.
+        class_accuracy: Recall of the linear probe by class, in the order of the labels.
+        class_counts: Number of test images by class.
+        knn_accuracy: kNN accuracy for the first k of `evaluator.neighbours`.
+        knn: kNN accuracy by k.
+        folds: Accuracy of probes on STL-10's predefined folds.
+        label_shares: Accuracy of probes on shares of the labels.
+        fine_tuned_accuracy: Accuracy of the encoder after fine-tuning all of it.
+        untrained_accuracy: Accuracy of a linear probe on an untrained encoder of the same architecture.
+        untrained_interval: Its 95 % interval.
+        over_untrained: Lead of the encoder over the untrained one.
+        champion: Name and version of the champion, if there is one.
+        champion_version: Number of the champion's version.
+        champion_accuracy: Accuracy of a linear probe on the champion, if it can be compared.
+        champion_interval: Its 95 % interval.
+        over_champion: Lead of the encoder over the champion.
+        embedding_size: Length of an embedding.
+        rank_me: Effective rank of the test embeddings (RankMe, arXiv 2210.02885).
+        duplicates: Images that occur in two splits, by the names of the splits.
+        findings: A sentence for each thing that makes the figures doubtful.
+        counts: Number of images by split.
+        data: Path or URI of the images that the encoder was pretrained on.
+        data_fingerprint: Fingerprint of these images.
+        labelled_data: Path or URI of the labelled images.
+        labelled_fingerprint: Fingerprint of the labelled images.
+    """
+
+    blessed: bool = False
+    reasons: tuple[str, ...] = ()
+    checks: tuple[Check, ...] = ()
+    probe_accuracy: float | None = None
+    probe_interval: Interval | None = None
+    probe_strength: float | None = None
+    class_accuracy: dict[str, float] = {}
+    class_counts: dict[str, int] = {}
+    knn_accuracy: float | None = None
+    knn: dict[int, float] = {}
+    folds: Repeated | None = None
+    label_shares: dict[float, Repeated] = {}
+    fine_tuned_accuracy: float | None = None
+    untrained_accuracy: float | None = None
+    untrained_interval: Interval | None = None
+    over_untrained: Difference | None = None
+    champion: str | None = None
+    champion_version: int | None = None
+    champion_accuracy: float | None = None
+    champion_interval: Interval | None = None
+    over_champion: Difference | None = None
+    embedding_size: int | None = None
+    rank_me: float | None = None
+    duplicates: dict[str, Duplicates] = {}
+    findings: tuple[str, ...] = ()
+    counts: dict[str, int] = {}
+    data: str = ""
+    data_fingerprint: str = ""
+    labelled_data: str = ""
+    labelled_fingerprint: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_former_names(cls, content: Any) -> Any:
+        if not isinstance(content, dict):
+            return content
+        return {_FORMER_NAMES.get(name, name): value for name, value in content.items()}
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the classes, in the order of the labels."""
+        return list(self.class_accuracy)
+
+
+class ProbeWeights(NamedTuple):
+    """The fitted probe: weights, float32 [d, classes], and bias, float32 [classes]."""
+
+    weights: np.ndarray
+    bias: np.ndarray
+
+
+def write_evaluation(directory: str, metrics: Metrics, report: str, probe: ProbeWeights | None) -> None:
+    """Writes the artifact `evaluation`; `metrics.json`, which completes it, comes last.
+
+    Args:
+        directory: Path or URI of the artifact.
+        metrics: What was measured.
+        report: The report as HTML.
+        probe: The fitted probe; None if there are no labelled images.
+    """
+    if probe:
+        content = io.BytesIO()
+        np.savez(content, weights=probe.weights, bias=probe.bias)
+        artifact_files.write(f"{directory}/{_PROBE}", content.getvalue())
+    write_report(directory, report)
+    artifact_files.write_json(f"{directory}/{_METRICS}", metrics)
+
+
+def read_metrics(directory: str) -> Metrics:
+    """Reads `metrics.json` in the artifact `evaluation`."""
+    return artifact_files.read_json(f"{directory}/{_METRICS}", Metrics)
+
+
+def read_probe(directory: str) -> ProbeWeights:
+    """Reads the fitted probe in the artifact `evaluation`.
+
+    Raises:
+        FileNotFoundError: If there were no labelled images.
+    """
+    arrays = np.load(io.BytesIO(artifact_files.read(f"{directory}/{_PROBE}")), allow_pickle=False)
+    return ProbeWeights(arrays["weights"], arrays["bias"])
+
+
+def write_report(directory: str, report: str) -> None:
+    """Writes `report.html`."""
+    artifact_files.write(report_path(directory), report.encode())
+
+
+def read_report(directory: str) -> str:
+    """Reads `report.html`."""
+    return artifact_files.read(report_path(directory)).decode()
+
+
+def report_path(directory: str) -> str:
+    """Returns the path or URI of the report in an artifact."""
+    return f"{directory}/{_REPORT}"
+
+
+def released_report(report: str, name: str, version: int, uri: str, link: str | None) -> str:
+    """Returns the report with the registry's version in it.
+
+    Args:
+        report: The report as HTML.
+        name: Name of the registered model.
+        version: Number of the version.
+        uri: URI of the version, as MLflow's clients take it.
+        link: Address of the version's page on the MLflow server; None if the registry is an embedded one.
+
+    Raises:
+        ValueError: If the report has no place for a version.
+    """
+    if NOT_RELEASED not in report:
+        raise ValueError("the report has no place for a registry version")
+    text = html.escape(f"{name} version {version}")
+    linked = f'<a href="{html.escape(link)}">{text}</a>' if link else text
+    released = f'<p id="release">Released as {linked}, <code>{html.escape(uri)}</code>.</p>'
+    return report.replace(NOT_RELEASED, released, 1)
+
+
+def write_blessing(directory: str, metrics: Metrics) -> None:
+    """Writes the artifact `blessing`."""
+    sentences = [check.sentence for check in metrics.checks] if metrics.blessed else metrics.reasons
+    name = _BLESSED if metrics.blessed else _NOT_BLESSED
+    artifact_files.write(f"{directory}/{name}", "\n".join(sentences).encode())
+
+
+def is_blessed(directory: str) -> bool:
+    """Returns whether the artifact `blessing` blesses. The file counts: custom properties get lost on Kubeflow."""
+    return artifact_files.exists(f"{directory}/{_BLESSED}")
