@@ -14,9 +14,11 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import weakref
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import IO
 
 _REPOSITORY = Path(__file__).parents[1]
 _SERVER = Path(__file__).with_name("forking_server.py")
@@ -28,6 +30,7 @@ COMMAND_MODULES = (
     *("pipeline.local.runner", "pipeline.local.cache", "pipeline.local.pruning", "pipeline.local.summary"),
     *("components.registry_pusher.executor", "components.linear_probe_evaluator.executor"),
     *("components.image_example_gen.executor", "components.champion_resolver.executor", "trainer.run_fn"),
+    *("pipeline.kubeflow.compile", "pipeline.kubeflow.runs"),
 )
 
 
@@ -38,13 +41,15 @@ class Process:
         self.args, self.returncode = arguments, None
         self._channel, self._lines = channel, channel.makefile("r")
         self._stdout, self._stderr = stdout, stderr
+        self._lock = threading.Lock()
         self.pid = self._number()
 
     def poll(self) -> int | None:
         """The exit code, or None while the process runs."""
-        if self.returncode is None and select.select([self._channel], [], [], 0)[0]:
-            self.returncode = self._number()
-        return self.returncode
+        with self._lock:
+            if self.returncode is None and select.select([self._channel], [], [], 0)[0]:
+                self.returncode = self._number()
+            return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
         """Waits for the end and returns the exit code: the signal's number, negative, for a process that was killed.
@@ -52,11 +57,11 @@ class Process:
         Raises:
             subprocess.TimeoutExpired: The process did not end within `timeout` seconds.
         """
-        if self.returncode is None:
-            if not select.select([self._channel], [], [], timeout)[0]:
-                raise subprocess.TimeoutExpired(self.args, timeout or 0)
-            self.returncode = self._number()
-        return self.returncode
+        if self.returncode is None and not select.select([self._channel], [], [], timeout)[0]:
+            raise subprocess.TimeoutExpired(self.args, timeout or 0)
+        code = self.poll()
+        assert code is not None
+        return code
 
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
         """Waits for the end and returns what the process wrote to stdout and stderr."""
@@ -96,14 +101,20 @@ class Interpreter:
         python: Path of the interpreter.
         modules: Names of the modules that it imports before its first command.
         cwd: Directory in which it starts, where Python finds the modules that are not installed.
+
+    Attributes:
+        python: Path of the interpreter.
     """
 
     def __init__(self, python: str | Path = sys.executable, modules: Iterable[str] = (), cwd: Path = _REPOSITORY):
+        self.python = Path(python)
         self._control, theirs = socket.socketpair()
         with theirs:
             self._server = subprocess.Popen(
                 [python, _SERVER, str(theirs.fileno()), *modules],
                 cwd=cwd,
+                # Another environment's interpreter must not see this checkout.
+                env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
@@ -116,8 +127,9 @@ class Interpreter:
         *arguments: str | Path,
         cwd: Path,
         environment: Mapping[str, str] | None = None,
+        stdout: IO | None = None,
+        stderr: IO | None = None,
         new_session: bool = False,
-        merge_streams: bool = False,
     ) -> Process:
         """Starts what `python ARGUMENTS` does.
 
@@ -125,12 +137,13 @@ class Interpreter:
             arguments: `-m` and a module, `-c` and code, or a script; and its arguments.
             cwd: The process's current directory.
             environment: All its environment variables; this process's if None.
+            stdout: A file for its output; a temporary one if None.
+            stderr: The same for its errors.
             new_session: Whether the process leads a session of its own.
-            merge_streams: Whether its stderr goes to its stdout.
         """
         channel, theirs = socket.socketpair()
-        stdout = tempfile.TemporaryFile()
-        stderr = stdout if merge_streams else tempfile.TemporaryFile()
+        stdout = tempfile.TemporaryFile() if stdout is None else stdout
+        stderr = tempfile.TemporaryFile() if stderr is None else stderr
         with theirs:
             descriptors = [theirs.fileno(), stdout.fileno(), stderr.fileno()]
             socket.send_fds(self._control, [b"."], descriptors)
@@ -161,6 +174,20 @@ class Interpreter:
 def commands() -> Interpreter:
     """The interpreter for all commands of `nnclr` that this process's tests run."""
     return Interpreter(modules=COMMAND_MODULES)
+
+
+def popen(command: list[str], stdout: IO, stderr: IO, start_new_session: bool) -> Process:
+    """Starts a command line as `subprocess.Popen` does, by forking where it is one of this process's interpreter."""
+    assert command[0] == sys.executable
+    environment = dict(os.environ)
+    return commands().start(
+        *command[1:],
+        cwd=Path.cwd(),
+        environment=environment,
+        stdout=stdout,
+        stderr=stderr,
+        new_session=start_new_session,
+    )
 
 
 def _text(file) -> str:
