@@ -1,11 +1,11 @@
-# Two targets do all the set-up: `make demo` and `make test`. See `make help`.
+# `make help` lists the targets. Every target that needs the virtual environment sets it up first.
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CUDA := $(VENV)/.cuda
 SOURCES := pipeline components trainer tests
-# The oldest glibc that the locked wheels run on: 2.28, of Debian 10, RHEL 8 and Ubuntu 20.04.
+# The locked wheels run with glibc 2.28 (Debian 10, RHEL 8, Ubuntu 20.04) and newer.
 LOCK := $(BIN)/uv pip compile --generate-hashes --no-emit-index-url --quiet --python-version 3.11 \
 	--python-platform x86_64-manylinux_2_28
 
@@ -15,27 +15,27 @@ LOCK := $(BIN)/uv pip compile --generate-hashes --no-emit-index-url --quiet --py
 help: ## Show this help.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
-demo: $(READY) $(if $(GPU),$(CUDA)) ## Run the whole pipeline on the embedded sample (GPU=1: with CUDA's libraries).
+demo: $(READY) $(if $(GPU),$(CUDA)) ## Run the whole pipeline on the embedded sample (GPU=1: install CUDA's libraries first).
 	$(BIN)/nnclr run --preset sample
 
 test: $(READY) ## Run the tests.
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-test-fast: $(READY) ## Run the tests that take less than a minute together, without pipelines, processes and trainings.
+test-fast: $(READY) ## Run the tests that need neither a pipeline nor a process nor a training (under a minute).
 	$(BIN)/python -m pytest -p tests.fast --numprocesses 2 --dist loadfile
 
-soak: $(READY) ## Run the tests that repeat at length what `make test` proves with less: weeks of retraining, long races.
+soak: $(READY) ## Run the long tests, which are not part of `make test`: weeks of retraining, many random orders of events.
 	$(BIN)/pytest -m soak
 
-slips: $(READY) ## Make some fifty deliberate mistakes, one by one, and demand that a named test fails (WORDS=: only some).
+slips: $(READY) ## Apply the deliberate mistakes in tests/slips: a named test must catch each (WORDS=push.py: only some).
 	$(BIN)/python -m tests.slips $(WORDS)
 
-gpu: $(CUDA) ## Add CUDA's libraries to the environment, for NVIDIA GPUs (3 GB).
+gpu: $(CUDA) ## Install CUDA's libraries into the environment, for NVIDIA GPUs (3 GB).
 
-bench: $(READY) ## Measure speed: the textbook, peers, the machine's limit (an hour; PEER=python with torch, lightly).
+bench: $(READY) ## Measure the speed (an hour; PEER=a Python with torch and lightly: compare with PyTorch).
 	$(BIN)/python -m tests.benchmarks $(if $(PEER),--peer $(PEER))
 
-lint: $(READY) ## Check style, types, layering, container image and manifests.
+lint: $(READY) ## Check style, types, layering, the container image and the manifests.
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy
@@ -46,11 +46,11 @@ lint: $(READY) ## Check style, types, layering, container image and manifests.
 		echo "$$manifests" | $(BIN)/kubernetes-validate --strict --quiet /dev/stdin || exit 1; \
 	done
 
-format: $(READY) ## Rewrite the sources in the project's style.
+format: $(READY) ## Format the sources.
 	$(BIN)/ruff check --fix $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
 
-lock: $(READY) ## Resolve the dependencies anew and write the lock files.
+lock: $(READY) ## Resolve the dependencies to their newest versions and write the lock files.
 	$(LOCK) --upgrade pyproject.toml --output-file requirements.lock
 	$(LOCK) --upgrade pyproject.toml --extra dev --constraint requirements.lock --output-file requirements-dev.lock
 	$(LOCK) --upgrade --no-deps infra/cpu.in --output-file infra/cpu.lock
@@ -59,7 +59,7 @@ lock: $(READY) ## Resolve the dependencies anew and write the lock files.
 clean: ## Remove the virtual environment and all caches.
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
-# Also the record that CUDA's libraries were asked for: the environment keeps them when its packages change.
+# This file also records that CUDA's libraries are wanted: an update of the environment then keeps them.
 $(CUDA): $(READY) infra/gpu.lock
 	$(BIN)/uv pip install --quiet --require-hashes --requirement infra/gpu.lock
 	@touch $@

@@ -8,10 +8,10 @@ from components.data_resolver.config import DataSettings
 from components.image_example_gen.config import IngestSettings
 from components.linear_probe_evaluator.config import EvaluatorSettings
 from components.model_registry.config import RegistrySettings
-from trainer.config import Strict, TrainerSettings
+from trainer.config import StrictModel, TrainerSettings
 
 
-class RunSettings(Strict):
+class RunSettings(StrictModel):
     """The settings that DataResolver identifies a run by, and that a released version records."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")] = Field(

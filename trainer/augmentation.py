@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from trainer.config import Augmentation
+from trainer.config import AugmentationSettings
 
 # Columns of the uniform numbers that one view consumes.
 _AREA, _RATIO, _TOP, _LEFT, _FLIP, _BRIGHTNESS, _CONTRAST, _SATURATION, _HUE, _GREY = range(10)
@@ -50,7 +50,7 @@ def uniform_numbers(seed: int, stream: int, step: tf.Tensor, rows: int) -> tf.Te
 
 
 def random_views(
-    images: tf.Tensor, numbers: Sequence[tf.Tensor], settings: Augmentation, size: tuple[int, int] | None = None
+    images: tf.Tensor, numbers: Sequence[tf.Tensor], settings: AugmentationSettings, size: tuple[int, int] | None = None
 ) -> tf.Tensor:
     """Draws views of each image, all in one pass.
 
@@ -89,7 +89,9 @@ def _between(numbers: tf.Tensor, column: int, low: float, high: float) -> tf.Ten
     return low + (high - low) * numbers[:, column]
 
 
-def _crop(images: tf.Tensor, numbers: tf.Tensor, settings: Augmentation, size: tuple[int, int] | None) -> tf.Tensor:
+def _crop(
+    images: tf.Tensor, numbers: tf.Tensor, settings: AugmentationSettings, size: tuple[int, int] | None
+) -> tf.Tensor:
     """Random resized crop (Inception style: area uniform, ratio log-uniform) and flip, in one resampling; [0, 255]."""
     area = _between(numbers, _AREA, *settings.crop_scale)
     ratio = tf.exp(_between(numbers, _RATIO, math.log(settings.crop_ratio[0]), math.log(settings.crop_ratio[1])))
@@ -106,7 +108,7 @@ def _crop(images: tf.Tensor, numbers: tf.Tensor, settings: Augmentation, size: t
     return tf.image.crop_and_resize(images, boxes, places, size or tf.shape(images)[1:3])
 
 
-def _recolour(views: tf.Tensor, numbers: tf.Tensor, settings: Augmentation) -> tf.Tensor:
+def _recolour(views: tf.Tensor, numbers: tf.Tensor, settings: AugmentationSettings) -> tf.Tensor:
     """Brightness, hue, saturation, grey and contrast as one affine map of RGB per sample; [0, 255] to [0, 1]."""
     jittered = numbers[:, _JITTER] < settings.jitter
 
@@ -135,7 +137,7 @@ def _mixed(
     numbers: tf.Tensor,
     saturation: tf.Tensor,
     jittered: tf.Tensor,
-    settings: Augmentation,
+    settings: AugmentationSettings,
 ) -> tf.Tensor:
     """Hue, saturation and grey, which mix the channels, and a scale."""
     angle = tf.where(jittered, 2 * math.pi * settings.hue * (2 * numbers[:, _HUE] - 1), 0.0)[:, tf.newaxis, tf.newaxis]

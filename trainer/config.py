@@ -3,24 +3,34 @@
 from importlib import metadata
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
 from trainer.duration import Duration
 
-Strength = Annotated[float, Field(ge=0, le=1)]
-Units = Annotated[int, Field(gt=0)]
-Positive = Annotated[float, Field(gt=0)]
-# A probability of both views, or one of each: BYOL's views differ.
+Fraction = Annotated[float, Field(ge=0, le=1)]
+# One probability for both views or one for each, because BYOL's two views differ.
 PerView = Annotated[
-    tuple[Strength, Strength],
+    tuple[Fraction, Fraction],
     BeforeValidator(lambda value: (value, value) if isinstance(value, int | float) else value),
 ]
+
+# What an image is compared with; see trainer.losses.
+Neighbour = Literal["paper", "straight_through", "none"]
 
 CONVNET_CONVOLUTIONS = 4
 BUILT_IN_ENCODERS = ("convnet", "resnet18", "resnet50")
 # The value of warm_start that stands for the registry's champion.
 CHAMPION = "champion"
-# Where other installed packages declare encoders of their own (see trainer.encoders).
+# The entry point group in which installed packages declare encoders (see trainer.encoders).
 ENCODER_ENTRY_POINTS = "nnclr.encoders"
 
 _Settings = TypeVar("_Settings", bound=BaseModel)
@@ -28,7 +38,7 @@ _Settings = TypeVar("_Settings", bound=BaseModel)
 _AUGMENTATION_PRESETS: dict[str, dict[str, Any]] = {
     # keras.io/examples/vision/nnclr
     "keras-example": {"brightness": 0.5},
-    # arXiv 2002.05709, appendix A, at its strength 1; blurs as its code does, in half of the views.
+    # arXiv 2002.05709, appendix A, at strength 1. As in the paper's code, half of the views are blurred.
     "simclr": {
         **{"crop_scale": (0.08, 1.0), "brightness": 0.8, "contrast": 0.8, "saturation": 0.8, "hue": 0.2},
         **{"jitter": 0.8, "grey": 0.2, "blur": (0.5, 0.5)},
@@ -41,8 +51,8 @@ _AUGMENTATION_PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-class Strict(BaseModel):
-    """Settings refuse unknown fields and cannot change after they were read."""
+class StrictModel(BaseModel):
+    """Base of all settings: refuses unknown fields and cannot be changed after it was read."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -54,26 +64,49 @@ class Strict(BaseModel):
         return model(**{name: getattr(self, name) for name in model.model_fields})
 
 
-class Augmentation(Strict):
-    """How strongly a view may differ from its image. What is left out comes from `preset`.
+class AugmentationSettings(StrictModel):
+    """Strength of the random changes that turn an image into a view. Fields that are not given come from `preset`."""
 
-    `brightness`, `contrast` and `saturation` are the half-width of a factor drawn around 1; `hue` is the largest
-    rotation as a fraction of the colour circle. `blur` and `solarise` may differ between the two views: [0.0, 0.2].
-    """
-
-    preset: Literal["keras-example", "simclr", "byol"] = "keras-example"
-    crop_scale: tuple[float, float] = Field((0.2, 1.0), description="share of the image's area that a crop keeps")
-    crop_ratio: tuple[float, float] = Field((3 / 4, 4 / 3), description="width / height of a crop")
-    flip: bool = Field(True, description="mirror half of the views from left to right")
-    brightness: Strength = 0.0
-    contrast: Strength = 0.0
-    saturation: Strength = 0.0
-    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
-    jitter: Strength = Field(1.0, description="probability that brightness, contrast, saturation and hue change")
-    grey: Strength = Field(0.0, description="probability of losing all colour")
-    blur: PerView = Field((0.0, 0.0), description="probability of a Gaussian blur")
-    blur_sigma: tuple[Positive, Positive] = Field((0.1, 2.0), description="its width, in pixels of an image of 224")
-    solarise: PerView = Field((0.0, 0.0), description="probability of inverting what is brighter than a half")
+    preset: Literal["keras-example", "simclr", "byol"] = Field(
+        "keras-example", description="The published recipe that supplies all augmentation settings that are not given."
+    )
+    crop_scale: tuple[float, float] = Field(
+        (0.2, 1.0), description="Each crop keeps a random share of the image's area from this range."
+    )
+    crop_ratio: tuple[float, float] = Field(
+        (3 / 4, 4 / 3), description="Each crop has a random ratio of width to height from this range."
+    )
+    flip: bool = Field(True, description="Half of the views are mirrored from left to right.")
+    brightness: Fraction = Field(
+        0.0, description="Brightness is multiplied by a random factor between 1 minus and 1 plus this value."
+    )
+    contrast: Fraction = Field(
+        0.0, description="Contrast is multiplied by a random factor between 1 minus and 1 plus this value."
+    )
+    saturation: Fraction = Field(
+        0.0, description="Saturation is multiplied by a random factor between 1 minus and 1 plus this value."
+    )
+    hue: Annotated[float, Field(ge=0, le=0.5)] = Field(
+        0.0, description="Hue is rotated by at most this fraction of the colour circle, in either direction."
+    )
+    jitter: Fraction = Field(
+        1.0, description="Brightness, contrast, saturation and hue of a view change with this probability."
+    )
+    grey: Fraction = Field(0.0, description="A view becomes greyscale with this probability.")
+    blur: PerView = Field(
+        (0.0, 0.0),
+        description="A view is blurred with this probability; two values apply to the first and the second view.",
+    )
+    blur_sigma: tuple[PositiveFloat, PositiveFloat] = Field(
+        (0.1, 2.0),
+        description="The standard deviation of the Gaussian blur is drawn from this range, in pixels of an image of "
+        "224 pixels.",
+    )
+    solarise: PerView = Field(
+        (0.0, 0.0),
+        description="Values above one half are inverted with this probability; two values apply to the first and the "
+        "second view.",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -83,7 +116,7 @@ class Augmentation(Strict):
         return _AUGMENTATION_PRESETS.get(given.get("preset", "keras-example"), {}) | given
 
     @model_validator(mode="after")
-    def _ranges_are_ordered(self) -> "Augmentation":
+    def _ranges_are_ordered(self) -> "AugmentationSettings":
         for name, (low, high), top in (
             ("crop_scale", self.crop_scale, 1.0),
             ("crop_ratio", self.crop_ratio, float("inf")),
@@ -94,17 +127,24 @@ class Augmentation(Strict):
         return self
 
 
-class Encoder(Strict):
-    """Which network turns an image into its embedding."""
+class EncoderSettings(StrictModel):
+    """The network that turns an image into its embedding."""
 
-    name: str = Field("convnet", description="convnet is the Keras example's; others come from installed packages")
-    width: Units | list[Units] | None = Field(
-        None,
-        description="channels of the convnet's convolutions, one or four numbers (128), or a ResNet's first stage (64)",
+    name: str = Field(
+        "convnet",
+        description="The encoder's architecture: convnet (the Keras example's), resnet18, resnet50, or an encoder from "
+        "an installed package.",
     )
-    batch_norm: bool = Field(False, description="normalise after each convolution of the convnet; ResNets always do")
+    width: PositiveInt | list[PositiveInt] | None = Field(
+        None,
+        description="The number of channels: for a convnet, one number for all four convolutions or four numbers (128 "
+        "if null); for a ResNet, the number of its first stage (64 if null).",
+    )
+    batch_norm: bool = Field(
+        False, description="The convnet normalises after each convolution; ResNets always normalise."
+    )
     pooling: Literal["flatten", "average"] = Field(
-        "flatten", description="how the convnet ends: a dense layer on all positions, or the mean over them"
+        "flatten", description="The convnet ends with a dense layer on all positions (flatten) or their mean (average)."
     )
 
     @field_validator("name")
@@ -112,11 +152,11 @@ class Encoder(Strict):
     def _is_known(cls, name: str) -> str:
         known = [*BUILT_IN_ENCODERS, *(point.name for point in metadata.entry_points(group=ENCODER_ENTRY_POINTS))]
         if name not in known:
-            raise ValueError(f"there are {', '.join(known)}")
+            raise ValueError(f"Choose one of {', '.join(known)}")
         return name
 
     @model_validator(mode="after")
-    def _widths_fit(self) -> "Encoder":
+    def _widths_fit(self) -> "EncoderSettings":
         if isinstance(self.width, list):
             if self.name.startswith("resnet"):
                 raise ValueError(f"width of a {self.name} is one number: its later stages are multiples of it")
@@ -125,127 +165,188 @@ class Encoder(Strict):
         return self
 
 
-class Head(Strict):
-    """Dense layers, ReLU between them."""
+class HeadSettings(StrictModel):
+    """A stack of dense layers with ReLU between them."""
 
-    units: list[Units] = Field(min_length=1)
-    batch_norm: bool = False
-
-
-class MultiCrop(Strict):
-    """Small views besides the two (arXiv 2006.09882, section 3.2): they are compared with the two views' neighbours."""
-
-    views: Annotated[int, Field(ge=0)] = Field(0, description="how many; 0 is none")
-    size: Strength = Field(0.43, description="height and width as a share of the image's (96 of 224 in the paper)")
-    scale: tuple[float, float] = Field((0.05, 0.14), description="share of the image's area that such a view keeps")
+    units: list[PositiveInt] = Field(min_length=1, description="The number of units of each dense layer.")
+    batch_norm: bool = Field(
+        False, description="The dense layers are batch-normalised, except the last layer of the prediction head."
+    )
 
 
-class ProgressiveResizing(Strict):
-    """Smaller views at first, which make cheaper steps, and whole ones at the end (arXiv 2104.00298, section 4)."""
+class MultiCropSettings(StrictModel):
+    """Additional small views, which are compared with the neighbours of both views (arXiv 2006.09882, section 3.2)."""
+
+    views: Annotated[int, Field(ge=0)] = Field(0, description="The number of small views of each image; 0 is off.")
+    size: Fraction = Field(
+        0.43, description="The height and width of a small view as a share of the image's (96 of 224 in the paper)."
+    )
+    scale: tuple[float, float] = Field(
+        (0.05, 0.14), description="A small view keeps a random share of the image's area from this range."
+    )
+
+
+class ProgressiveResizingSettings(StrictModel):
+    """Smaller views, and so faster steps, in the first part of the training (arXiv 2104.00298, section 4)."""
 
     size: Annotated[float, Field(gt=0, le=1)] = Field(
-        1.0, description="height and width of the first views as a share of the image's; 1 is off"
+        1.0, description="The height and width of the smaller views as a share of the image's; 1 is off."
     )
-    until: Strength = Field(0.75, description="share of the training that has them")
+    until: Fraction = Field(0.75, description="The share of the training's steps that use smaller views.")
 
 
-class Optimizer(Strict):
-    """How the weights are updated."""
+class OptimizerSettings(StrictModel):
+    """The optimiser of encoder and heads, and its learning rate."""
 
-    name: Literal["adam", "adamw", "sgd", "lars"] = "adam"
-    learning_rate: Positive = Field(1e-3, description="the peak; see scale_to")
-    scale_to: Units | None = Field(
-        None, description="learning_rate is meant for this many images a step and scaled linearly to batch_size"
+    name: Literal["adam", "adamw", "sgd", "lars"] = Field("adam", description="The optimisation algorithm.")
+    learning_rate: PositiveFloat = Field(1e-3, description="The highest learning rate, before `scale_to` applies.")
+    scale_to: PositiveInt | None = Field(
+        None,
+        description="The batch size that `learning_rate` was chosen for: the rate is multiplied by trainer.batch_size "
+        "divided by this number. The rate is used unchanged if null.",
     )
-    schedule: Literal["constant", "cosine"] = "constant"
-    warmup: Duration = Field("0 epochs", description="linear rise of the learning rate from 0, part of the training")
-    momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="of sgd and lars")
+    schedule: Literal["constant", "cosine"] = Field(
+        "constant", description="After the warm-up, the learning rate stays constant or falls to 0 as half a cosine."
+    )
+    warmup: Duration = Field(
+        "0 epochs", description="The learning rate rises linearly from 0 for this long, which is part of the training."
+    )
+    momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="The momentum of sgd and lars.")
     weight_decay: Annotated[float, Field(ge=0)] = Field(
-        0.0, description="of adamw, sgd and lars; never on biases and batch norm"
+        0.0, description="The weight decay of adamw, sgd and lars; biases and batch norm never decay."
     )
-    clip_norm: Positive | None = Field(None, description="longest gradient, over all weights together")
+    clip_norm: PositiveFloat | None = Field(
+        None, description="Longer gradients, over all weights together, are shortened to this norm; null is off."
+    )
 
     @model_validator(mode="after")
-    def _decay_is_used(self) -> "Optimizer":
+    def _decay_is_used(self) -> "OptimizerSettings":
         if self.name == "adam" and self.weight_decay:
             raise ValueError("adam has no weight_decay: take adamw, or leave it at 0")
         return self
 
     def peak(self, batch_size: int) -> float:
-        """The highest learning rate for steps of `batch_size` images."""
+        """Returns the highest learning rate for steps of `batch_size` images."""
         return self.learning_rate * (batch_size / self.scale_to if self.scale_to else 1.0)
 
 
-class OnlineProbe(Strict):
-    """A linear classifier trained beside the encoder, on stopped gradients, to watch the trend."""
+class OnlineProbeSettings(StrictModel):
+    """A linear classifier that is trained beside the encoder, without influence on it, to show the trend."""
 
-    batch_size: Units = Field(25, description="labelled images a step, over all replicas")
-    holdout: Annotated[float, Field(gt=0, lt=1)] = Field(0.2, description="share of `train` that only validates")
-    learning_rate: Positive = 1e-3
-    augmentation: Augmentation = Augmentation(crop_scale=(0.5, 1.0), brightness=0.3)
+    batch_size: PositiveInt = Field(25, description="The number of labelled images in a step, over all devices.")
+    holdout: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.2, description="The share of the split `train` that only validates the classifier."
+    )
+    learning_rate: PositiveFloat = Field(1e-3, description="The learning rate of the classifier's Adam optimiser.")
+    augmentation: AugmentationSettings = Field(
+        AugmentationSettings(crop_scale=(0.5, 1.0), brightness=0.3),
+        description="The augmentation of the labelled images.",
+    )
 
 
-class Watch(Strict):
-    """What is measured now and then on fixed images, and when it ends the training."""
+class WatchSettings(StrictModel):
+    """Regular measurements on fixed images, and when they end the training."""
 
-    every: Duration = Field("1 epochs", description="also how often history.csv gets a row")
-    images: Annotated[int, Field(ge=2)] = Field(1_000, description="of each kind: unlabelled, train, held out")
-    collapse_std: Strength = Field(
-        0.01, description="collapsed below this standard deviation of projections, where 1 is evenly spread; 0 is off"
+    every: Duration = Field(
+        "1 epochs", description="The interval between measurements, each of which adds a row to history.csv."
+    )
+    images: Annotated[int, Field(ge=2)] = Field(
+        1_000, description="The number of measured images of each kind: unlabelled, train and held out."
+    )
+    collapse_std: Fraction = Field(
+        0.01,
+        description="The encoder counts as collapsed if the standard deviation of its projections is below this value "
+        "(1 means evenly spread); 0 is off.",
     )
     collapse_rank: Annotated[float, Field(ge=0)] = Field(
-        1.5, description="collapsed below this RankMe (effective rank) of embeddings; 0 is off"
+        1.5,
+        description="The encoder counts as collapsed if the effective rank (RankMe) of its embeddings is below this "
+        "value; 0 is off.",
     )
-    patience: Units = Field(3, description="measurements in a row that must say so")
+    patience: PositiveInt = Field(
+        3, description="The training ends if this many measurements in a row say that the encoder collapsed."
+    )
 
 
-class Checkpoint(Strict):
+class CheckpointSettings(StrictModel):
     """How often the whole state of the training is saved."""
 
-    every: Duration = "1 epochs"
-    keep: Annotated[int, Field(ge=1)] = Field(2, description="the newest so many")
+    every: Duration = Field("1 epochs", description="The interval between checkpoints.")
+    keep: Annotated[int, Field(ge=1)] = Field(2, description="The number of latest checkpoints that are kept.")
 
 
-class TrainerSettings(Strict):
-    """NNCLR pretraining. The defaults are the Keras example's."""
+class TrainerSettings(StrictModel):
+    """Settings of an NNCLR pretraining. The defaults are the Keras example's (keras.io/examples/vision/nnclr)."""
 
-    encoder: Encoder = Encoder()
-    projection: Head = Head(units=[128, 128])
-    prediction: Head = Field(Head(units=[128, 128]), description="used by neighbour: paper alone")
-    neighbour: Literal["paper", "straight_through", "none"] = Field(
+    encoder: EncoderSettings = Field(
+        EncoderSettings(), description="The network that turns an image into its embedding."
+    )
+    projection: HeadSettings = Field(
+        HeadSettings(units=[128, 128]), description="The head that turns an embedding into its projection."
+    )
+    prediction: HeadSettings = Field(
+        HeadSettings(units=[128, 128]),
+        description="The head that predicts a projection; only `neighbour: paper` uses it.",
+    )
+    neighbour: Neighbour = Field(
         "straight_through",
-        description="paper: no gradient through the neighbour, prediction head; straight_through: the Keras example's; "
-        "none: SimCLR",
+        description="The loss: paper compares neighbours without gradient with predictions; straight_through passes "
+        "the neighbour's gradient to the projection, as the Keras example does; none is SimCLR.",
     )
-    top_k: Units = Field(1, description="the neighbour is drawn from this many nearest")
-    support_set_size: Units = Field(10_000, description="projections that neighbours are searched in")
-    temperature: Positive = 0.1
-    multi_crop: MultiCrop = MultiCrop()
-    progressive_resizing: ProgressiveResizing = ProgressiveResizing()
-    batch_size: Annotated[int, Field(gt=1)] = Field(500, description="unlabelled images a step, over all replicas")
-    accumulate: Units = Field(
-        1, description="parts that a batch is worked on one after the other: less memory, negatives from one part"
+    top_k: PositiveInt = Field(1, description="The neighbour is drawn from this many nearest members.")
+    support_set_size: PositiveInt = Field(
+        10_000, description="The number of recent projections in which neighbours are searched."
     )
-    epochs: Annotated[int, Field(gt=0)] = Field(25, description="passes over the unlabelled images")
-    duration: Duration | None = Field(None, description="instead of epochs: `5000 steps`, `1e6 examples`")
-    optimizer: Optimizer = Optimizer()
-    augmentation: Augmentation = Augmentation()
-    online_probe: OnlineProbe = OnlineProbe()
-    watch: Watch = Watch()
-    checkpoint: Checkpoint = Checkpoint()
+    temperature: PositiveFloat = Field(0.1, description="Similarities are divided by this temperature in the loss.")
+    multi_crop: MultiCropSettings = Field(MultiCropSettings(), description="Additional small views of each image.")
+    progressive_resizing: ProgressiveResizingSettings = Field(
+        ProgressiveResizingSettings(), description="Smaller views in the first part of the training."
+    )
+    batch_size: Annotated[int, Field(gt=1)] = Field(
+        500, description="The number of unlabelled images in a step, over all devices."
+    )
+    accumulate: PositiveInt = Field(
+        1,
+        description="A batch is processed in this many parts, one after the other: this saves memory, but negatives "
+        "come from one part only.",
+    )
+    epochs: Annotated[int, Field(gt=0)] = Field(25, description="The number of passes over the unlabelled images.")
+    duration: Duration | None = Field(
+        None, description="The length of the training instead of `epochs`: `5000 steps` or `1e6 examples`."
+    )
+    optimizer: OptimizerSettings = Field(OptimizerSettings(), description="The optimiser of encoder and heads.")
+    augmentation: AugmentationSettings = Field(
+        AugmentationSettings(), description="The augmentation of the unlabelled images."
+    )
+    online_probe: OnlineProbeSettings = Field(
+        OnlineProbeSettings(), description="A linear classifier that shows the trend during the training."
+    )
+    watch: WatchSettings = Field(
+        WatchSettings(), description="Regular measurements, which end the training if the encoder collapsed."
+    )
+    checkpoint: CheckpointSettings = Field(
+        CheckpointSettings(), description="How often the state of the training is saved."
+    )
     warm_start: str | None = Field(
         None,
-        description=f"`{CHAMPION}`, or the folder of an exported encoder to start from; only its weights are taken",
+        description=f"Training starts from the weights of the registry's champion (`{CHAMPION}`) or of the exported "
+        "encoder in this folder; null starts from random weights.",
     )
     devices: Literal["auto", "gpu", "cpu"] = Field(
-        "auto", description="auto: every GPU, or the CPU if there is none; gpu: never the CPU; cpu: never a GPU"
+        "auto",
+        description="Training uses every GPU, or the CPU if there is none (auto), only GPUs (gpu) or only the CPU "
+        "(cpu).",
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="of the encoder and the heads; auto is bfloat16 where the hardware multiplies it natively"
+        "auto",
+        description="Encoder and heads compute in this precision; auto is bfloat16 if the hardware multiplies it "
+        "natively, else float32.",
     )
-    xla: bool = Field(False, description="compile the encoder with XLA; for one GPU alone")
-    shuffle_buffer: Units = Field(10_000, description="images held in memory for shuffling")
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    xla: bool = Field(False, description="The encoder is compiled with XLA, which works on a single device only.")
+    shuffle_buffer: PositiveInt = Field(10_000, description="The number of images held in memory for shuffling.")
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(
+        0, description="The seed of the weights, the support set, the order of the images and their augmentation."
+    )
 
     @model_validator(mode="after")
     def _parts_fit(self) -> "TrainerSettings":
@@ -267,5 +368,5 @@ class TrainerSettings(Strict):
 
     @property
     def length(self) -> Duration:
-        """How long to train."""
+        """The length of the training, from `duration` or `epochs`."""
         return self.duration or f"{self.epochs} epochs"

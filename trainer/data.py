@@ -86,7 +86,7 @@ def _shuffled(files: list[str], order: Order) -> tf.data.Dataset:
     return records.shuffle(order.buffer, seed=order.seed + order.epoch)
 
 
-def untuned(batches: tf.data.Dataset) -> tf.data.Dataset:
+def without_autotuning(batches: tf.data.Dataset) -> tf.data.Dataset:
     """Without tf.data's tuning while it runs, whose thread would hold up the end of an epoch.
 
     It sleeps twice as long each time, up to a minute, and an iterator of a distribution strategy that is dropped waits

@@ -94,12 +94,21 @@ def default_strategy(choice: str = "auto", xla: bool = False) -> tf.distribute.S
     devices = [device.name for device in gpus or tf.config.list_logical_devices("CPU")]
     if not xla:
         return tf.distribute.MirroredStrategy(devices)
-    if machines * len(devices) > 1:
+    require_one_device_for_xla(machines * len(devices))
+    return tf.distribute.OneDeviceStrategy(devices[0])
+
+
+def require_one_device_for_xla(devices: int) -> None:
+    """Refuses XLA on several devices, because replicas cannot communicate inside of a compiled encoder.
+
+    Raises:
+        SettingsError: If there are several devices.
+    """
+    if devices > 1:
         raise SettingsError(
-            f"trainer.xla is for one device, and there are {machines * len(devices)}: set it to false, or show one GPU "
+            f"trainer.xla is for one device, and there are {devices}: set it to false, or show one GPU "
             "alone (CUDA_VISIBLE_DEVICES=0)."
         )
-    return tf.distribute.OneDeviceStrategy(devices[0])
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:

@@ -1,4 +1,4 @@
-"""How long something takes or how often it happens, in the units that people think in."""
+"""Durations and intervals in epochs, steps or examples."""
 
 import math
 import re
@@ -12,7 +12,7 @@ _FORM = re.compile(r"(\d+(?:[._]\d+)*(?:e\d+)?)\s*(steps?|epochs?|examples?)?")
 def _normalised(value: object) -> str:
     match = _FORM.fullmatch(str(value).strip())
     if not match or isinstance(value, bool):
-        raise ValueError("write a number and its unit, like `10 epochs`, `500 steps` or `1e6 examples`")
+        raise ValueError("Write a number and its unit, like `10 epochs`, `500 steps` or `1e6 examples`")
     number, unit = match.groups()
     return f"{number} {(unit or 'epochs').removesuffix('s')}s"
 
@@ -22,12 +22,12 @@ Duration = Annotated[str, BeforeValidator(_normalised)]
 
 
 def in_steps(duration: Duration, batch_size: int, steps_per_epoch: int) -> int:
-    """How many optimiser steps of `batch_size` images that is, rounded up to whole ones.
+    """Converts a duration into optimiser steps, rounded up.
 
     Args:
-        duration: to convert.
-        batch_size: images a step, over all replicas.
-        steps_per_epoch: whole batches in one pass over the images.
+        duration: The duration to convert.
+        batch_size: Number of images in a step, over all replicas.
+        steps_per_epoch: Number of whole batches in one pass over the images.
     """
     number, unit = duration.split()
     steps = float(number) * {"steps": 1, "epochs": steps_per_epoch, "examples": 1 / batch_size}[unit]

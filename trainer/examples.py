@@ -5,6 +5,9 @@ Pixels are stored as raw uint8 bytes (height x width x 3, row-major), uncompress
 
 import tensorflow as tf
 
+# Names of splits are used together with this layout; they are defined where no TensorFlow is imported.
+from trainer.splits import NO_LABEL, SPLITS, TEST, TRAIN, UNLABELLED  # noqa: F401
+
 IMAGE = "image"
 HEIGHT = "height"
 WIDTH = "width"
@@ -13,13 +16,6 @@ ID = "id"
 FOLD = "fold"
 PIXEL_MEAN = "pixel_mean"
 PIXEL_STD = "pixel_std"
-
-UNLABELLED = "unlabelled"
-TRAIN = "train"
-TEST = "test"
-SPLITS = (UNLABELLED, TRAIN, TEST)
-
-NO_LABEL = -1
 
 _FEATURES = {
     IMAGE: tf.io.FixedLenFeature([], tf.string),

@@ -1,17 +1,16 @@
 """The encoder as a SavedModel."""
 
 import hashlib
-import json
-from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from trainer import aside
-from trainer.config import Encoder, TrainerSettings
+from trainer.config import EncoderSettings, TrainerSettings
 from trainer.encoders import build_encoder
 from trainer.errors import SettingsError
+from trainer.results import EncoderDescription, TrainingFigures
 from trainer.signatures import Classifier, ClassifyingEmbedder, Embedder
 
 # TensorFlow Serving's place for a model's own files.
@@ -19,7 +18,11 @@ _DESCRIPTION = "assets.extra/nnclr.json"
 
 
 def export_encoder(
-    encoder: keras.Model, settings: TrainerSettings, size: tuple[int, int], directory: str, training: dict[str, Any]
+    encoder: keras.Model,
+    settings: TrainerSettings,
+    size: tuple[int, int],
+    directory: str,
+    training: TrainingFigures | None = None,
 ) -> None:
     """Writes `encoder` as a SavedModel.
 
@@ -31,12 +34,11 @@ def export_encoder(
         settings: that it was trained with, written beside it.
         size: height and width that it was trained at.
         directory: to create, local or `gs://`; its parent exists.
-        training: figures of the training, written beside it.
+        training: Figures of the training, written beside the encoder; None if it is untrained.
     """
     plain = build_encoder(settings.encoder, size)
     plain.set_weights(encoder.get_weights())
-    description = {"image_size": size, "settings": settings.model_dump(mode="json"), "training": training}
-    _save(Embedder(plain, size), description, directory)
+    _save(Embedder(plain, size), EncoderDescription(image_size=size, settings=settings, training=training), directory)
 
 
 def export_with_classifier(directory: str, classifier: Classifier, target: str) -> None:
@@ -45,11 +47,11 @@ def export_with_classifier(directory: str, classifier: Classifier, target: str) 
     `classify` takes `image_bytes`, strings [N], to `labels`, strings [N], and `probabilities`, float32 [N, classes].
     """
     description = describe(directory)
-    embedder = ClassifyingEmbedder(rebuilt(directory), tuple(description["image_size"]), classifier)
-    _save(embedder, description | {"class_names": classifier.class_names}, target)
+    embedder = ClassifyingEmbedder(rebuilt(directory), description.image_size, classifier)
+    _save(embedder, description.model_copy(update={"class_names": tuple(classifier.class_names)}), target)
 
 
-def _save(embedder: Embedder, description: dict[str, Any], directory: str) -> None:
+def _save(embedder: Embedder, description: EncoderDescription, directory: str) -> None:
     signatures = {"serving_default": embedder.serve, "embed_pixels": embedder.embed_pixels}
     if isinstance(embedder, ClassifyingEmbedder):
         signatures["classify"] = embedder.classify
@@ -59,7 +61,7 @@ def _save(embedder: Embedder, description: dict[str, Any], directory: str) -> No
     path = f"{unfinished}/{_DESCRIPTION}"
     tf.io.gfile.makedirs(path.rpartition("/")[0])
     with tf.io.gfile.GFile(path, "w") as file:
-        file.write(json.dumps(description, indent=2))
+        file.write(description.model_dump_json(indent=2))
     if tf.io.gfile.exists(directory):
         # Of a try before this one, which did not come to its end.
         tf.io.gfile.rmtree(directory)
@@ -79,12 +81,12 @@ def load_weights(encoder: keras.Model, settings: TrainerSettings, size: tuple[in
         SettingsError: there is no exported encoder, or it has another architecture.
     """
     description = _description_to_start_from(directory)
-    theirs = Encoder.model_validate(description["settings"]["encoder"])
+    theirs = description.settings.encoder
     # Averaging encoders take images of any size, but a dense layer on all positions does not.
     fixed = settings.encoder.pooling == "flatten" and encoder.input_shape[1] is not None
-    if theirs != settings.encoder or (fixed and tuple(description["image_size"]) != tuple(size)):
+    if theirs != settings.encoder or (fixed and description.image_size != tuple(size)):
         raise SettingsError(
-            f"trainer.warm_start: the encoder in {directory} is {_summary(theirs, description['image_size'])}, and "
+            f"trainer.warm_start: the encoder in {directory} is {_summary(theirs, description.image_size)}, and "
             f"this training wants {_summary(settings.encoder, size)}: set trainer.encoder and data.image_size to the "
             "same, or trainer.warm_start to null."
         )
@@ -105,44 +107,46 @@ def fingerprint(directory: str) -> str:
         return hashlib.sha256(file.read()).hexdigest()
 
 
-def _description_to_start_from(directory: str) -> dict[str, Any]:
+def _description_to_start_from(directory: str) -> EncoderDescription:
     try:
-        description = describe(directory)
-        Encoder.model_validate(description["settings"]["encoder"])
-    except (tf.errors.OpError, KeyError, TypeError, ValueError) as error:
+        return describe(directory)
+    except (tf.errors.OpError, ValueError) as error:
         raise SettingsError(
             f"trainer.warm_start: {directory} holds no encoder of nnclr ({' '.join(str(error).split())[:200]}). "
             "Name the folder of an exported SavedModel, or set trainer.warm_start to null."
         ) from error
-    return description
 
 
-def _summary(settings: Encoder, size) -> str:
+def _summary(settings: EncoderSettings, size) -> str:
     fields = ", ".join(f"{name} {value}" for name, value in settings.model_dump(exclude_none=True).items())
     return f"({fields}, {size[0]}x{size[1]} pixels)"
 
 
-def describe(directory: str) -> dict[str, Any]:
-    """What was written beside the model: `image_size`, `settings`, `training`, and `class_names` if it classifies."""
+def describe(directory: str) -> EncoderDescription:
+    """Reads the description that was written beside the model in `directory`.
+
+    Raises:
+        tf.errors.NotFoundError: If there is no description.
+        pydantic.ValidationError: If the description cannot be read, or has settings that this version does not know.
+    """
     with tf.io.gfile.GFile(f"{directory}/{_DESCRIPTION}") as file:
-        return json.load(file)
+        return EncoderDescription.model_validate_json(file.read())
 
 
 def rebuilt(directory: str) -> keras.Model:
     """The encoder in an exported SavedModel, as a Keras model in float32: images in [0, 1] to embeddings."""
     description = describe(directory)
-    settings, size = TrainerSettings.model_validate(description["settings"]), tuple(description["image_size"])
-    encoder = build_encoder(settings.encoder, size)
-    load_weights(encoder, settings, size, directory)
+    encoder = build_encoder(description.settings.encoder, description.image_size)
+    load_weights(encoder, description.settings, description.image_size, directory)
     return encoder
 
 
 def export_untrained_twin(directory: str, target: str, seed: int) -> None:
     """Exports an encoder of the same architecture as the SavedModel in `directory`, with fresh weights, to `target`."""
     description = describe(directory)
-    settings, size = TrainerSettings.model_validate(description["settings"]), tuple(description["image_size"])
     keras.utils.set_random_seed(seed)
-    export_encoder(build_encoder(settings.encoder, size), settings, size, target, {})
+    encoder = build_encoder(description.settings.encoder, description.image_size)
+    export_encoder(encoder, description.settings, description.image_size, target)
 
 
 class Embeddings:

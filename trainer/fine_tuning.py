@@ -5,7 +5,6 @@ import numpy as np
 import tensorflow as tf
 
 from trainer import augmentation, export
-from trainer.config import TrainerSettings
 from trainer.data import LabelledPixels
 from trainer.progress import Reporter
 
@@ -38,7 +37,7 @@ def accuracy(
         seed: of order, views and the dense layer.
     """
     keras.utils.set_random_seed(seed)
-    settings = TrainerSettings.model_validate(export.describe(directory)["settings"])
+    settings = export.describe(directory).settings
     encoder = export.rebuilt(directory)
     images = keras.Input(encoder.input_shape[1:])
     model = keras.Model(images, keras.layers.Dense(classes)(encoder(images)))

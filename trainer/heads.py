@@ -2,11 +2,11 @@
 
 import keras
 
-from trainer.batch_norm import BatchNormalization
-from trainer.config import Head
+from trainer.config import HeadSettings
+from trainer.layers.batch_norm import BatchNormalization
 
 
-def _head(name: str, features: int, settings: Head, norm_last: bool, dtype: str) -> keras.Model:
+def _head(name: str, features: int, settings: HeadSettings, norm_last: bool, dtype: str) -> keras.Model:
     stack: list[keras.layers.Layer] = []
     for i, units in enumerate(settings.units, 1):
         last = i == len(settings.units)
@@ -19,7 +19,7 @@ def _head(name: str, features: int, settings: Head, norm_last: bool, dtype: str)
     return keras.Sequential([keras.Input((features,)), *stack], name=name)
 
 
-def projection_head(features: int, settings: Head, dtype: str) -> keras.Model:
+def projection_head(features: int, settings: HeadSettings, dtype: str) -> keras.Model:
     """g: [N, features] to [N, d], not normalised (arXiv 2104.14548, implementation details).
 
     The paper's has 2048, 2048 and d = 256 units with batch norm on all layers, the last included, and ReLU on all but
@@ -33,7 +33,7 @@ def projection_head(features: int, settings: Head, dtype: str) -> keras.Model:
     return _head("projection", features, settings, norm_last=True, dtype=dtype)
 
 
-def prediction_head(settings: Head, width: int, dtype: str) -> keras.Model:
+def prediction_head(settings: HeadSettings, width: int, dtype: str) -> keras.Model:
     """h: [N, d] to [N, d], not normalised (arXiv 2104.14548, implementation details).
 
     The paper's has 4096 and d units, with batch norm and ReLU on the hidden layer alone.

@@ -1,83 +1,150 @@
-"""The contrastive loss and its accuracies, for one replica's share of a global batch.
+"""The contrastive losses and their accuracies, for one replica's share of a global batch.
 
-Negatives are global (arXiv 2104.14548, section 3.2: the sum runs over the whole batch): every `View` has its local rows
-and, gathered over all replicas, the global ones. So the loss of a global batch does not depend on how many devices
-share it.
+A loss compares the views of each image. It takes, for every view, this replica's L2-normalised projections z; for the
+first two views, the nearest neighbours NN(z) of the projections in the support set; and `predict`, the prediction head.
+`loss_function` chooses one of the three losses by the setting `trainer.neighbour`.
+
+Negatives are global (arXiv 2104.14548, section 3.2: the sum runs over the whole batch): every `View` holds the local
+rows and, gathered from all replicas, the global rows. So the loss of a global batch does not depend on the number of
+devices that share the batch.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
 
 import tensorflow as tf
 
+from trainer.config import Neighbour
+from trainer.replicas import View, gather, global_rows
 
-class View(NamedTuple):
-    """One quantity of one view of the images: this replica's rows [n, d], and those of all replicas [N, d]."""
-
-    local: tf.Tensor
-    everywhere: tf.Tensor
-
-
-def gather(*quantities: tf.Tensor) -> list[View]:
-    """Gathers tensors [n, d] of every replica in one collective; gradients flow back to their replica."""
-    together = tf.distribute.get_replica_context().all_gather(tf.concat(quantities, axis=1), axis=0)
-    everywhere = tf.split(together, [quantity.shape[1] for quantity in quantities], axis=1)
-    return [View(*pair) for pair in zip(quantities, everywhere, strict=True)]
+#: Turns the projections of each view, float32 [n, d], into L2-normalised predictions of the same shapes.
+Predict = Callable[[Sequence[tf.Tensor]], list[tf.Tensor]]
 
 
-def global_rows(local: tf.Tensor) -> tf.Tensor:
-    """Where this replica's rows stand in the global batch: int32 [n]. `local` is any tensor of n rows."""
-    count = tf.shape(local)[0]
-    return tf.distribute.get_replica_context().replica_id_in_sync_group * count + tf.range(count)
+class Loss(Protocol):
+    """A contrastive loss.
 
-
-def _cross_entropy(anchors: tf.Tensor, candidates: tf.Tensor, targets: tf.Tensor, temperature: float) -> tf.Tensor:
-    logits = tf.matmul(anchors, candidates, transpose_b=True) / temperature
-    return tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
-
-
-def nnclr_loss(anchors: list[View], candidates: list[View], temperature: float, both_ways: bool = False) -> tf.Tensor:
-    """-log softmax over the batch of an anchor's similarity to another view of its image (arXiv 2104.14548, eq. 2).
-
-    A term for each anchor and each other view, averaged. With neighbours as anchors and predictions as candidates it
-    is the paper's loss, symmetrised over the two views; with the projections as both it is InfoNCE, the paper's
-    equation 1, which it calls SimCLR's (the negatives are other views only, as in its equation).
+    Called in a replica context with the following arguments, it returns the loss of each local image, float32 [n].
 
     Args:
-        anchors: of the first two views, L2-normalised float32.
-        candidates: of the same two views, and of any further ones, L2-normalised float32.
-        temperature: divides the similarities.
-        both_ways: also take the softmax over the anchors, as the Keras example does: twice as many terms.
-
-    Returns:
-        The loss of each local sample, float32 [n].
+        z: L2-normalised projections of each view, float32 [n, d]: first the two whole views, then any small views.
+        neighbours: Nearest neighbours of the first two views' projections, float32 [n, d] each.
+        predict: The prediction head.
+        temperature: Divisor of the similarities.
     """
-    targets = global_rows(anchors[0].local)
-    terms = []
-    for i, anchor in enumerate(anchors):
-        for j, candidate in enumerate(candidates):
-            if i == j:
-                continue
-            terms.append(_cross_entropy(anchor.local, candidate.everywhere, targets, temperature))
-            if both_ways:
-                terms.append(_cross_entropy(candidate.local, anchor.everywhere, targets, temperature))
-    return tf.add_n(terms) / len(terms)
+
+    def __call__(
+        self, z: Sequence[tf.Tensor], neighbours: Sequence[tf.Tensor], predict: Predict, temperature: float
+    ) -> tf.Tensor: ...
+
+
+def loss_function(neighbour: Neighbour) -> Loss:
+    """Returns the loss that the setting `trainer.neighbour` names."""
+    match neighbour:
+        case "paper":
+            return paper_loss
+        case "straight_through":
+            return straight_through_loss
+        case "none":
+            return simclr_loss
+
+
+def paper_loss(
+    z: Sequence[tf.Tensor], neighbours: Sequence[tf.Tensor], predict: Predict, temperature: float
+) -> tf.Tensor:
+    """NNCLR's loss (arXiv 2104.14548, equation 2): neighbours without gradient against predictions p = predict(z).
+
+    -log(exp(NN(z_1i) p_2i / t) / sum over k of exp(NN(z_1i) p_2k / t)), averaged with the same loss of the exchanged
+    views. Small views add further predictions, which are compared with both neighbours (arXiv 2006.09882, section 3.2).
+
+    See `Loss` for the arguments and the result.
+    """
+    predictions = gather(*predict(z))
+    # Anchors are not negatives of other anchors, so their global rows are not needed.
+    anchors = [View(rows, rows) for rows in neighbours]
+    return _mean(
+        _cross_entropy(anchor, prediction, temperature) for anchor, prediction in _other_views(anchors, predictions)
+    )
+
+
+def straight_through_loss(
+    z: Sequence[tf.Tensor], neighbours: Sequence[tf.Tensor], predict: Predict, temperature: float
+) -> tf.Tensor:
+    """The Keras example's loss (keras.io/examples/vision/nnclr): neighbours against projections, in both directions.
+
+    The anchor a = z + stop_gradient(NN(z) - z) has the neighbour's value and passes its gradient to z. The loss is the
+    mean of -log(exp(a_1i z_2i / t) / sum over k of exp(a_1i z_2k / t)), the same with a_1 and z_2 exchanged, and both
+    with the views exchanged. There is no prediction head.
+
+    See `Loss` for the arguments and the result.
+    """
+    straight = [rows + tf.stop_gradient(nearest - rows) for rows, nearest in zip(z, neighbours, strict=False)]
+    gathered = gather(*z, *straight)
+    projections, anchors = gathered[: len(z)], gathered[len(z) :]
+    return _mean(
+        _cross_entropy(*direction, temperature)
+        for anchor, projection in _other_views(anchors, projections)
+        for direction in ((anchor, projection), (projection, anchor))
+    )
+
+
+def simclr_loss(
+    z: Sequence[tf.Tensor], neighbours: Sequence[tf.Tensor], predict: Predict, temperature: float
+) -> tf.Tensor:
+    """SimCLR's InfoNCE loss (arXiv 2104.14548, equation 1), for comparison: projections against projections.
+
+    -log(exp(z_1i z_2i / t) / sum over k of exp(z_1i z_2k / t)), averaged with the same loss of the exchanged views.
+    As in that equation, negatives come from the other view only. Neither neighbours nor the prediction head are used.
+
+    See `Loss` for the arguments and the result.
+    """
+    projections = gather(*z)
+    return _mean(
+        _cross_entropy(anchor, projection, temperature)
+        for anchor, projection in _other_views(projections[:2], projections)
+    )
+
+
+def _other_views(anchors: Sequence[View], candidates: Sequence[View]) -> list[tuple[View, View]]:
+    """Pairs each anchor with the candidates of all other views of the same image."""
+    return [(anchor, candidate) for i, anchor in enumerate(anchors) for j, candidate in enumerate(candidates) if i != j]
+
+
+def _cross_entropy(anchors: View, candidates: View, temperature: float) -> tf.Tensor:
+    """Returns -log softmax of each anchor's similarity to the candidate of its image, over the global batch: [n]."""
+    logits = tf.matmul(anchors.local, candidates.everywhere, transpose_b=True) / temperature
+    return tf.nn.sparse_softmax_cross_entropy_with_logits(global_rows(anchors.local), logits)
+
+
+def _mean(terms: Iterable[tf.Tensor]) -> tf.Tensor:
+    summands = list(terms)
+    return tf.add_n(summands) / len(summands)
 
 
 def contrastive_accuracy(first: View, second: View) -> tf.Tensor:
-    """How often a projection is most similar to the other view of its own image: float32 [n], both directions."""
+    """Returns how often a projection is most similar to the other view of its own image.
+
+    Args:
+        first: Projections of the first view.
+        second: Projections of the second view.
+
+    Returns:
+        float32 [n]: the mean of both directions for each local image.
+    """
     targets = global_rows(first.local)
 
     def hits(anchors, candidates):
-        found = tf.argmax(tf.matmul(anchors, candidates, transpose_b=True), axis=1, output_type=targets.dtype)
-        return tf.cast(found == targets, tf.float32)
+        nearest = tf.argmax(tf.matmul(anchors, candidates, transpose_b=True), axis=1, output_type=targets.dtype)
+        return tf.cast(nearest == targets, tf.float32)
 
     return (hits(first.local, second.everywhere) + hits(second.local, first.everywhere)) / 2
 
 
 def correlation_accuracy(first: View, second: View) -> tf.Tensor:
-    """How often a projection's component correlates best with itself in the other view: float32 scalar.
+    """Returns the share of a projection's components that correlate best with themselves in the other view.
 
-    Computed over the global batch (Barlow Twins' cross-correlation matrix), so every replica gets the same value.
+    It comes from the cross-correlation matrix of the global batch (arXiv 2103.03230), so every replica gets the same
+    float32 scalar.
     """
 
     def standardise(z):
@@ -91,9 +158,10 @@ def correlation_accuracy(first: View, second: View) -> tf.Tensor:
 
 
 def projection_std(projections: View) -> tf.Tensor:
-    """Standard deviation of the global batch's projections: 1 where they spread evenly over the sphere, 0 if collapsed.
+    """Returns the standard deviation of the global batch's projections, a float32 scalar.
 
-    The mean over the d components, times the square root of d; float32 scalar.
+    It is the mean over the d components, times the square root of d: 1 if the projections spread evenly over the unit
+    sphere, and 0 if they collapsed.
     """
     deviation = tf.reduce_mean(tf.math.reduce_std(projections.everywhere, axis=0))
     return deviation * tf.sqrt(tf.cast(tf.shape(projections.everywhere)[1], tf.float32))

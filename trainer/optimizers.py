@@ -3,11 +3,11 @@
 import keras
 import tensorflow as tf
 
-from trainer.config import Optimizer
+from trainer.config import OptimizerSettings
 
 
 def learning_rate(
-    settings: Optimizer, batch_size: int, steps: int, warmup: int
+    settings: OptimizerSettings, batch_size: int, steps: int, warmup: int
 ) -> keras.optimizers.schedules.LearningRateSchedule:
     """Rises linearly from 0, and then stays or falls to 0 as half a cosine (arXiv 1608.03983).
 
@@ -29,7 +29,7 @@ def learning_rate(
 
 
 def build_optimizer(
-    settings: Optimizer,
+    settings: OptimizerSettings,
     rate: keras.optimizers.schedules.LearningRateSchedule,
     variables: list[keras.Variable],
 ) -> keras.optimizers.Optimizer:

@@ -1,6 +1,5 @@
 """What a finished training comes to, and what is left of it on disk."""
 
-import json
 import signal
 from dataclasses import dataclass
 
@@ -10,7 +9,8 @@ from trainer import export
 from trainer.checkpoints import Checkpoints
 from trainer.config import TrainerSettings
 from trainer.errors import Stopped
-from trainer.nnclr import NNCLR
+from trainer.model import NNCLR
+from trainer.results import FIGURES_FILE, TrainingFigures
 from trainer.stopping import StopRequest
 
 
@@ -41,14 +41,14 @@ class TrainingResult:
         """Mean contrastive loss since the measurement before the last."""
         return self.history[-1]["c_loss"]
 
-    def figures(self) -> dict[str, float]:
-        """In short."""
-        return {
-            "steps": self.steps,
-            "seconds": self.seconds,
-            "images_per_second": self.images_per_second,
-            "final_loss": self.final_loss,
-        }
+    def figures(self) -> TrainingFigures:
+        """The training in four numbers."""
+        return TrainingFigures(
+            steps=self.steps,
+            seconds=self.seconds,
+            images_per_second=self.images_per_second,
+            final_loss=self.final_loss,
+        )
 
 
 def leave(model: NNCLR, settings: TrainerSettings, result: TrainingResult, model_dir: str, run_dir: str) -> None:
@@ -72,8 +72,8 @@ def leave(model: NNCLR, settings: TrainerSettings, result: TrainingResult, model
         return
     with StopRequest() as stop:
         export.export_encoder(model.encoder, settings, result.image_size, model_dir, result.figures())
-        with tf.io.gfile.GFile(f"{run_dir}/training.json", "w") as file:
-            file.write(json.dumps(result.figures(), indent=2))
+        with tf.io.gfile.GFile(f"{run_dir}/{FIGURES_FILE}", "w") as file:
+            file.write(result.figures().model_dump_json(indent=2))
     if stop.signal == signal.SIGINT:
         raise KeyboardInterrupt
     if stop.signal is not None:

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from trainer import data, metrics
 from trainer.config import TrainerSettings
-from trainer.nnclr import NNCLR
+from trainer.model import NNCLR
 
 _BATCH = 250
 # Of the two k that the field reports (20 and 200), the one for small sets.
@@ -56,5 +56,5 @@ def _seen(model: NNCLR, images: tf.data.Dataset) -> dict[str, np.ndarray]:
     parts = []
     for batch in images:
         label = {"label": batch["label"]} if "label" in batch else {}
-        parts.append({name: tensor.numpy() for name, tensor in (model.look(batch["image"]) | label).items()})
+        parts.append({name: tensor.numpy() for name, tensor in (model.infer(batch["image"]) | label).items()})
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -1,1 +1,1 @@
-"""DataGate: lets a run go on only if the examples have no anomalies."""
+"""DataGate: stops a run whose examples have anomalies."""

@@ -1,4 +1,4 @@
-"""The contract of DataGate."""
+"""DataGate's inputs, as TFX declares them."""
 
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import channel, component_spec, standard_artifacts
@@ -18,11 +18,11 @@ class DataGateSpec(component_spec.ComponentSpec):
 
 
 class DataGate(base_component.BaseComponent):
-    """Fails the run when ExampleValidator found anomalies; put it upstream of whatever must not see bad data.
+    """Fails the run if ExampleValidator found anomalies. Place it upstream of each component that needs valid data.
 
     Args:
-        statistics: from StatisticsGen.
-        anomalies: from ExampleValidator.
+        statistics: The statistics from StatisticsGen.
+        anomalies: The anomalies from ExampleValidator.
     """
 
     SPEC_CLASS = DataGateSpec

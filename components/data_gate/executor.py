@@ -1,4 +1,4 @@
-"""Reads what ExampleValidator found and stops the run if there is anything."""
+"""Reads ExampleValidator's anomalies and stops the run if there are any."""
 
 import os
 from typing import Any
@@ -15,11 +15,11 @@ from trainer.errors import DataError
 STATISTICS = "statistics"
 ANOMALIES = "anomalies"
 
-_FILE = "SchemaDiff.pb"
+_ANOMALIES_FILE = "SchemaDiff.pb"
 
 
 class Executor(base_executor.BaseExecutor):
-    """Raises `DataError` with all anomalies in plain words."""
+    """Raises a `DataError` that lists all anomalies."""
 
     def Do(
         self,
@@ -29,26 +29,28 @@ class Executor(base_executor.BaseExecutor):
     ) -> None:
         statistics = artifact_utils.get_single_instance(input_dict[STATISTICS])
         anomalies = artifact_utils.get_single_instance(input_dict[ANOMALIES])
-        findings = []
+        sentences = []
         for split in artifact_utils.decode_split_names(anomalies.split_names):
-            # A folder without labels has empty splits, which ingest allowed: features cannot be missing in no images.
+            # Ingest allows empty splits, and ExampleValidator reports every feature of an empty split as missing.
             if not stats_artifact_utils.load_statistics(statistics, split).proto().datasets[0].num_examples:
                 continue
-            stored = io_utils.read_bytes_file(os.path.join(artifact_utils.get_split_uri([anomalies], split), _FILE))
-            findings += describe(split, anomalies_pb2.Anomalies.FromString(stored))
-        if findings:
+            stored = io_utils.read_bytes_file(
+                os.path.join(artifact_utils.get_split_uri([anomalies], split), _ANOMALIES_FILE)
+            )
+            sentences += describe(split, anomalies_pb2.Anomalies.FromString(stored))
+        if sentences:
             raise DataError(
-                f"The data failed validation, so nothing was trained: {' '.join(findings)} "
+                f"The data failed validation, so nothing was trained: {' '.join(sentences)} "
                 "The rules are in pipeline/schema/schema.pbtxt."
             )
 
 
 def describe(split: str, anomalies: anomalies_pb2.Anomalies) -> list[str]:
-    """A sentence an anomaly, naming split and feature."""
-    findings = []
+    """Describes each anomaly of a split in a sentence that names the split and the feature."""
+    sentences = []
     for feature, anomaly in sorted(anomalies.anomaly_info.items()):
         reasons = "; ".join(reason.description.rstrip(".") for reason in anomaly.reason)
-        findings.append(f"Split {split}, feature {feature}: {reasons}.")
+        sentences.append(f"Split {split}, feature {feature}: {reasons}.")
     for reason in anomalies.dataset_anomaly_info.reason:
-        findings.append(f"Split {split}: {reason.description.rstrip('.')}.")
-    return findings
+        sentences.append(f"Split {split}: {reason.description.rstrip('.')}.")
+    return sentences

@@ -1,1 +1,1 @@
-"""DataResolver: which images a run works on, and whether they were worked on before."""
+"""DataResolver: resolves the images that a run uses, and whether an earlier run has already used them."""

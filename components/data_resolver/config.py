@@ -6,17 +6,17 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator
 
 from components.image_example_gen.config import IngestSettings
-from trainer.config import Strict
+from components.image_example_gen.sources.opening import known_sources
+from trainer.config import StrictModel
 
 
-class SourceSettings(Strict):
+class SourceSettings(StrictModel):
     """Where the images are."""
 
     source: str | None = Field(
         None,
-        description="an STL-10 directory or stl10_binary.tar.gz, a TFDS data_dir with stl10, or a folder of pictures; "
-        "local or gs://; with {YYYY}, {MM}, {DD} or {SPAN} in it, the newest complete one of many; "
-        "`sample` is the embedded sample",
+        description=f"Path or gs:// URI of the images: {known_sources()}. With {{YYYY}}, {{MM}}, {{DD}} or {{SPAN}} in the "
+        "path, the newest complete span is used. `sample` stands for the embedded sample.",
     )
     span: str | None = Field(
         None,

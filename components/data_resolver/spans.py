@@ -1,7 +1,7 @@
-"""Dated sources: `gs://bucket/images/{YYYY}-{MM}-{DD}` names many spans of data, of which the newest complete counts.
+"""Resolves a source with placeholders, such as `gs://bucket/images/{YYYY}-{MM}-{DD}`, to its newest complete span.
 
-The words are TFX's (`{SPAN}` a number, `{YYYY}`, `{MM}`, `{DD}` a date); its own ExampleGens resolve them in a driver,
-which Kubeflow Pipelines never runs.
+Spans and placeholders are TFX's: `{SPAN}` stands for a number, and `{YYYY}`, `{MM}` and `{DD}` for a date. TFX's own
+ExampleGens resolve them in a driver, which Kubeflow Pipelines never runs.
 """
 
 import os
@@ -12,19 +12,24 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.image_example_gen.sources.files import join
+from components.image_example_gen.sources.files import CLOUD, join
 from trainer.errors import DataError, SettingsError
 
 _FIELDS = {"YYYY": r"\d{4}", "MM": r"\d{2}", "DD": r"\d{2}", "SPAN": r"\d+"}
 _PLACEHOLDER = re.compile(r"\{([A-Za-z]+)\}")
-# Hadoop's and Spark's mark of a folder that is whole.
+# The file that marks a folder as complete; Hadoop and Spark write it.
 MARK = "_SUCCESS"
-_CLOUD = "gs://"
 
 
 @dataclass(frozen=True)
 class Span:
-    """One dated part of a source: its path, its name (`2026-11-24`, or the digits of `{SPAN}`), what orders it."""
+    """One part of a source, by date or by number.
+
+    Attributes:
+        path: The folder or file, local or `gs://`.
+        name: The date, such as `2026-11-24`, or the digits of `{SPAN}`.
+        order: The values of the placeholders; spans are compared by them.
+    """
 
     path: str
     name: str
@@ -33,30 +38,36 @@ class Span:
 
 @dataclass(frozen=True)
 class Newest:
-    """The span that counts, and in a sentence each the newer ones that do not yet."""
+    """The newest complete span.
+
+    Attributes:
+        span: The span.
+        passed_over: A sentence for each newer span that is not complete yet.
+    """
 
     span: Span
     passed_over: tuple[str, ...] = ()
 
 
 def is_pattern(source: str) -> bool:
-    """Whether a source names spans instead of one place."""
+    """Whether a source has placeholders, and so names many spans instead of one path."""
     return bool(_PLACEHOLDER.search(source))
 
 
 def newest(pattern: str, wanted: str | None = None, settled_minutes: float | None = 10.0) -> Newest:
     """Finds the newest complete span.
 
-    Complete is a folder with a file `_SUCCESS`, and also what has not changed for a while.
+    A span is complete if its folder contains a file `_SUCCESS`, or if nothing in it has changed for some time.
 
     Args:
-        pattern: local or `gs://`.
-        wanted: name of the span to take instead of the newest.
-        settled_minutes: how long nothing in it must have changed; None if only `_SUCCESS` counts.
+        pattern: The source with placeholders, local or `gs://`.
+        wanted: The name of the span to use instead of the newest one.
+        settled_minutes: For how many minutes a span without `_SUCCESS` must not have changed; None if only `_SUCCESS`
+            makes a span complete.
 
     Raises:
-        SettingsError: the pattern has an unknown placeholder, or none is of this name.
-        DataError: no span is complete.
+        SettingsError: If the pattern has an unknown placeholder, or if no span has the wanted name.
+        DataError: If no span is complete.
     """
     spans = sorted(_spans(pattern), key=lambda span: span.order, reverse=True)
     if wanted:
@@ -69,43 +80,44 @@ def newest(pattern: str, wanted: str | None = None, settled_minutes: float | Non
         problem = _incomplete(span, settled_minutes)
         if not problem:
             return Newest(span, tuple(passed_over))
-        passed_over.append(f"{span.path} does not count yet: {problem}.")
-    reasons = " ".join(passed_over) or "nothing has such a name."
-    raise DataError(f"{pattern}: no span is complete: {reasons}")
+        passed_over.append(f"{span.path} is not complete yet: {problem}.")
+    if not passed_over:
+        raise DataError(f"{pattern} has no spans: no path matches it.")
+    raise DataError(f"{pattern} has no complete span. {' '.join(passed_over)}")
 
 
 def _spans(pattern: str) -> Iterator[Span]:
     unknown = [name for name in _PLACEHOLDER.findall(pattern) if name not in _FIELDS]
     if unknown:
         raise SettingsError(
-            f"data.source {pattern!r} has the unknown placeholder {{{unknown[0]}}}; known are {{YYYY}}, {{MM}}, {{DD}} "
-            "and {SPAN}."
+            f"data.source {pattern!r} has the unknown placeholder {{{unknown[0]}}}. The placeholders are {{YYYY}}, "
+            "{MM}, {DD} and {SPAN}."
         )
     start = _PLACEHOLDER.search(pattern)
     assert start is not None
     base, _, _ = pattern[: start.start()].rpartition("/")
     segments = pattern[len(base) :].strip("/").split("/")
-    found: list[tuple[str, dict[str, str]]] = [(base or ("/" if pattern.startswith("/") else "."), {})]
+    matches: list[tuple[str, dict[str, str]]] = [(base or ("/" if pattern.startswith("/") else "."), {})]
     for segment in segments:
         if is_pattern(segment):
             expression = _as_expression(segment)
-            found = [
+            matches = [
                 (join(path, name), fields | match.groupdict())
-                for path, fields in found
+                for path, fields in matches
                 for name in _names(path)
                 if (match := expression.fullmatch(name)) and _agrees(fields, match.groupdict())
             ]
         else:
-            found = [(join(path, segment), fields) for path, fields in found]
-    for path, fields in found:
+            matches = [(join(path, segment), fields) for path, fields in matches]
+    for path, fields in matches:
         date = "-".join(fields[field] for field in ("YYYY", "MM", "DD") if field in fields)
         name = ".".join(part for part in (date, fields.get("SPAN")) if part)
         yield Span(path, name, tuple(int(fields.get(field, 0)) for field in _FIELDS))
 
 
-def _agrees(known: dict[str, str], found: dict[str, str]) -> bool:
-    """Whether a date that is named twice in a path is the same date."""
-    return all(known.get(field, value) == value for field, value in found.items())
+def _agrees(known: dict[str, str], further: dict[str, str]) -> bool:
+    """Whether a placeholder that stands more than once in the pattern has the same value everywhere in a path."""
+    return all(known.get(field, value) == value for field, value in further.items())
 
 
 def _as_expression(segment: str) -> re.Pattern[str]:
@@ -122,7 +134,7 @@ def _as_expression(segment: str) -> re.Pattern[str]:
 
 
 def _incomplete(span: Span, settled_minutes: float | None) -> str | None:
-    """What is missing, in a clause."""
+    """Says in a clause why a span is not complete; None if it is complete."""
     marked, changed = _state(span.path)
     if marked:
         return None
@@ -133,16 +145,16 @@ def _incomplete(span: Span, settled_minutes: float | None) -> str | None:
     minutes = (time.time() - changed) / 60
     if minutes < settled_minutes:
         return (
-            f"it has no {MARK} and changed {max(minutes, 0):.0f} minutes ago, less than the {settled_minutes:g} of "
-            "data.settled_minutes"
+            f"it has no {MARK} and changed {max(minutes, 0):.0f} minutes ago, which is less than the "
+            f"{settled_minutes:g} minutes of data.settled_minutes"
         )
     return None
 
 
 def _names(directory: str) -> list[str]:
-    """Names of what lies in a directory; none if there is no such directory."""
-    if directory.startswith(_CLOUD):
-        bucket, _, prefix = directory.removeprefix(_CLOUD).partition("/")
+    """Lists the names of the files and folders in a directory; none if the directory does not exist."""
+    if directory.startswith(CLOUD):
+        bucket, _, prefix = directory.removeprefix(CLOUD).partition("/")
         prefix = f"{prefix.rstrip('/')}/" if prefix else ""
         listed = _cloud().list_blobs(bucket, prefix=prefix, delimiter="/")
         files = [blob.name for blob in listed]
@@ -154,17 +166,17 @@ def _names(directory: str) -> list[str]:
 
 
 def _state(path: str) -> tuple[bool, float | None]:
-    """Whether a folder or file is marked as whole, and when something in it changed last (None if it is empty)."""
-    if path.startswith(_CLOUD):
-        bucket, _, prefix = path.removeprefix(_CLOUD).partition("/")
+    """Whether a folder or file is marked as complete, and when its content last changed (None if it is empty)."""
+    if path.startswith(CLOUD):
+        bucket, _, prefix = path.removeprefix(CLOUD).partition("/")
         marked, changed = False, None
         for blob in _cloud().list_blobs(bucket, prefix=prefix):
-            # The console makes an object of a folder's name.
+            # The Cloud console creates an object with a folder's name and a slash, which is not content.
             if blob.name == prefix or (blob.name.startswith(f"{prefix}/") and not blob.name.endswith("/")):
                 marked = marked or blob.name == f"{prefix}/{MARK}"
                 changed = max(changed or 0.0, blob.updated.timestamp())
         return marked, changed
-    # Of the inode: times of contents are often copied along with them.
+    # The time of the inode counts, because a file's modification time is often copied along with its content.
     files = [Path(path)] if os.path.isfile(path) else Path(path).rglob("*")
     return Path(path, MARK).is_file(), max((time for file in files if (time := _changed(file))), default=None)
 
@@ -173,13 +185,13 @@ def _changed(file: Path) -> float | None:
     try:
         status = file.stat()
     except FileNotFoundError:
-        # Whoever uploads has just renamed it: its folder says when.
+        # An upload has just renamed the file; it is counted under its new name at the next look.
         return None
     return status.st_ctime if stat.S_ISREG(status.st_mode) else None
 
 
 def _cloud():
-    """Google's client with the credentials that ingest has."""
+    """Creates Google's storage client with the credentials that ingest uses."""
     from apache_beam.io.gcp.gcsio import GcsIO
 
     return GcsIO().client

@@ -1,1 +1,1 @@
-"""ImageExampleGen: images from any of the known sources to sharded TFRecords in three splits."""
+"""ImageExampleGen: writes the images of any known source as sharded TFRecords in three splits."""

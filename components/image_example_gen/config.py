@@ -4,10 +4,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from trainer.config import Strict
+from trainer.config import StrictModel
 
 
-class IngestSettings(Strict):
+class IngestSettings(StrictModel):
     """How images become examples."""
 
     image_size: Annotated[int, Field(ge=31, le=1024)] = Field(

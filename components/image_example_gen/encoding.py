@@ -1,4 +1,4 @@
-"""Plain functions from one picture to one `tf.train.Example`."""
+"""Converts one picture to one `tf.train.Example`, in plain functions."""
 
 import io
 import math
@@ -7,34 +7,34 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from components.image_example_gen.sources.base import Picture
+from components.image_example_gen.sources.base import PICTURE_FORMATS, Picture
 from trainer import examples
 
-# Refuse what would unpack to more than this: a decompression bomb, or a scan that was meant to be cut up.
-_LARGEST_PIXELS = 100_000_000
+# A larger picture is refused: it is a decompression bomb, or a scan that was meant to be cut into pieces.
+_MOST_PIXELS = 100_000_000
 
 
 class Undecodable(Exception):
-    """A picture that cannot become an example; the text says why."""
+    """A picture cannot become an example; the text gives the reason."""
 
 
 def decode(picture: Picture) -> np.ndarray:
-    """The picture's pixels, uint8 [height, width, 3].
+    """Decodes a picture to uint8 [height, width, 3].
 
-    As TensorFlow's own decoders do, so that training and serving see the same: grey becomes three equal channels, an
-    alpha channel is dropped, 16 bits are cut to 8, and an EXIF orientation is not applied.
+    It decodes as TensorFlow's own decoders do, so that training and serving see the same pixels: grey becomes three
+    equal channels, an alpha channel is dropped, 16 bits are cut to 8, and an EXIF orientation is not applied.
 
     Raises:
-        Undecodable: it is no picture, broken off, or too large.
+        Undecodable: If the content is not a picture, if it is cut off, or if the picture is too large.
     """
     if picture.error:
         raise Undecodable(picture.error)
     if isinstance(picture.content, np.ndarray):
         return picture.content
     try:
-        with Image.open(io.BytesIO(picture.content), formats=("JPEG", "PNG", "WEBP")) as image:
-            if image.width * image.height > _LARGEST_PIXELS:
-                raise Undecodable(f"{image.width}x{image.height} is more than {_LARGEST_PIXELS:,} pixels")
+        with Image.open(io.BytesIO(picture.content), formats=list(PICTURE_FORMATS)) as image:
+            if image.width * image.height > _MOST_PIXELS:
+                raise Undecodable(f"{image.width}x{image.height} is more than {_MOST_PIXELS:,} pixels")
             if image.mode.startswith("I"):
                 return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[:, :, np.newaxis], 3, axis=2)
             return np.asarray(image.convert("RGB"))
@@ -43,23 +43,35 @@ def decode(picture: Picture) -> np.ndarray:
 
 
 def fit(image: np.ndarray, size: int) -> np.ndarray:
-    """Resizes the shorter side to `size` (bilinear, antialiased) and crops the centre: uint8 [size, size, 3]."""
+    """Resizes the shorter side to `size` (bilinear, antialiased) and crops the centre.
+
+    Args:
+        image: Pixels, uint8 [height, width, 3].
+        size: Height and width of the result, in pixels.
+
+    Returns:
+        Pixels, uint8 [size, size, 3].
+    """
     height, width, _ = image.shape
     if height == width == size:
         return image
     scale = size / min(height, width)
-    wanted = max(size, round(width * scale)), max(size, round(height * scale))
-    resized = Image.fromarray(image).resize(wanted, Image.Resampling.BILINEAR)
-    left, top = (wanted[0] - size) // 2, (wanted[1] - size) // 2
+    width, height = max(size, round(width * scale)), max(size, round(height * scale))
+    resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
+    left, top = (width - size) // 2, (height - size) // 2
     return np.asarray(resized.crop((left, top, left + size, top + size)))
 
 
 def to_example(picture: Picture, image: np.ndarray) -> bytes:
-    """Serialises a fitted image with what is known of it.
+    """Serialises a fitted image with its label, folds, id and pixel statistics.
 
-    The pixels are stored raw, which reads fastest for training: compared on 96x96 images with
-    `python -m tests.benchmarks.encodings`, PNG gives 0.18 to 0.26 and JPEG 0.41 to 0.50 of its images/s, at 0.4 and 0.1
-    of its bytes.
+    The pixels are stored raw, which is the fastest to read for training: on 96x96 images, PNG reads 0.18 to 0.26 and
+    JPEG 0.41 to 0.50 of the images per second that raw pixels do, with 0.4 and 0.1 of the bytes (measured with
+    `python -m tests.benchmarks.encodings`).
+
+    Args:
+        picture: The picture that the image was decoded from.
+        image: The pixels to store, uint8 [height, width, 3].
     """
     mean, std = _statistics(image)
     features = {
@@ -76,9 +88,9 @@ def to_example(picture: Picture, image: np.ndarray) -> bytes:
 
 
 def _statistics(image: np.ndarray) -> tuple[float, float]:
-    """Mean and standard deviation of the values, as fractions of 255.
+    """Computes mean and standard deviation of all values, as fractions of 255.
 
-    From sums of integers: exact, and at half the cost of an image of floats.
+    Sums of integers are exact, and take half the time that an image of floats would.
     """
     total = int(np.sum(image, dtype=np.uint64))
     squares = int(np.sum(np.square(image, dtype=np.uint16), dtype=np.uint64))

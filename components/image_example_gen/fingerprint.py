@@ -1,6 +1,6 @@
-"""A data fingerprint: changes when, and only when, names or contents of a source's files do.
+"""Computes a data fingerprint, which changes if, and only if, the name or the content of a file of a source changes.
 
-It is an explicit parameter of ingest, so that the cache follows content instead of paths or dates.
+The fingerprint is an explicit parameter of ingest, so that TFX's cache depends on content and not on paths or dates.
 """
 
 import hashlib
@@ -15,28 +15,29 @@ from components.image_example_gen.sources.base import Source
 from trainer import aside
 
 
-def fingerprint(source: Source, memory: Path | None = None) -> str:
+def fingerprint(source: Source, digest_file: Path | None = None) -> str:
     """Hashes names, sizes and content digests of a source's files.
 
-    Local contents are hashed once (sha256) and remembered by path, size, modification time and inode; of Cloud Storage
-    objects the stored checksum is taken, which costs no download.
+    The content of a local file is hashed (SHA-256) once, and again when its path, size, modification time or inode
+    changes. For an object in Cloud Storage its stored checksum is used, which needs no download.
 
     Args:
-        source: opened.
-        memory: file that remembers digests between runs, if they shall be; it may not exist yet.
+        source: The source whose files are hashed.
+        digest_file: The file that keeps digests from one run to the next; it need not exist yet. With None, every local
+            file is hashed again.
 
     Returns:
         32 hexadecimal digits.
     """
-    known = _remembered(memory) if memory else {}
+    known = _stored_digests(digest_file) if digest_file else {}
     paths = source.files()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         current = dict(zip(paths, pool.map(lambda path: _digest(path, known), paths), strict=True))
-    if memory:
-        unfinished = Path(aside.beside(str(memory)))
+    if digest_file:
+        unfinished = Path(aside.beside(str(digest_file)))
         unfinished.parent.mkdir(parents=True, exist_ok=True)
         unfinished.write_text(json.dumps(known | {path: entry for path, entry in current.items() if entry[0]}))
-        unfinished.replace(memory)
+        unfinished.replace(digest_file)
 
     whole = hashlib.sha256(source.kind.encode())
     for path in sorted(paths):
@@ -45,7 +46,7 @@ def fingerprint(source: Source, memory: Path | None = None) -> str:
 
 
 def _digest(path: str, known: dict[str, list]) -> list:
-    """[state of the file that the digest holds for (empty if remote), digest with size]."""
+    """Returns the state of the file that the digest is valid for (empty if remote), and the digest with the size."""
     if "://" in path:
         return ["", FileSystems.checksum(path)]
     status = os.stat(path)
@@ -56,8 +57,8 @@ def _digest(path: str, known: dict[str, list]) -> list:
         return [state, f"{status.st_size}:{hashlib.file_digest(file, 'sha256').hexdigest()}"]
 
 
-def _remembered(memory: Path) -> dict[str, list]:
+def _stored_digests(file: Path) -> dict[str, list]:
     try:
-        return json.loads(memory.read_text())
+        return json.loads(file.read_text())
     except (FileNotFoundError, json.JSONDecodeError):
         return {}

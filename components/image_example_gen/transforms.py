@@ -1,9 +1,9 @@
-"""Ingest as Beam transforms: read and decode -> examples -> shards.
+"""Ingest as Beam transforms: read and decode pictures -> serialise examples -> write shards.
 
-The element that travels is a block: a run of consecutive images of one split, which becomes one shard. So shards are
-the same however a runner bundles and retries the work, no images cross a shuffle, and a worker holds no more than a
-block at a time. Pictures are decoded and resized one by one while a block is read, so that large photographs
-never pile up.
+The elements between the transforms are blocks: consecutive images of one split, which become one shard. Therefore the
+shards do not depend on how a runner bundles and retries the work, no images cross a shuffle, and a worker holds only
+one block at a time. Pictures are decoded and resized one by one while a block is read, so that large photographs never
+accumulate in memory.
 """
 
 import json
@@ -22,40 +22,46 @@ from components.image_example_gen.sources.base import Picture, Source, Work
 from trainer.progress import Reporter
 
 _BLOCK_BYTES = 32 * 2**20
-_MOST_IMAGES = 1024
+_MOST_IMAGES_PER_BLOCK = 1024
 
 
 @dataclass(frozen=True)
 class Shard:
-    """Where a block goes: the number of a shard of a split, and how many shards that has."""
+    """The shard that a block becomes.
+
+    Attributes:
+        split: The split that the shard belongs to.
+        number: The shard's number within the split, counted from 0.
+        total: The number of shards in the split.
+    """
 
     split: str
     number: int
-    of: int
+    total: int
 
     @property
     def file_name(self) -> str:
-        """As TFX's own ExampleGens name their files, without compression."""
-        return f"data_tfrecord-{self.number:05d}-of-{self.of:05d}"
+        """The file's name, as TFX's own ExampleGens name an uncompressed shard."""
+        return f"data_tfrecord-{self.number:05d}-of-{self.total:05d}"
 
 
 Block = tuple[Shard, list[tuple[Picture, np.ndarray]]]
 
 
-def images_a_block(size: int) -> int:
-    """How many images of `size` x `size` pixels make a block of about 32 MiB."""
-    return max(1, min(_MOST_IMAGES, _BLOCK_BYTES // (3 * size * size)))
+def images_per_block(size: int) -> int:
+    """Returns how many images of `size` x `size` pixels make a block of about 32 MiB."""
+    return max(1, min(_MOST_IMAGES_PER_BLOCK, _BLOCK_BYTES // (3 * size * size)))
 
 
 class IngestImages(beam.PTransform):
     """Writes a source's images as sharded TFRecords.
 
-    Input: the pipeline. Output: `(split, examples written)` a block.
+    Input: the pipeline. Output: one pair `(split, number of examples written)` per block.
 
     Args:
-        source: opened.
-        image_size: height and width of the images to write.
-        directory: receives `Split-*/` and `rejected/`, local or `gs://`.
+        source: The images to write.
+        image_size: Height and width of the images in the TFRecords, in pixels.
+        directory: The directory for `Split-*/` and `rejected/`, local or `gs://`.
     """
 
     def __init__(self, source: Source, image_size: int, directory: str):
@@ -63,7 +69,7 @@ class IngestImages(beam.PTransform):
         self._source, self._size, self._directory = source, image_size, directory
 
     def expand(self, pipeline):
-        images = images_a_block(self._size)
+        images = images_per_block(self._size)
         read = (
             pipeline
             | "ListWork" >> beam.Create(self._source.work(images))
@@ -79,9 +85,15 @@ class IngestImages(beam.PTransform):
 
 
 class ReadImages(beam.PTransform):
-    """Reads, decodes and fits images.
+    """Reads images, decodes them and fits them to one size.
 
-    Input: `Work`. Output: `blocks`, and `rejected`: a dictionary of `split`, `id` and `reason` for each bad picture.
+    Input: `Work`. Outputs: `blocks`; and `rejected`, a dictionary of `split`, `id` and `reason` for each undecodable
+    picture.
+
+    Args:
+        source: The images to read.
+        size: Height and width of the fitted images, in pixels.
+        images: The number of images in a block.
     """
 
     def __init__(self, source: Source, size: int, images: int):
@@ -124,15 +136,18 @@ class _ReadImagesFn(beam.DoFn):
 
 
 def to_examples(block: Block) -> tuple[Shard, list[bytes]]:
-    """Serialises the images of a block."""
+    """Serialises the images of a block as `tf.train.Example`s."""
     shard, rows = block
     return shard, [encoding.to_example(picture, image) for picture, image in rows]
 
 
 class WriteShards(beam.PTransform):
-    """Writes each block as one TFRecord file, aside first, so that no half file ever has a shard's name.
+    """Writes each block as one TFRecord file.
 
-    Input: `(Shard, serialized examples)`. Output: `(split, examples written)`.
+    Input: `(Shard, serialised examples)`. Output: `(split, number of examples written)`.
+
+    Args:
+        directory: The directory for `Split-*/`, local or `gs://`.
     """
 
     def __init__(self, directory: str):
@@ -144,16 +159,26 @@ class WriteShards(beam.PTransform):
 
 
 def write_shard(shard_and_records: tuple[Shard, Iterable[bytes]], directory: str) -> tuple[str, int]:
-    """Writes one shard; doing it again gives the same file."""
+    """Writes one shard, and replaces the shard if it already exists.
+
+    The file is first written in another folder, so that an incomplete file never has a shard's name.
+
+    Args:
+        shard_and_records: The shard and its serialised examples.
+        directory: The directory for `Split-*/`, local or `gs://`.
+
+    Returns:
+        The split, and the number of examples written.
+    """
     shard, records = shard_and_records
-    aside = f"{directory}/partial/{shard.split}-{shard.file_name}-{os.urandom(4).hex()}"
-    place = f"{split_directory(directory, shard.split)}/{shard.file_name}"
-    tf.io.gfile.makedirs(os.path.dirname(aside))
-    tf.io.gfile.makedirs(os.path.dirname(place))
+    unfinished = f"{directory}/partial/{shard.split}-{shard.file_name}-{os.urandom(4).hex()}"
+    path = f"{split_directory(directory, shard.split)}/{shard.file_name}"
+    tf.io.gfile.makedirs(os.path.dirname(unfinished))
+    tf.io.gfile.makedirs(os.path.dirname(path))
     written = 0
-    with tf.io.TFRecordWriter(aside) as writer:
+    with tf.io.TFRecordWriter(unfinished) as writer:
         for record in records:
             writer.write(record)
             written += 1
-    tf.io.gfile.rename(aside, place, overwrite=True)
+    tf.io.gfile.rename(unfinished, path, overwrite=True)
     return shard.split, written

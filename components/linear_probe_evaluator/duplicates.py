@@ -1,4 +1,4 @@
-"""Hashes that tell whether an image occurs twice."""
+"""Hashes images to find those that occur more than once."""
 
 import hashlib
 
@@ -8,15 +8,23 @@ import tensorflow as tf
 EXACT, LOOK = "exact", "look"
 KINDS = (EXACT, LOOK)
 
-# Of 255: what varies less from place to place looks like many others.
+# The least difference, of 255, between the brightest and the darkest part of an image: plainer images resemble many
+# others.
 _LEAST_CONTRAST = 8
 
 
 def hashes(pixels: np.ndarray) -> dict[str, np.ndarray]:
-    """Two hashes of each image in uint8 [N, height, width, 3]: uint64 [N] each.
+    """Computes two hashes of each image.
 
-    `exact` is one of the bytes. `look` is the difference hash: whether each of 8 x 8 places of the shrunken grey image
-    is brighter than its left neighbour. It survives recompression and resizing; 0 stands for images too plain to tell.
+    `exact` is a hash of the bytes. `look` is the difference hash: it says for each of 8 x 8 cells of the shrunken grey
+    image whether the cell is brighter than its left neighbour. It survives recompression and resizing. The `look` of an
+    image that is too plain to be distinguished is 0.
+
+    Args:
+        pixels: The images, uint8 [N, height, width, 3].
+
+    Returns:
+        The hashes, uint64 [N], by kind.
     """
     exact = [hashlib.blake2b(image.tobytes(), digest_size=8).digest() for image in pixels]
     grey = tf.image.rgb_to_grayscale(tf.cast(pixels, tf.float32))
@@ -27,6 +35,6 @@ def hashes(pixels: np.ndarray) -> dict[str, np.ndarray]:
     return {EXACT: np.frombuffer(b"".join(exact), np.uint64), LOOK: np.where(plain, np.uint64(0), look)}
 
 
-def found_in(hashes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Which of `hashes`, uint64 [N], occur among `others`: bool [N]."""
+def occur_in(hashes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Returns which of `hashes`, uint64 [N], occur among `others`: bool [N]."""
     return np.isin(hashes, others) & (hashes != 0)

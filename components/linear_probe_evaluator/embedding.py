@@ -1,7 +1,7 @@
-"""Embeds images in Beam, so that large sets spread over machines, and reads the results back.
+"""Embeds images in Beam, which distributes large data sets over machines, and reads the results back.
 
-The element that travels is a chunk: consecutive images of one TFRecord file. Its results are files of its own, so that
-nothing is shuffled, and doing a chunk again after a failure writes the same files again.
+The elements between the transforms are chunks: consecutive images of one TFRecord file. The results of each chunk are
+files of their own, so that nothing is shuffled, and repeating a chunk after a failure writes the same files again.
 """
 
 import contextlib
@@ -27,55 +27,72 @@ _MOST_FOLDS = 16
 _ROWS = "rows"
 
 
-class Place(NamedTuple):
-    """Where a chunk comes from: its split, the number of its file in the split, its own number in the file."""
+class Position(NamedTuple):
+    """Where a chunk lies in the data set.
+
+    Attributes:
+        split: The split of the chunk.
+        shard: The number of its TFRecord file within the split, counted from 0.
+        number: The number of the chunk within the file, counted from 0.
+    """
 
     split: str
     shard: int
     number: int
 
     def file_in(self, directory: str, content: str) -> str:
-        """Path of the results of one kind."""
+        """Returns the path of the chunk's results in a directory.
+
+        Args:
+            directory: The directory of all results.
+            content: What the file contains: the name of a model for its embeddings, or `rows`.
+        """
         return f"{directory}/{content}/{self.split}-{self.shard:05d}-{self.number:05d}.npz"
 
 
 class Chunk(NamedTuple):
-    """Some images, uint8 [n, height, width, 3], and what is known of each."""
+    """Consecutive images of one TFRecord file.
 
-    place: Place
+    Attributes:
+        position: Where the chunk lies in the data set.
+        pixels: The images, uint8 [n, height, width, 3].
+        rows: Labels, folds and hashes: arrays with n rows, as in `Rows`.
+    """
+
+    position: Position
     pixels: np.ndarray
     rows: dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
 class Rows:
-    """What is known of the images of a split, in the order of files and records.
+    """Labels, folds and hashes of the images of a split, in the order of files and records.
 
     Attributes:
-        labels: classes, int64 [N].
-        folds: bool [N, 16], STL-10's folds that an image belongs to.
-        hashes: of the pixels, by kind of hash, uint64 [N] each (see `duplicates`).
-        places: file number and record number of each, int64 [N, 2].
+        labels: The class of each image, int64 [N].
+        folds: Whether each image belongs to each of STL-10's folds, bool [N, 16].
+        hashes: The hashes of the pixels, uint64 [N], by kind of hash (see `duplicates`).
+        records: The number of the file and the number of the record within the file, int64 [N, 2].
     """
 
     labels: np.ndarray
     folds: np.ndarray
     hashes: dict[str, np.ndarray]
-    places: np.ndarray
+    records: np.ndarray
 
 
 class EmbedImages(beam.PTransform):
     """Embeds the splits `train` and `test` with several models, and hashes the images of all splits.
 
-    Input: the pipeline. Output: the path of each file written below `directory`; read them with `read_rows` and
-    `read_features`.
+    Input: the pipeline. Output: the path of each file written below `directory`. `read_rows` and `read_features` read
+    these files.
 
     Args:
-        files: TFRecords by split.
-        size: height and width of the images.
-        models: exported encoders by name, where every worker can read them.
-        directory: receives the results; local or `gs://`, where every worker can write.
-        images: how many there are, for the progress.
+        files: The paths of the TFRecord files by split.
+        size: Height and width of the images, in pixels.
+        models: The directories of the exported encoders by name; every worker must be able to read them.
+        directory: The directory for the results, local or `gs://`; every worker must be able to write to it.
+        images: The number of images in all splits, for the progress display.
     """
 
     def __init__(
@@ -88,15 +105,15 @@ class EmbedImages(beam.PTransform):
 
     def expand(self, pipeline):
         chunks = pipeline | "ListShards" >> beam.Create(self._shards) | beam.Reshuffle() | beam.ParDo(self._read)
-        labelled = chunks | "KeepLabelled" >> beam.Filter(lambda chunk: chunk.place.split != examples.UNLABELLED)
+        labelled = chunks | "KeepLabelled" >> beam.Filter(lambda chunk: chunk.position.split != examples.UNLABELLED)
         written = [
             labelled
             | f"Embed {name}" >> RunInference(_Encoder(path))
             | f"Write {name}" >> beam.Map(_write, directory=self._directory, content=name)
             for name, path in self._models.items()
         ]
-        described = chunks | "Describe" >> beam.Map(lambda chunk: (chunk.place, chunk.rows))
-        written.append(described | "WriteRows" >> beam.Map(_write, directory=self._directory, content=_ROWS))
+        rows = chunks | "Describe" >> beam.Map(lambda chunk: (chunk.position, chunk.rows))
+        written.append(rows | "WriteRows" >> beam.Map(_write, directory=self._directory, content=_ROWS))
         return written | beam.Flatten()
 
 
@@ -118,15 +135,15 @@ class _ReadChunks(beam.DoFn):
             fold = parsed[examples.FOLD]
             folds[fold.indices.numpy()[:, 0], fold.values.numpy()] = True
             rows = {"labels": parsed[examples.LABEL].numpy(), "folds": folds, **duplicates.hashes(pixels)}
-            yield Chunk(Place(split, number, index), pixels, rows)
+            yield Chunk(Position(split, number, index), pixels, rows)
             self._reporter.advance(len(pixels))
 
 
-class _Encoder(ModelHandler[Chunk, tuple[Place, dict[str, np.ndarray]], Embeddings]):
-    """An exported encoder for RunInference."""
+class _Encoder(ModelHandler[Chunk, tuple[Position, dict[str, np.ndarray]], Embeddings]):
+    """Runs an exported encoder in Beam's RunInference."""
 
     def __init__(self, directory: str):
-        # A chunk is a batch already.
+        # Each chunk is already a batch.
         super().__init__(max_batch_size=1)
         self._directory = directory
 
@@ -135,21 +152,21 @@ class _Encoder(ModelHandler[Chunk, tuple[Place, dict[str, np.ndarray]], Embeddin
 
     def run_inference(
         self, batch: Sequence[Chunk], model: Embeddings, inference_args: dict[str, Any] | None = None
-    ) -> Iterable[tuple[Place, dict[str, np.ndarray]]]:
-        return [(chunk.place, {"features": model(chunk.pixels)}) for chunk in batch]
+    ) -> Iterable[tuple[Position, dict[str, np.ndarray]]]:
+        return [(chunk.position, {"features": model(chunk.pixels)}) for chunk in batch]
 
     def get_num_bytes(self, batch: Sequence[Chunk]) -> int:
         return sum(chunk.pixels.nbytes for chunk in batch)
 
 
-def _write(result: tuple[Place, dict[str, np.ndarray]], directory: str, content: str) -> str:
-    place, arrays = result
+def _write(result: tuple[Position, dict[str, np.ndarray]], directory: str, content: str) -> str:
+    position, arrays = result
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)
-    path = place.file_in(directory, content)
+    path = position.file_in(directory, content)
     parent = path.rpartition("/")[0]
     if not FileSystems.exists(parent):
-        # Another worker may be faster.
+        # Another worker may create the folder first.
         with contextlib.suppress(OSError):
             FileSystems.mkdirs(parent)
     with FileSystems.create(path) as file:
@@ -158,12 +175,17 @@ def _write(result: tuple[Place, dict[str, np.ndarray]], directory: str, content:
 
 
 def read_rows(directory: str, split: str) -> Rows:
-    """What `EmbedImages` noted of the images of a split."""
-    found = [(path, _load(path)) for path in _files(directory, _ROWS, split)]
-    parts = [part for _, part in found]
-    places = [
+    """Reads the labels, folds and hashes that `EmbedImages` wrote for a split.
+
+    Args:
+        directory: The directory that `EmbedImages` wrote to.
+        split: The split to read.
+    """
+    loaded = [(path, _load(path)) for path in _files(directory, _ROWS, split)]
+    parts = [part for _, part in loaded]
+    records = [
         np.column_stack([np.full(len(part["labels"]), shard), number * _CHUNK + np.arange(len(part["labels"]))])
-        for (path, part) in found
+        for (path, part) in loaded
         for shard, number in [map(int, Path(path).stem.split("-")[-2:])]
     ]
     return Rows(
@@ -173,19 +195,29 @@ def read_rows(directory: str, split: str) -> Rows:
             kind: np.concatenate([np.zeros([0], np.uint64), *(part[kind] for part in parts)])
             for kind in duplicates.KINDS
         },
-        places=np.concatenate([np.zeros([0, 2], np.int64), *places]),
+        records=np.concatenate([np.zeros([0, 2], np.int64), *records]),
     )
 
 
-def read_features(directory: str, model: str, split: str, memory: Path) -> np.ndarray:
-    """The embeddings of a split, float32 [N, d], chunk by chunk into the file `memory`, of which a map is returned."""
-    count, parts = 0, []
-    with open(memory, "wb") as file:
+def read_features(directory: str, model: str, split: str, map_file: Path) -> np.ndarray:
+    """Reads the embeddings that `EmbedImages` wrote for a split, one chunk at a time.
+
+    Args:
+        directory: The directory that `EmbedImages` wrote to.
+        model: The name of the encoder.
+        split: The split to read.
+        map_file: The local file to collect the embeddings in.
+
+    Returns:
+        The embeddings, float32 [N, d], as a memory map of `map_file`.
+    """
+    count, dimensions = 0, []
+    with open(map_file, "wb") as file:
         for path in _files(directory, model, split):
             part = np.ascontiguousarray(_load(path)["features"], np.float32)
             file.write(part.tobytes())
-            count, parts = count + len(part), [part.shape[1]]
-    return np.memmap(memory, np.float32, "r", shape=(count, *parts))
+            count, dimensions = count + len(part), [part.shape[1]]
+    return np.memmap(map_file, np.float32, "r", shape=(count, *dimensions))
 
 
 def _files(directory: str, content: str, split: str) -> list[str]:
@@ -198,19 +230,29 @@ def _load(path: str) -> dict[str, np.ndarray]:
         return dict(arrays)
 
 
-def images_at(files: list[str], places: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The images at file and record numbers [n, 2], repeated ones too: uint8 [n, height, width, 3]."""
-    found = np.empty([len(places), *size, 3], np.uint8)
-    for shard in np.unique(places[:, 0]):
-        here = places[:, 0] == shard
-        records, order = np.unique(places[here, 1], return_inverse=True)
-        found[here] = _read(files[shard], records, size)[order]
-    return found
+def images_at(files: list[str], records: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Reads single images from TFRecord files.
+
+    Args:
+        files: The paths of a split's TFRecord files.
+        records: The numbers of the file and of the record for each image, int64 [n, 2], in any order; the same record
+            may occur several times.
+        size: Height and width of the images, in pixels.
+
+    Returns:
+        The images, uint8 [n, height, width, 3].
+    """
+    images = np.empty([len(records), *size, 3], np.uint8)
+    for shard in np.unique(records[:, 0]):
+        here = records[:, 0] == shard
+        numbers, order = np.unique(records[here, 1], return_inverse=True)
+        images[here] = _read(files[shard], numbers, size)[order]
+    return images
 
 
-def _read(file: str, records: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Record numbers in rising order to images, in one pass over the file, which ends at the last one."""
+def _read(file: str, numbers: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Reads the records with these ascending numbers in one pass over the file, which ends at the last of them."""
     numbered = tf.data.TFRecordDataset(file).enumerate()
-    wanted = numbered.filter(lambda number, _: tf.reduce_any(number == records)).map(lambda _, record: record)
-    batch = next(iter(wanted.take(len(records)).batch(len(records))))
+    wanted = numbered.filter(lambda number, _: tf.reduce_any(number == numbers)).map(lambda _, record: record)
+    batch = next(iter(wanted.take(len(numbers)).batch(len(numbers))))
     return examples.pixels(examples.parse(batch, examples.IMAGE)[examples.IMAGE], size).numpy()

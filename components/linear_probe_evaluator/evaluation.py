@@ -127,7 +127,7 @@ def evaluate(
         )
 
     def images(split: str, numbers: np.ndarray) -> np.ndarray:
-        return embedding.images_at(files[split], rows[split].places[numbers], size)
+        return embedding.images_at(files[split], rows[split].records[numbers], size)
 
     return Evaluation(Metrics(**figures, **described), candidate, images)
 

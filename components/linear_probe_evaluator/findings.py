@@ -1,4 +1,4 @@
-"""What a reader should know before trusting the figures: collapse, and images that occur on both sides."""
+"""Finds problems that make the figures misleading: a collapsed encoder, and images that occur in several splits."""
 
 from typing import Any
 
@@ -10,9 +10,9 @@ from components.linear_probe_evaluator.embedding import Rows
 from components.linear_probe_evaluator.probes import Labelled
 from trainer import examples, metrics
 
-# As many as RankMe's authors found to be enough (arXiv 2210.02885).
-_RANKED = 25_600
-_PAIRS = (
+# The number of images that RankMe's authors found to be sufficient (arXiv 2210.02885).
+_MOST_IMAGES_FOR_RANK = 25_600
+_PAIRS_OF_SPLITS = (
     (examples.TEST, examples.TRAIN),
     (examples.TEST, examples.UNLABELLED),
     (examples.TRAIN, examples.UNLABELLED),
@@ -23,39 +23,39 @@ def find(rows: dict[str, Rows], test: Labelled) -> dict[str, Any]:
     """Looks for collapse and leakage.
 
     Args:
-        rows: of each split.
-        test: features and labels of the test split.
+        rows: The rows of each split.
+        test: The features and labels of the test split.
 
     Returns:
-        `rank_me` of the test embeddings (arXiv 2210.02885); `duplicates`, by pair of splits and kind of hash how many
-        images of the first occur in the second; `findings`, a sentence for each thing that is suspicious.
+        `rank_me`, the effective rank of the test embeddings (arXiv 2210.02885); `duplicates`, how many images of one
+        split occur in another, by pair of splits and kind of hash; and `findings`, a sentence for each problem.
     """
-    rank = metrics.rank_me(np.asarray(test.features[:_RANKED]))
+    rank = metrics.rank_me(np.asarray(test.features[:_MOST_IMAGES_FOR_RANK]))
     classes = len(np.unique(test.labels))
     sentences = []
     if rank < classes - 1:
         sentences.append(
-            f"The test embeddings fill only {rank:.1f} directions (RankMe) of {test.features.shape[1]}, too few to "
-            f"part {classes} classes: the encoder has collapsed, or nearly."
+            f"The test embeddings have {test.features.shape[1]} dimensions but an effective rank (RankMe) of only "
+            f"{rank:.1f}, too low to separate {classes} classes: the encoder has collapsed or nearly collapsed."
         )
     counts: dict[str, Duplicates] = {}
-    for split, other in _PAIRS:
-        found = {
-            kind: duplicates.found_in(rows[split].hashes[kind], rows[other].hashes[kind]) for kind in duplicates.KINDS
+    for split, other in _PAIRS_OF_SPLITS:
+        copies = {
+            kind: duplicates.occur_in(rows[split].hashes[kind], rows[other].hashes[kind]) for kind in duplicates.KINDS
         }
-        counts[f"{split} in {other}"] = Duplicates(
-            images=len(rows[split].labels), **{kind: int(found[kind].sum()) for kind in duplicates.KINDS}
-        )
-        either = int(np.any(list(found.values()), axis=0).sum())
+        images = len(rows[split].labels)
+        by_kind = {kind: int(copies[kind].sum()) for kind in duplicates.KINDS}
+        counts[f"{split} in {other}"] = Duplicates(images=images, **by_kind)
+        either = int(np.any(list(copies.values()), axis=0).sum())
         if either:
             consequence = (
-                "the accuracy flatters the encoder"
+                "the accuracy is overestimated"
                 if other == examples.TRAIN
-                else "harmless for labels, which pretraining never sees, but the encoder has seen these images"
+                else "the encoder was pretrained on these images, although without their labels"
             )
             sentences.append(
-                f"{either:,} of the {len(rows[split].labels):,} images of {split} occur in {other} as well "
-                f"({int(found[duplicates.EXACT].sum()):,} to the byte, {int(found[duplicates.LOOK].sum()):,} by look): "
+                f"{either:,} of the {images:,} images of {split} also occur in {other} "
+                f"({by_kind[duplicates.EXACT]:,} identical, {by_kind[duplicates.LOOK]:,} visually alike): "
                 f"{consequence}."
             )
     return {"rank_me": rank, "duplicates": counts, "findings": sentences}

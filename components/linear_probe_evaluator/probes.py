@@ -1,4 +1,4 @@
-"""The linear probe: a classifier on frozen features, the measure of a representation."""
+"""Fits and scores the linear probe: a linear classifier on frozen features, which measures a representation."""
 
 import tempfile
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from components.linear_probe_evaluator.artifact import Difference
 
 # Inverse regularisation strengths, a decade apart.
 _STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
-# scikit-learn's own, for where there are too few images of a class to hold any out.
+# scikit-learn's default, used if a class has too few images for cross-validation.
 _DEFAULT_STRENGTH = 1.0
 _CROSS_VALIDATION_FOLDS = 3
 _RESAMPLES = 2_000
@@ -25,7 +25,12 @@ _BATCH = 4_096
 
 @dataclass(frozen=True)
 class Labelled:
-    """Features, float32 [N, d], and classes, int64 [N], of one split. The features may lie on disk, as a memory map."""
+    """Features and labels of one split.
+
+    Attributes:
+        features: The features, float32 [N, d]; they may be a memory map of a file.
+        labels: The classes, int64 [N].
+    """
 
     features: np.ndarray
     labels: np.ndarray
@@ -39,9 +44,9 @@ class LinearProbe:
     """A fitted linear classifier.
 
     Attributes:
-        weights: float32 [d, classes], for features as they are.
-        bias: float32 [classes]; minus infinity for a class that the fit never saw.
-        strength: the inverse regularisation that was fitted with.
+        weights: The weights for features that are not standardised, float32 [d, classes].
+        bias: The bias, float32 [classes]; minus infinity for a class without training images.
+        strength: The inverse regularisation strength that the classifier was fitted with.
     """
 
     weights: np.ndarray
@@ -49,20 +54,20 @@ class LinearProbe:
     strength: float
 
     def predict(self, features: np.ndarray) -> np.ndarray:
-        """The classes of features [N, d]: int64 [N]."""
+        """Predicts the classes, int64 [N], of features, float32 [N, d]."""
         return np.concatenate([np.argmax(features[rows] @ self.weights + self.bias, -1) for rows in _batches(features)])
 
 
 @dataclass(frozen=True)
 class Score:
-    """How a probe does on a test split.
+    """The results of a probe on a test split.
 
     Attributes:
-        accuracy: share of images classified rightly.
-        interval: its 95 % bootstrap interval over images.
-        recall: per class, in the order of the classes.
-        hits: 1.0 where an image is classified rightly, else 0.0: [N].
-        predicted: classes, [N].
+        accuracy: The share of correctly classified images.
+        interval: The 95 % bootstrap interval of the accuracy over images.
+        recall: The recall of each class, in the order of the classes.
+        hits: 1.0 for a correctly classified image and 0.0 for any other, float64 [N].
+        predicted: The predicted classes, int64 [N].
     """
 
     accuracy: float
@@ -73,15 +78,15 @@ class Score:
 
 
 def fit(train: Labelled, classes: int, seed: int, strength: float | None = None) -> LinearProbe:
-    """Multinomial logistic regression on standardised features (the protocol of arXiv 1603.08511 and its heirs).
+    """Fits a multinomial logistic regression on standardised features (the protocol of arXiv 1603.08511).
 
-    Memory stays flat however many images there are: the standardised features go to a temporary file.
+    The standardised features are stored in a temporary file, so that memory does not grow with the number of images.
 
     Args:
-        train: to fit on.
-        classes: how many there are; `train` may lack some.
-        seed: of the folds.
-        strength: inverse regularisation; None chooses it by cross-validation inside `train`.
+        train: The features and labels to fit on.
+        classes: The number of classes; `train` may lack some.
+        seed: The seed that divides `train` into folds for cross-validation.
+        strength: The inverse regularisation strength; None selects it by cross-validation within `train`.
     """
     weights = np.zeros([train.features.shape[1], classes], np.float32)
     bias = np.full([classes], -np.inf, np.float32)
@@ -92,7 +97,7 @@ def fit(train: Labelled, classes: int, seed: int, strength: float | None = None)
     scaler = StandardScaler()
     for rows in _batches(train.features):
         scaler.partial_fit(train.features[rows])
-    # Each step of the fit is small: threads would wait for each other longer than they compute.
+    # Each step of the fit is so small that several threads would wait for each other longer than they compute.
     with tempfile.TemporaryFile() as file, threadpool_limits(1, user_api="blas"):
         standardised = np.memmap(file, np.float32, "w+", shape=train.features.shape)
         for rows in _batches(train.features):
@@ -103,7 +108,7 @@ def fit(train: Labelled, classes: int, seed: int, strength: float | None = None)
         del standardised
     columns, offsets = model.coef_.T, model.intercept_
     if len(present) == 2:
-        # Of two classes scikit-learn keeps the second one's column alone: the first one's is zero.
+        # For two classes scikit-learn stores only the second class's column; the first class's column is zero.
         columns, offsets = columns * [[0, 1]], offsets * [0, 1]
     weights[:, present] = columns / scaler.scale_[:, np.newaxis]
     bias[present] = offsets - scaler.mean_ @ weights[:, present]
@@ -115,7 +120,7 @@ def _regression(strength: float) -> LogisticRegression:
 
 
 def _best_strength(features: np.ndarray, labels: np.ndarray, seed: int) -> float:
-    """From the strongest regularisation on, as long as weaker ones do better: the weakest take by far the longest."""
+    """Tries weaker and weaker regularisation until the accuracy falls, as the weakest takes the longest to fit."""
     if np.bincount(labels)[np.unique(labels)].min() < _CROSS_VALIDATION_FOLDS:
         return _DEFAULT_STRENGTH
     splitter = StratifiedKFold(_CROSS_VALIDATION_FOLDS, shuffle=True, random_state=seed)
@@ -125,10 +130,10 @@ def _best_strength(features: np.ndarray, labels: np.ndarray, seed: int) -> float
     for strength in _STRENGTHS:
         hits = 0
         for model, held_out in zip(models, folds, strict=True):
-            # Weights instead of a copy of the other rows, which may be too many for memory.
-            wanted = np.ones(len(labels), np.float32)
-            wanted[held_out] = 0
-            model.set_params(C=strength).fit(features, labels, sample_weight=wanted)
+            # Weights of 0 leave out the held-out rows; a copy of the other rows may not fit into memory.
+            weights = np.ones(len(labels), np.float32)
+            weights[held_out] = 0
+            model.set_params(C=strength).fit(features, labels, sample_weight=weights)
             hits += sum(
                 int((model.predict(features[held_out[rows]]) == labels[held_out[rows]]).sum())
                 for rows in _batches(held_out)
@@ -141,12 +146,12 @@ def _best_strength(features: np.ndarray, labels: np.ndarray, seed: int) -> float
 
 
 def score(probe: LinearProbe, test: Labelled, seed: int) -> Score:
-    """Classifies `test`; a class that it lacks has the recall 0.
+    """Scores a probe on a test split. The recall of a class without test images is 0.
 
     Args:
-        probe: fitted on other images.
-        test: to score on.
-        seed: of the bootstrap.
+        probe: A probe that was fitted on other images.
+        test: The features and labels of the test split.
+        seed: The seed of the bootstrap.
     """
     predicted = probe.predict(test.features)
     hits = (predicted == test.labels).astype(np.float64)
@@ -155,17 +160,26 @@ def score(probe: LinearProbe, test: Labelled, seed: int) -> Score:
 
 
 def difference(ours: Score, theirs: Score, seed: int) -> Difference:
-    """Compares two scores image by image: most of what makes an image hard is the same for both."""
+    """Computes the accuracy of `ours` minus that of `theirs`, paired by image.
+
+    An image that is hard for one encoder tends to be hard for the other, so the paired interval is narrower than the
+    intervals of the two accuracies suggest.
+
+    Args:
+        ours: The score of one probe.
+        theirs: The score of another probe on the same images.
+        seed: The seed of the bootstrap.
+    """
     gains = ours.hits - theirs.hits
     low, high = _interval(gains, seed)
     return Difference(mean=float(gains.mean()), low=low, high=high)
 
 
 def _interval(values: np.ndarray, seed: int) -> tuple[float, float]:
-    """95 % percentile bootstrap interval of the mean over images."""
+    """Computes the 95 % percentile bootstrap interval of the mean over images."""
     if values.min() == values.max():
         return float(values[0]), float(values[0])
-    drawn = bootstrap(
+    result = bootstrap(
         [values],
         np.mean,
         n_resamples=_RESAMPLES,
@@ -173,7 +187,7 @@ def _interval(values: np.ndarray, seed: int) -> tuple[float, float]:
         batch=100,
         random_state=np.random.default_rng(seed),
     )
-    return float(drawn.confidence_interval.low), float(drawn.confidence_interval.high)
+    return float(result.confidence_interval.low), float(result.confidence_interval.high)
 
 
 def _batches(rows: np.ndarray) -> Iterator[slice]:

@@ -1,4 +1,4 @@
-"""Which labels a probe is fitted with, where it is not all of them."""
+"""Fits probes on subsets of the labels: STL-10's folds, and random shares of the labels."""
 
 import numpy as np
 
@@ -6,21 +6,33 @@ from components.linear_probe_evaluator import probes
 from components.linear_probe_evaluator.artifact import Repeated
 from components.linear_probe_evaluator.probes import Labelled
 
-# How often a share of the labels is drawn: a single draw of 1 % tells little.
+# The number of random subsets per share of the labels, because the accuracies of small subsets vary widely.
 DRAWS = 5
 
 
 def official_folds(folds: np.ndarray) -> list[np.ndarray]:
-    """STL-10's predefined folds (Coates et al. 2011): the row numbers of each; empty where images carry none.
+    """Returns the row numbers of each of STL-10's predefined folds (Coates et al. 2011).
 
     Args:
-        folds: bool [N, folds], which image belongs to which.
+        folds: Whether each image belongs to each fold, bool [N, folds].
+
+    Returns:
+        The row numbers of each fold; an empty list if no image belongs to a fold.
     """
     return [np.flatnonzero(column) for column in folds.T if column.any()]
 
 
 def draws(labels: np.ndarray, share: float, seed: int) -> list[np.ndarray]:
-    """Draws `share` of the rows several times, evenly over the classes, and at least one row of each class."""
+    """Draws `DRAWS` random subsets with the same share of each class.
+
+    Args:
+        labels: The class of each image, int64 [N].
+        share: The share of each class to draw; at least one image of each class is drawn.
+        seed: The seed of the draws.
+
+    Returns:
+        The sorted row numbers of each subset.
+    """
     rng = np.random.default_rng(seed)
     rows_of = [np.flatnonzero(labels == label) for label in np.unique(labels)]
     return [
@@ -30,9 +42,16 @@ def draws(labels: np.ndarray, share: float, seed: int) -> list[np.ndarray]:
 
 
 def repeated(train: Labelled, test: Labelled, subsets: list[np.ndarray], classes: int, seed: int) -> Repeated:
-    """Fits a probe on each subset of `train` and scores each on all of `test`.
+    """Fits a probe on each subset of `train`, and scores each probe on all of `test`.
 
-    The regularisation is chosen by cross-validation inside the first subset, and taken for the others.
+    The regularisation is selected by cross-validation within the first subset and used for all of them.
+
+    Args:
+        train: The features and labels of the train split.
+        test: The features and labels of the test split.
+        subsets: The row numbers of each subset of `train`.
+        classes: The number of classes.
+        seed: The seed of the cross-validation.
     """
     strength = probes.fit(train[subsets[0]], classes, seed).strength
     accuracies = []

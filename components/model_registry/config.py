@@ -5,10 +5,10 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from trainer.config import Strict
+from trainer.config import StrictModel
 
 
-class ChampionSettings(Strict):
+class ChampionSettings(StrictModel):
     """Which registered version is the champion."""
 
     model_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$")] = Field(

@@ -19,6 +19,7 @@ from components.registry_pusher.provenance import CodeVersion, Parents, Provenan
 from components.run_settings import RunSettings
 from trainer import export
 from trainer.config import CHAMPION
+from trainer.results import TrainingFigures
 from trainer.signatures import Classifier
 
 # MLflow takes 250 characters for a whole metric.
@@ -56,7 +57,8 @@ class Candidate:
         the training took, and are written in another order each time: the same encoder trained once more is the same.
         """
         described = export.describe(self.model)
-        encoder = [described["settings"]["encoder"], described["image_size"], export.fingerprint(self.model)]
+        network = described.settings.encoder.model_dump(mode="json")
+        encoder = [network, described.image_size, export.fingerprint(self.model)]
         parts = [self.metrics.labelled_fingerprint, self.code.nnclr_version, *encoder]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
@@ -92,7 +94,7 @@ def build(candidate: Candidate, name: str, alias: str, directory: Path) -> Relea
     with tempfile.TemporaryDirectory() as scratch:
         saved_model = f"{scratch}/{contents.SAVED_MODEL.name}"
         export.export_with_classifier(candidate.model, candidate.classifier, saved_model)
-        _save_mlflow_model(directory, saved_model, described["image_size"], candidate.classifier.weights.shape[0])
+        _save_mlflow_model(directory, saved_model, described.image_size, candidate.classifier.weights.shape[0])
     verification.write_examples(directory, candidate.model)
     card = (
         _environment()
@@ -103,8 +105,8 @@ def build(candidate: Candidate, name: str, alias: str, directory: Path) -> Relea
             name=name,
             alias=alias,
             trainer=candidate.settings.trainer,
-            training=described["training"],
-            image_size=described["image_size"],
+            training=described.training,
+            image_size=described.image_size,
         )
     )
     texts = {
@@ -125,13 +127,13 @@ def build(candidate: Candidate, name: str, alias: str, directory: Path) -> Relea
         probe_accuracy=candidate.metrics.probe_accuracy,
         test_data=metrics.labelled_fingerprint,
         description=_description(metrics),
-        metrics=dict(_numbers(metrics, described["training"])),
+        metrics=dict(_numbers(metrics, described.training)),
         parameters=dict(_flattened(settings)),
         tags=recorded | parents,
     )
 
 
-def _save_mlflow_model(directory: Path, saved_model: str, size: list[int], width: int) -> None:
+def _save_mlflow_model(directory: Path, saved_model: str, size: tuple[int, int], width: int) -> None:
     import mlflow
     import numpy as np
     import pandas as pd
@@ -165,7 +167,7 @@ def _description(metrics: Metrics) -> str:
     return "\n\n".join(lines)
 
 
-def _numbers(metrics: Metrics, training: dict[str, float]) -> Iterator[tuple[str, float]]:
+def _numbers(metrics: Metrics, training: TrainingFigures | None) -> Iterator[tuple[str, float]]:
     """Yields the figures of the version's MLflow run."""
     for name, value in metrics:
         if isinstance(value, float):
@@ -178,7 +180,7 @@ def _numbers(metrics: Metrics, training: dict[str, float]) -> Iterator[tuple[str
         yield f"label_share_accuracy/{share}", result.mean
     if metrics.folds:
         yield "folds_accuracy", metrics.folds.mean
-    for name, value in training.items():
+    for name, value in training or ():
         yield f"training/{name}", float(value)
 
 

@@ -34,7 +34,7 @@ def write_examples(directory: Path, model: str) -> np.ndarray:
 
     Images and embeddings are written into the local directory.
     """
-    images = example_images(export.describe(model)["image_size"])
+    images = example_images(export.describe(model).image_size)
     embeddings = export.embed_encoded(model, images)
     content = [
         {"image": base64.b64encode(image).decode(), "embedding": embedding.tolist()}

@@ -1,1 +1,1 @@
-"""SchemaImporter: makes the curated schema an artifact."""
+"""SchemaImporter: writes the curated schema as an artifact."""

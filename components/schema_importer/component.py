@@ -1,4 +1,4 @@
-"""The contract of SchemaImporter."""
+"""SchemaImporter's parameter and output, as TFX declares them."""
 
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import channel_utils, component_spec, standard_artifacts
@@ -15,13 +15,13 @@ class SchemaImporterSpec(component_spec.ComponentSpec):
 
 
 class SchemaImporter(base_component.BaseComponent):
-    """Makes a schema an artifact.
+    """Writes a schema as an artifact.
 
-    TFX's ImportSchemaGen takes a path, which means nothing in another container, and is cached by that path: it would
-    not notice that the schema was edited.
+    TFX's ImportSchemaGen takes a path instead, which may not exist in another container. It is also cached by that
+    path, so that a change of the schema would go unnoticed.
 
     Args:
-        text: a `tensorflow_metadata` Schema as protobuf text.
+        text: A `tensorflow_metadata` Schema as protobuf text.
     """
 
     SPEC_CLASS = SchemaImporterSpec

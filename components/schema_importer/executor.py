@@ -1,4 +1,4 @@
-"""Writes the schema where TFX's components look for it."""
+"""Writes the schema to the file that TFX's components read."""
 
 import os
 from typing import Any
@@ -17,7 +17,7 @@ TEXT, SCHEMA = "text", "schema"
 
 
 class Executor(base_executor.BaseExecutor):
-    """Writes `schema.pbtxt`, once it has proven to be a schema."""
+    """Parses the schema, which checks it, and writes it as `schema.pbtxt`."""
 
     def Do(
         self,

@@ -4,9 +4,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer import devices, loop
+from trainer import checks, devices, loop
 from trainer.config import TrainerSettings
-from trainer.nnclr import NNCLR
 from trainer.plan import Plan
 
 _CLASSES = 10
@@ -32,11 +31,8 @@ class Step:
     ):
         self.settings, self._size = settings, size
         strategy = strategy or devices.default_strategy(settings.devices, settings.xla)
-        loop.require_even_shares(settings, strategy.num_replicas_in_sync)
-        keras.utils.set_random_seed(settings.seed)
-        plan = Plan.of(settings, _IMAGES)
-        with strategy.scope():
-            self.model = NNCLR(settings, plan, size, _CLASSES, devices.compute_dtype(settings.precision))
+        checks.check(settings, _IMAGES, strategy.num_replicas_in_sync)
+        self.model, training_step = loop.build(settings, Plan.of(settings, _IMAGES), size, _CLASSES, strategy)
         rng = np.random.default_rng(settings.seed)
         replicas = strategy.num_replicas_in_sync
 
@@ -53,7 +49,7 @@ class Step:
         @tf.function(autograph=False)
         def step(unlabelled, labelled, number):
             def replica_step(unlabelled, labelled, number):
-                return self.model.train_step(unlabelled, labelled | {"label": labels}, number)
+                return training_step(unlabelled, labelled | {"label": labels}, number)
 
             shares = strategy.run(replica_step, args=(unlabelled, labelled, number))
             return strategy.reduce(tf.distribute.ReduceOp.SUM, shares["c_loss"], None)

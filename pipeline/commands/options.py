@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from components.image_example_gen.sources.opening import known_sources
+
 WorkdirOption = Annotated[
     Path, typer.Option("--workdir", help="Folder for everything that runs write: data, artifacts, logs, registry.")
 ]
@@ -20,8 +22,8 @@ DataOption = Annotated[
     str | None,
     typer.Option(
         metavar="SOURCE",
-        help="STL-10 directory or stl10_binary.tar.gz, TFDS data_dir, or folder of pictures; local or gs://. With "
-        "{YYYY}, {MM}, {DD} or {SPAN} in it, the newest complete one.",
+        help=f"Path of the images, local or gs://: {known_sources()}. With {{YYYY}}, {{MM}}, {{DD}} or {{SPAN}} in the "
+        "path, the newest complete span is used.",
     ),
 ]
 

@@ -5,21 +5,21 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from components.model_registry.credentials import holds_credentials
-from trainer.config import Strict
+from trainer.config import StrictModel
 
 # Kubernetes' own notation: 500m, 4, 16Gi.
 Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|[kMGTPE]i?)?$")]
 EnvironmentName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
-class Resources(Strict):
+class Resources(StrictModel):
     """What a step's pod asks for, and may use at most."""
 
     cpu: Quantity = "2"
     memory: Quantity = "8Gi"
 
 
-class Toleration(Strict):
+class Toleration(StrictModel):
     """A taint that a step's pod puts up with, as Kubernetes writes it."""
 
     key: str | None = None
@@ -28,7 +28,7 @@ class Toleration(Strict):
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
 
 
-class KubeflowSettings(Strict):
+class KubeflowSettings(StrictModel):
     """How the steps run in a cluster. Secrets are named here, their contents are not."""
 
     image: str = Field("nnclr:latest", description="container image with nnclr, see infra/Dockerfile")

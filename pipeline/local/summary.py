@@ -1,6 +1,5 @@
 """The summary of a run: one JSON object, and the same as a table."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from components.registry_pusher import artifact as push_artifact
 from components.registry_pusher.artifact import Push
 from pipeline.terminal.screen import write_line
 from trainer.errors import DONE, NOT_BLESSED
+from trainer.results import FIGURES_FILE, TrainingFigures
 
 if TYPE_CHECKING:
     from pipeline.local.lineage import Lineage
@@ -59,7 +59,7 @@ class Summary(Content):
     outcome: str
     nothing_new: str | None = None
     data: Dataset | None = None
-    trainer: dict[str, float] | None = None
+    trainer: TrainingFigures | None = None
     evaluation: Metrics | None = None
     registry: Push | None = None
     components: tuple[ComponentSummary, ...] = ()
@@ -73,14 +73,13 @@ def collect(run_id: str, lineage: "Lineage", components: list[ComponentSummary])
         lineage: The run's executions.
         components: The run's components.
     """
-    with open(f"{lineage.output('Trainer', 'model_run')}/training.json", encoding="utf-8") as file:
-        training = json.load(file)
+    training = Path(lineage.output("Trainer", "model_run"), FIGURES_FILE).read_text(encoding="utf-8")
     push = push_artifact.read(lineage.output("RegistryPusher", push_artifact.PUSHED))
     return Summary(
         run_id=run_id,
         outcome=push.outcome,
         data=examples_artifact.read(lineage.output("ImageExampleGen", examples_artifact.EXAMPLES)),
-        trainer=training,
+        trainer=TrainingFigures.model_validate_json(training),
         evaluation=evaluation_artifact.read_metrics(
             lineage.output("LinearProbeEvaluator", evaluation_artifact.EVALUATION)
         ),
@@ -134,8 +133,8 @@ def show(summary: Summary, workdir: str, console: Console) -> None:
     table.add_row("Images", f"{counts} ({data.rejected} rejected)")
     table.add_row(
         "Training",
-        f"{training['steps']:,.0f} steps in {training['seconds']:.0f} s, "
-        f"{training['images_per_second']:,.0f} images/s, final loss {training['final_loss']:.3f}",
+        f"{training.steps:,} steps in {training.seconds:.0f} s, {training.images_per_second:,.0f} images/s, "
+        f"final loss {training.final_loss:.3f}",
     )
     if evaluation.probe_interval:
         low, high = evaluation.probe_interval

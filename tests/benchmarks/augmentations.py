@@ -16,14 +16,14 @@ import numpy as np
 import tensorflow as tf
 
 from trainer import augmentation
-from trainer.config import Augmentation
+from trainer.config import AugmentationSettings
 
 _BATCH, _ROUNDS, _REPEATS = 256, 5, 3
 _JITTER = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1}
-_STRENGTHS: dict[str, Augmentation] = {
-    "crop and flip": Augmentation(brightness=0.0),
-    "and colours": Augmentation(**_JITTER, grey=0.2),
-    "and blur": Augmentation(**_JITTER, grey=0.2, blur=0.5),
+_STRENGTHS: dict[str, AugmentationSettings] = {
+    "crop and flip": AugmentationSettings(brightness=0.0),
+    "and colours": AugmentationSettings(**_JITTER, grey=0.2),
+    "and blur": AugmentationSettings(**_JITTER, grey=0.2, blur=0.5),
 }
 
 

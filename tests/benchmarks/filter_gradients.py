@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from pipeline.bench import report
 from pipeline.bench.measuring import Table, alternately
-from trainer import convolution
+from trainer.layers import convolution
 
 # Side of the inputs, channels, filters.
 _SHAPES = [

@@ -190,7 +190,7 @@ def evaluator(directory: Path) -> Table:
 
     settings, size = config.load("keras-example"), (_PIXELS, _PIXELS)
     model = str(directory / "encoder")
-    export.export_encoder(build_encoder(settings.trainer.encoder, size), settings.trainer, size, model, {})
+    export.export_encoder(build_encoder(settings.trainer.encoder, size), settings.trainer, size, model)
     random = np.random.default_rng(0)
     patterns = random.integers(0, 64, (_CLASSES, *size, 3), np.uint8)
     files = {}

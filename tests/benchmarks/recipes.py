@@ -43,7 +43,7 @@ class _Probing(watch.Watch):
         row = super().measure(model)
         self.count = getattr(self, "count", 0) + 1
         if self.count % self.every == 0:
-            train, test = self.judge.features(lambda images: model.look(images)["embedding"])
+            train, test = self.judge.features(lambda images: model.infer(images)["embedding"])
             probe = self.judge.score(train, test)
             knn = metrics.knn_accuracy(train.features, train.labels, test.features, test.labels, _NEIGHBOURS)
             interval = f"{probe.interval[0]:.1%} to {probe.interval[1]:.1%}"

@@ -27,7 +27,7 @@ from tests.benchmarks.judge import Judge
 from tests.benchmarks.textbook import Textbook
 from trainer import data, examples, loop, watch
 from trainer.config import TrainerSettings
-from trainer.nnclr import NNCLR
+from trainer.model import NNCLR
 from trainer.plan import Plan
 
 # How often our training is measured, and after how many epochs each the textbook.
@@ -63,7 +63,7 @@ def _our_curve(settings: TrainerSettings, files: dict[str, list[str]], judge: Ju
 
     class Probing(watch.Watch):
         def measure(self, model: NNCLR) -> dict[str, float]:
-            features = judge.features(lambda images: model.look(images)["embedding"])
+            features = judge.features(lambda images: model.infer(images)["embedding"])
             accuracy = judge.score(*features).accuracy
             print(f"nnclr: probe {accuracy:.1%}", flush=True)
             return super().measure(model) | {"accuracy": accuracy}

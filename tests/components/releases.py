@@ -15,6 +15,7 @@ from components.run_settings import RunSettings
 from trainer import export
 from trainer.config import TrainerSettings
 from trainer.encoders import build_encoder
+from trainer.results import TrainingFigures
 from trainer.signatures import Classifier
 
 SETTINGS = TrainerSettings.model_validate({"encoder": {"width": 8}})
@@ -39,7 +40,7 @@ def _exported(seed: int) -> Path:
     directory = Path(_directory().name, str(seed))
     keras.utils.set_random_seed(seed)
     encoder = build_encoder(SETTINGS.encoder, (32, 32))
-    training = {"steps": 3, "seconds": 1.5, "images_per_second": 100.0, "final_loss": 2.5}
+    training = TrainingFigures(steps=3, seconds=1.5, images_per_second=100.0, final_loss=2.5)
     export.export_encoder(encoder, SETTINGS, (32, 32), str(directory), training)
     return directory
 

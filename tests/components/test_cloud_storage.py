@@ -164,5 +164,5 @@ def test_the_newest_complete_span_of_a_bucket(server):
     found = spans.newest(pattern)
     assert found.span.path == f"{BUCKET}/days/2026-11-23"
     (sentence,) = found.passed_over
-    assert "days/2026-11-24 does not count yet: it has no _SUCCESS and changed 0 minutes ago" in sentence
+    assert "days/2026-11-24 is not complete yet: it has no _SUCCESS and changed 0 minutes ago" in sentence
     assert spans.newest(pattern, settled_minutes=0).span.name == "2026-11-24"

@@ -1,4 +1,4 @@
-"""The gate reads what TFDV really writes about real statistics and the curated schema."""
+"""The gate reads anomalies that TFDV computes from real statistics and the curated schema."""
 
 from importlib import resources
 from pathlib import Path
@@ -36,7 +36,7 @@ def rows(count: int = 20, **changes) -> dict[str, list]:
 
 
 def run_gate(tmp_path: Path, schema: schema_pb2.Schema, table: dict[str, list]) -> None:
-    """Statistics and anomalies as StatisticsGen and ExampleValidator store them, then the executor."""
+    """Stores statistics and anomalies as StatisticsGen and ExampleValidator do, and runs the executor on them."""
     import pandas as pd
 
     statistics = standard_artifacts.ExampleStatistics()
@@ -48,8 +48,10 @@ def run_gate(tmp_path: Path, schema: schema_pb2.Schema, table: dict[str, list]) 
     io_utils.write_bytes_file(
         str(tmp_path / "statistics" / "Split-train" / "FeatureStats.pb"), computed.SerializeToString()
     )
-    found = tfdv.validate_statistics(computed, schema)
-    io_utils.write_bytes_file(str(tmp_path / "anomalies" / "Split-train" / "SchemaDiff.pb"), found.SerializeToString())
+    invalid = tfdv.validate_statistics(computed, schema)
+    io_utils.write_bytes_file(
+        str(tmp_path / "anomalies" / "Split-train" / "SchemaDiff.pb"), invalid.SerializeToString()
+    )
     executor.Executor().Do({"statistics": [statistics], "anomalies": [anomalies]}, {}, {})
 
 
@@ -58,7 +60,7 @@ def test_good_data_passes(tmp_path, schema):
 
 
 @pytest.mark.parametrize(
-    ("changes", "finding"),
+    ("changes", "sentence"),
     [
         ({"label": 12_345}, "feature label: .*12345"),
         ({"label": -2}, "feature label: .*-2"),
@@ -68,6 +70,6 @@ def test_good_data_passes(tmp_path, schema):
         ({"label": None}, "feature label: .*(missing|dropped)"),
     ],
 )
-def test_each_anomaly_stops_the_run_in_plain_words(tmp_path, schema, changes, finding):
-    with pytest.raises(DataError, match=f"(?is)failed validation.*Split train, {finding}"):
+def test_each_anomaly_stops_the_run_with_a_sentence(tmp_path, schema, changes, sentence):
+    with pytest.raises(DataError, match=f"(?is)failed validation.*Split train, {sentence}"):
         run_gate(tmp_path, schema, rows(**changes))

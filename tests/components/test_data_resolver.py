@@ -1,4 +1,4 @@
-"""Which images a run works on, and whether they are new."""
+"""Which images a run uses, and whether an earlier run has already used them."""
 
 import os
 import time
@@ -18,28 +18,28 @@ from components.run_settings import RunSettings
 from trainer.errors import DataError, SettingsError
 
 
-def arrive(place: Path, complete: bool = True) -> Path:
-    (place / "unlabelled").mkdir(parents=True)
-    Image.new("RGB", (40, 40)).save(place / "unlabelled" / "1.png")
+def add_span(folder: Path, complete: bool = True) -> Path:
+    (folder / "unlabelled").mkdir(parents=True)
+    Image.new("RGB", (40, 40)).save(folder / "unlabelled" / "1.png")
     if complete:
-        (place / "_SUCCESS").touch()
-    return place
+        (folder / "_SUCCESS").touch()
+    return folder
 
 
-def test_the_newest_complete_day_counts(tmp_path):
+def test_the_newest_complete_span_is_resolved(tmp_path):
     pattern = f"{tmp_path}/images/{{YYYY}}-{{MM}}-{{DD}}"
-    days = [arrive(tmp_path / "images" / day) for day in ("2026-11-23", "2025-12-31", "2026-02-01")]
+    days = [add_span(tmp_path / "images" / day) for day in ("2026-11-23", "2025-12-31", "2026-02-01")]
     (tmp_path / "images" / "notes-2027-01-01").mkdir()
-    found = spans.newest(pattern)
-    assert (found.span.path, found.span.name, found.passed_over) == (str(days[0]), "2026-11-23", ())
+    newest = spans.newest(pattern)
+    assert (newest.span.path, newest.span.name, newest.passed_over) == (str(days[0]), "2026-11-23", ())
 
-    arriving = arrive(tmp_path / "images" / "2026-11-24", complete=False)
-    found = spans.newest(pattern)
-    assert found.span.name == "2026-11-23"
-    (sentence,) = found.passed_over
+    arriving = add_span(tmp_path / "images" / "2026-11-24", complete=False)
+    newest = spans.newest(pattern)
+    assert newest.span.name == "2026-11-23"
+    (sentence,) = newest.passed_over
     assert str(arriving) in sentence
-    assert "no _SUCCESS and changed 0 minutes ago, less than the 10" in sentence
-    # It settles, or is declared whole.
+    assert "no _SUCCESS and changed 0 minutes ago, which is less than the 10 minutes" in sentence
+    # Either nothing changed for long enough, or the mark is there.
     assert spans.newest(pattern, settled_minutes=0).span.name == "2026-11-24"
     assert spans.newest(pattern, settled_minutes=None).span.name == "2026-11-23"
     (arriving / "_SUCCESS").touch()
@@ -50,46 +50,46 @@ def test_the_newest_complete_day_counts(tmp_path):
         spans.newest(pattern, "2026-02-02")
 
 
-def test_times_that_were_copied_along_do_not_make_a_folder_settled(tmp_path):
-    place = arrive(tmp_path / "7", complete=False)
+def test_copied_modification_times_do_not_make_a_span_complete(tmp_path):
+    folder = add_span(tmp_path / "7", complete=False)
     long_ago = time.time() - 1_000_000
-    for file in place.rglob("*"):
+    for file in folder.rglob("*"):
         os.utime(file, (long_ago, long_ago))
-    with pytest.raises(DataError, match=r"no span is complete: .*7 does not count yet"):
+    with pytest.raises(DataError, match=r"has no complete span\. .*7 is not complete yet"):
         spans.newest(f"{tmp_path}/{{SPAN}}")
 
 
-def test_numbers_are_numbers_and_folders_may_be_nested(tmp_path):
-    for span in ("9", "10", "x"):
-        arrive(tmp_path / f"span-{span}" / "images")
+def test_spans_are_ordered_as_numbers_and_may_be_nested(tmp_path):
+    for number in ("9", "10", "x"):
+        add_span(tmp_path / f"span-{number}" / "images")
     assert spans.newest(f"{tmp_path}/span-{{SPAN}}/images").span.path == f"{tmp_path}/span-10/images"
     for day in ("2026/11/30", "2026/12/01"):
-        arrive(tmp_path / day)
-    found = spans.newest(f"{tmp_path}/{{YYYY}}/{{MM}}/{{DD}}").span
-    assert (found.path, found.name) == (f"{tmp_path}/2026/12/01", "2026-12-01")
-    # Named twice, it must be the same.
+        add_span(tmp_path / day)
+    span = spans.newest(f"{tmp_path}/{{YYYY}}/{{MM}}/{{DD}}").span
+    assert (span.path, span.name) == (f"{tmp_path}/2026/12/01", "2026-12-01")
+    # A placeholder that stands twice must have the same value.
     for name in ("2026/2026-10", "2026/2025-12"):
-        arrive(tmp_path / "twice" / name)
+        add_span(tmp_path / "twice" / name)
     assert spans.newest(f"{tmp_path}/twice/{{YYYY}}/{{YYYY}}-{{MM}}").span.name == "2026-10"
 
 
-def test_what_cannot_be_resolved_is_one_sentence(tmp_path):
-    with pytest.raises(SettingsError, match=r"unknown placeholder \{DAY\}; known are \{YYYY\}"):
+def test_a_pattern_that_cannot_be_resolved_is_refused_in_one_sentence(tmp_path):
+    with pytest.raises(SettingsError, match=r"unknown placeholder \{DAY\}\. The placeholders are \{YYYY\}"):
         spans.newest(f"{tmp_path}/{{DAY}}")
-    with pytest.raises(DataError, match=r"no span is complete: nothing has such a name"):
+    with pytest.raises(DataError, match=r"has no spans: no path matches it"):
         spans.newest(f"{tmp_path}/{{SPAN}}")
     (tmp_path / "1").mkdir()
-    with pytest.raises(DataError, match=r"1 does not count yet: it is empty"):
+    with pytest.raises(DataError, match=r"1 is not complete yet: it is empty"):
         spans.newest(f"{tmp_path}/{{SPAN}}")
 
 
-def test_a_span_of_a_single_place_is_refused(tmp_path):
+def test_a_span_for_a_source_without_placeholders_is_refused(tmp_path):
     with pytest.raises(SettingsError, match=r"data\.span is 7, but data\.source .* names one place"):
         resolve(SourceSettings(source=str(tmp_path), span="7"))
 
 
-def test_the_name_of_a_folder_in_cloud_storage_is_no_content(monkeypatch):
-    """The console makes an object of it, which fake-gcs-server cannot hold."""
+def test_an_object_for_a_folder_in_cloud_storage_is_not_content(monkeypatch):
+    """The Cloud console creates such an object, which fake-gcs-server cannot store."""
     updated = datetime(2026, 11, 24, tzinfo=UTC)
     stored = [SimpleNamespace(name=name, updated=updated) for name in ("a/7/", "a/8/", "a/8/unlabelled/", "a/9/x.png")]
 
@@ -103,12 +103,12 @@ def test_the_name_of_a_folder_in_cloud_storage_is_no_content(monkeypatch):
     assert spans._state("gs://bucket/a/9") == (False, updated.timestamp())
 
 
-def test_a_mark_is_no_content(tmp_path):
-    place = arrive(tmp_path / "1", complete=False)
+def test_the_mark_is_not_content(tmp_path):
+    folder = add_span(tmp_path / "1", complete=False)
     before = resolve(SourceSettings(source=f"{tmp_path}/{{SPAN}}", settled_minutes=0))
-    (place / "_SUCCESS").touch()
+    (folder / "_SUCCESS").touch()
     after = resolve(SourceSettings(source=f"{tmp_path}/{{SPAN}}"))
-    assert before.source == after.source == str(place)
+    assert before.source == after.source == str(folder)
     assert before.fingerprint == after.fingerprint
 
 

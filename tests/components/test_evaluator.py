@@ -164,7 +164,7 @@ RECALL = {"cat": 0.25, "dog": 0.9}
         (EVERY, 0.6, {"cat": 0.1, "dog": 0.15}, UNTRAINED, None, ["cat 10.0%, dog 15.0% is below 20.0%"]),
         (
             *(EVERY, 0.6, RECALL, gate.Rival("an untrained encoder", 0.59, lead(-0.01, 0.01, 0.03)), None),
-            ["does not beat the 59.0% of an untrained encoder beyond chance: +1.0 points"],
+            ["does not beat the 59.0% of an untrained encoder significantly: +1.0 points"],
         ),
         (
             *(EVERY, 0.6, RECALL, UNTRAINED, NOISY),
@@ -208,8 +208,8 @@ def test_gate_at_its_bounds():
 
 
 @pytest.mark.parametrize(("directions", "collapsed"), [(2, True), (3, False)])
-def test_collapse_is_told_below_one_direction_less_than_classes(directions, collapsed):
-    """Four classes can be parted in three directions, as the corners of a tetrahedron are."""
+def test_collapse_is_reported_below_one_direction_less_than_classes(directions, collapsed):
+    """Four classes can be separated in three directions, like the corners of a tetrahedron."""
     rows = 400
     features = np.zeros([rows, 16], np.float32)
     # Evenly filled directions, so that RankMe is their number.
@@ -243,11 +243,11 @@ def test_hashes_find_copies_and_recompressed_pictures():
     noisy = np.clip(pixels.astype(int) + rng.integers(-2, 3, pixels.shape), 0, 255).astype(np.uint8)
     ours = duplicates.hashes(pixels)
     assert {kind: len(set(values.tolist())) for kind, values in ours.items()} == {"exact": 20, "look": 20}
-    assert duplicates.found_in(ours["exact"], duplicates.hashes(pixels[::-1])["exact"]).all()
-    assert not duplicates.found_in(ours["exact"], duplicates.hashes(noisy)["exact"]).any()
-    assert duplicates.found_in(ours["look"], duplicates.hashes(noisy)["look"]).sum() >= 15
+    assert duplicates.occur_in(ours["exact"], duplicates.hashes(pixels[::-1])["exact"]).all()
+    assert not duplicates.occur_in(ours["exact"], duplicates.hashes(noisy)["exact"]).any()
+    assert duplicates.occur_in(ours["look"], duplicates.hashes(noisy)["look"]).sum() >= 15
     plain = np.full([3, 48, 48, 3], 90, np.uint8)
-    assert not duplicates.found_in(duplicates.hashes(plain)["look"], duplicates.hashes(plain)["look"]).any()
+    assert not duplicates.occur_in(duplicates.hashes(plain)["look"], duplicates.hashes(plain)["look"]).any()
 
 
 def write_examples(directory: Path, counts: dict[str, int], seed: int = 0, folds: int = 0) -> str:
@@ -274,7 +274,7 @@ def export_model(directory: Path, seed: int, constant: bool = False) -> str:
     encoder = build_encoder(SETTINGS.encoder, (32, 32))
     if constant:
         encoder.set_weights([np.zeros_like(w) for w in encoder.get_weights()])
-    export.export_encoder(encoder, SETTINGS, (32, 32), str(directory / "Format-Serving"), {})
+    export.export_encoder(encoder, SETTINGS, (32, 32), str(directory / "Format-Serving"))
     return str(directory)
 
 
@@ -339,15 +339,15 @@ def test_embeddings_from_beam_are_the_models_own_in_the_order_of_the_records(tmp
     assert result.metrics.checks == ()
 
 
-def test_images_are_read_back_by_their_places_in_any_order_and_repeated(tmp_path):
+def test_images_are_read_back_by_their_record_numbers_in_any_order_and_repeatedly(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (2, 5, 8, 8, 3), np.uint8)
     files = [str(tmp_path / f"{shard}") for shard in range(2)]
     for file, of_shard in zip(files, images, strict=True):
         with tf.io.TFRecordWriter(file) as writer:
             for i, image in enumerate(of_shard):
                 writer.write(to_example(Picture("test", i, str(i), image, 0), image))
-    places = np.array([[1, 4], [0, 3], [1, 0], [0, 3], [1, 2]])
-    np.testing.assert_array_equal(embedding.images_at(files, places, (8, 8)), images[places[:, 0], places[:, 1]])
+    records = np.array([[1, 4], [0, 3], [1, 0], [0, 3], [1, 2]])
+    np.testing.assert_array_equal(embedding.images_at(files, records, (8, 8)), images[records[:, 0], records[:, 1]])
 
 
 def test_a_champion_that_embeds_nothing_stops_a_release_and_says_how_to_go_on(tmp_path):
@@ -366,7 +366,7 @@ def test_a_champion_that_embeds_nothing_stops_a_release_and_says_how_to_go_on(tm
     assert allowed.champion_accuracy is None
 
 
-def test_a_labelled_set_of_its_own_is_what_is_measured_and_copies_in_it_are_told(tmp_path):
+def test_a_separate_labelled_set_is_measured_and_copies_in_it_are_reported(tmp_path):
     pretraining = write_examples(tmp_path / "pretraining", {"unlabelled": 40, "train": 0, "test": 0})
     labelled = write_examples(tmp_path / "labelled", {"unlabelled": 0, "train": 30, "test": 12}, seed=0)
     model = f"{export_model(tmp_path / 'good', seed=1)}/Format-Serving"
@@ -376,8 +376,8 @@ def test_a_labelled_set_of_its_own_is_what_is_measured_and_copies_in_it_are_told
     # Drawn with one seed, the first 30 of both are the same.
     assert found.duplicates["train in unlabelled"].exact == 30
     assert found.duplicates["test in train"].exact == 0
-    told = "30 of the 30 images of train occur in unlabelled as well (30 to the byte"
-    assert any(told in finding for finding in found.findings)
+    copies = "30 of the 30 images of train also occur in unlabelled (30 identical"
+    assert any(copies in finding for finding in found.findings)
 
 
 def test_without_labels_nothing_is_blessed_and_it_says_so(tmp_path):

@@ -23,7 +23,7 @@ def runner() -> beam.Pipeline:
 
 
 def records(directory: Path, split: str) -> dict[str, tf.train.Example]:
-    """Examples of a split by id, in the order of the files."""
+    """Reads the examples of a split by id, in the order of the files."""
     found = {}
     for path in sorted((directory / f"Split-{split}").iterdir()):
         for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
@@ -40,8 +40,8 @@ def pixels(example: tf.train.Example) -> np.ndarray:
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    """Seven images a shard, so that a few images make many."""
-    monkeypatch.setattr(transforms, "_MOST_IMAGES", 7)
+    """Puts seven images into a shard, so that a few images make several shards."""
+    monkeypatch.setattr(transforms, "_MOST_IMAGES_PER_BLOCK", 7)
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_mean_and_deviation_are_exact_at_every_size_and_for_flat_images(size, lo
 
 
 @pytest.mark.usefixtures("small_blocks")
-def test_archive_and_directory_give_the_same_files(stl10_directory, tmp_path):
+def test_archive_and_directory_make_the_same_files(stl10_directory, tmp_path):
     import tarfile
 
     archive = tmp_path / "stl10_binary.tar.gz"
@@ -105,7 +105,7 @@ def test_images_are_fitted_to_the_configured_size(stl10_directory, tmp_path):
     assert {pixels(e).shape for e in records(tmp_path / "out", "test").values()} == {(32, 32, 3)}
 
 
-def test_undecodable_picture_fails_with_its_name_the_reason_and_the_way_on(folder, tmp_path):
+def test_undecodable_pictures_fail_with_their_names_the_reasons_and_the_setting(folder, tmp_path):
     whole = (folder / "unlabelled" / "2.png").read_bytes()
     (folder / "unlabelled" / "2.png").write_bytes(whole[:50])
     (folder / "unlabelled" / "4.png").write_bytes(b"<html>")
@@ -129,7 +129,7 @@ def test_tolerated_pictures_are_listed_with_reasons_and_the_others_ingested(fold
     assert artifact.read(str(out)).rejected == 1
 
 
-def test_split_of_nothing_but_undecodable_pictures_is_refused(folder, tmp_path):
+def test_split_with_only_undecodable_pictures_is_refused(folder, tmp_path):
     for path in (folder / "unlabelled").iterdir():
         path.write_bytes(b"no")
     with pytest.raises(DataError, match="none of the 5 pictures of the split unlabelled can be decoded"):
@@ -143,7 +143,7 @@ def test_split_of_nothing_but_undecodable_pictures_is_refused(folder, tmp_path):
 
 
 def test_decompression_bomb_is_rejected(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(encoding, "_LARGEST_PIXELS", 1_000)
+    monkeypatch.setattr(encoding, "_MOST_PIXELS", 1_000)
     with pytest.raises(DataError, match="40x40 is more than 1,000 pixels"):
         ingest(open_source(str(folder)), "f00d", IngestSettings(image_size=32), str(tmp_path / "out"), runner)
 
@@ -186,7 +186,7 @@ def test_writing_a_shard_again_leaves_one_whole_file(tmp_path):
 def test_tfds_stl10_as_tfds_prepares_it(stl10_directory, stl10_images, tmp_path, monkeypatch):
     import tensorflow_datasets as tfds
 
-    # The real builder; only the download is replaced by what it would have unpacked.
+    # The builder is real; only its download is replaced by the unpacked directory.
     unpacked = tmp_path / "unpacked"
     unpacked.mkdir()
     stl10_directory.rename(unpacked / "stl10_binary")
@@ -197,7 +197,7 @@ def test_tfds_stl10_as_tfds_prepares_it(stl10_directory, stl10_images, tmp_path,
     ingest(source, "f00d", IngestSettings(image_size=96), str(tmp_path / "out"), runner)
     for split, images in stl10_images.items():
         found = records(tmp_path / "out", split)
-        # TFDS shuffles when it prepares: compare as sets.
+        # TFDS shuffles when it prepares the data, so the order is not compared.
         assert sorted(pixels(e).tobytes() for e in found.values()) == sorted(image.tobytes() for image in images)
         labels = {pixels(e).tobytes(): e.features.feature["label"].int64_list.value[0] for e in found.values()}
         for i, image in enumerate(images):

@@ -1,4 +1,4 @@
-"""A component's output folders are empty when it starts, whatever an earlier try left there."""
+"""A component's output folders are empty when it starts, whatever an earlier attempt left in them."""
 
 from tfx.types import standard_artifacts
 
@@ -9,12 +9,12 @@ from components.image_example_gen.executor import Executor
 
 
 def artifact(kind, uri: str):
-    made = kind()
-    made.uri = uri
-    return made
+    instance = kind()
+    instance.uri = uri
+    return instance
 
 
-def test_files_and_folders_go_and_the_folder_stays(tmp_path):
+def test_files_and_folders_are_deleted_and_the_output_folder_stays(tmp_path):
     for name in ("BLESSED", "Split-train/data-00001-of-00002", ".hidden"):
         (tmp_path / "1" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "1" / name).write_text("old")
@@ -25,7 +25,7 @@ def test_files_and_folders_go_and_the_folder_stays(tmp_path):
     assert list((tmp_path / "1").iterdir()) == []
 
 
-def test_shards_of_an_earlier_try_are_not_ingested_again(stl10_directory, tmp_path):
+def test_shards_of_an_earlier_attempt_are_deleted(stl10_directory, tmp_path):
     examples = artifact(standard_artifacts.Examples, str(tmp_path / "examples"))
     stale = tmp_path / "examples" / "Split-unlabelled" / "data_tfrecord-00007-of-00008.gz"
     stale.parent.mkdir(parents=True)

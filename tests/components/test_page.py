@@ -138,7 +138,7 @@ def test_verdict_and_reasons_come_first_with_the_findings(model, run):
     found = Page(page.render(evaluation(CLASSES), model, run))
     body = found.elements[[element.tag for element in found.elements].index("body") :]
     assert next(element for element in body if element.text).text == "✗ Not blessed"
-    before_details = found.text[: found.text.index("How good")]
+    before_details = found.text[: found.text.index("Accuracy")]
     for sentence in (*(check.sentence for check in CHECKS), "3 of the 40 images of test occur in train as well."):
         assert sentence in before_details
     assert [e.attributes["data-mark"] for e in found.elements if "data-mark" in e.attributes] == ["✓", "✗", "!"]
@@ -183,7 +183,7 @@ def row_of(uri: str) -> int:
 
 def test_many_classes_give_the_confusions_instead_of_a_matrix(model, run):
     found = Page(page.render(evaluation([f"class {i}" for i in range(25)]), model, run))
-    assert "What is confused most often." in found.text
+    assert "The most frequent confusions." in found.text
     assert "Confusion matrix" not in found.text
 
 
@@ -192,7 +192,7 @@ def test_without_labels_it_says_so_and_shows_the_training(model, run):
     subject = evaluation(CLASSES, probe_accuracy=None, checks=(Check(passed=False, sentence=reason),))
     found = Page(page.render(replace(subject, candidate=None), model, run))
     assert reason in found.text
-    assert "How good" not in found.text
+    assert "Accuracy by class" not in found.text
     assert len(found.all("svg")) == 4
 
 

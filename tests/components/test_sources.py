@@ -1,9 +1,11 @@
-"""What is accepted as a source of images, and how what is wrong with one is reported."""
+"""Which sources of images are accepted, and how errors in them are reported."""
 
 import gzip
 import io
+import shutil
 import tarfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,9 @@ from PIL import Image
 
 from components.image_example_gen import encoding, stl10
 from components.image_example_gen.fingerprint import fingerprint
-from components.image_example_gen.sources.opening import open_source
+from components.image_example_gen.sources import opening
+from components.image_example_gen.sources.base import Picture, StoredSource, Work
+from components.image_example_gen.sources.opening import known_sources, open_labelled, open_source
 from trainer.errors import DataError
 
 
@@ -24,7 +28,7 @@ def pack(directory: Path, archive: Path, names: list[str] | None = None, prefix:
 
 
 def pictures(source) -> dict[tuple[str, int], tuple]:
-    """All that a source gives, by split and index."""
+    """Reads all pictures of a source: decoded pixels, label, folds and id by split and index."""
     return {
         (p.split, p.index): (encoding.decode(p).tobytes(), p.label, p.folds, p.id)
         for work in source.work(7)
@@ -69,14 +73,14 @@ def test_column_major_planes_are_read_as_rows_of_rgb():
     np.testing.assert_array_equal(stl10.decode_images(stored.tobytes()), image)
 
 
-@pytest.mark.parametrize("reverse", [False, True], ids=["labels first or last", "the other way round"])
-def test_archive_gives_what_the_directory_gives_in_any_order_of_members(stl10_directory, tmp_path, reverse):
+@pytest.mark.parametrize("reverse", [False, True], ids=["sorted members", "members in reverse"])
+def test_archive_gives_the_same_as_the_directory_in_any_order_of_members(stl10_directory, tmp_path, reverse):
     names = sorted((path.name for path in stl10_directory.iterdir()), reverse=reverse)
     archive = pack(stl10_directory, tmp_path / "stl10_binary.tar.gz", names)
     assert pictures(open_source(str(archive))) == pictures(open_source(str(stl10_directory)))
 
 
-def test_archive_is_never_unpacked_whatever_its_members_are_called(stl10_directory, tmp_path):
+def test_archive_is_never_unpacked_whatever_the_names_of_its_members(stl10_directory, tmp_path):
     outside = tmp_path / "outside"
     archive = pack(stl10_directory, tmp_path / "evil.tar.gz", prefix=f"../../..{outside}/")
     before = set(tmp_path.rglob("*"))
@@ -106,14 +110,14 @@ def test_archive_cut_off_is_named(stl10_directory, tmp_path):
         open_source(str(archive)).counts  # noqa: B018
 
 
-def test_archive_that_is_something_else_is_named(tmp_path):
+def test_archive_in_another_format_is_named(tmp_path):
     archive = tmp_path / "stl10_binary.tar.gz"
     archive.write_bytes(gzip.compress(b"<html>not found</html>" * 100))
-    with pytest.raises(DataError, match="damaged or no gzipped tar file"):
+    with pytest.raises(DataError, match="damaged or not a gzipped tar file"):
         open_source(str(archive)).counts  # noqa: B018
 
 
-def test_archive_that_breaks_within_the_pixels_is_named_by_who_reads_them(stl10_directory, tmp_path):
+def test_archive_damaged_within_the_pixels_is_named_when_they_are_read(stl10_directory, tmp_path):
     archive = pack(stl10_directory, tmp_path / "stl10_binary.tar.gz")
     source = open_source(str(archive))
     (work,) = source.work(7)
@@ -121,14 +125,14 @@ def test_archive_that_breaks_within_the_pixels_is_named_by_who_reads_them(stl10_
     archive.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DataError, match=r"stl10_binary\.tar\.gz is damaged"):
         list(source.read(work))
-    # One pixel that changed within a block that deflate left as it was: only the checksum at the end knows.
+    # A changed pixel in a block that deflate stored uncompressed is revealed only by the checksum at the end.
     whole[len(whole) // 2] ^= 1
     archive.write_bytes(whole)
     with pytest.raises(DataError, match=r"stl10_binary\.tar\.gz is damaged"):
         list(source.read(work))
 
 
-def test_archive_left_half_read_leaves_no_thread(stl10_directory, tmp_path):
+def test_archive_read_in_part_leaves_no_thread(stl10_directory, tmp_path):
     source = open_source(str(pack(stl10_directory, tmp_path / "stl10_binary.tar.gz")))
     (work,) = source.work(7)
     before = threading.active_count()
@@ -138,10 +142,12 @@ def test_archive_left_half_read_leaves_no_thread(stl10_directory, tmp_path):
     assert threading.active_count() == before
 
 
-def test_bin_that_ends_within_an_image_is_reported_with_the_index(stl10_directory):
+def test_file_that_ends_within_an_image_is_reported_with_the_index(stl10_directory):
     path = stl10_directory / "unlabeled_X.bin"
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(DataError, match=r"unlabeled_X\.bin has 829439 bytes, no multiple.* image with index 29"):
+    with pytest.raises(
+        DataError, match=r"unlabeled_X\.bin has 829439 bytes, which is not a multiple.* image with index 29"
+    ):
         open_source(str(stl10_directory))
 
 
@@ -153,7 +159,7 @@ def test_label_outside_1_to_10_is_reported_with_file_and_index(stl10_directory, 
         open_source(str(stl10_directory))
 
 
-def test_x_and_y_of_different_length_are_reported(stl10_directory):
+def test_different_numbers_of_images_and_labels_are_reported(stl10_directory):
     path = stl10_directory / "test_y.bin"
     path.write_bytes(path.read_bytes()[:-2])
     with pytest.raises(DataError, match=r"test_y\.bin has 8 labels for the 10 images of test_X\.bin"):
@@ -169,24 +175,68 @@ def test_missing_file_is_named(stl10_directory, name):
 
 def test_empty_split_is_named(stl10_directory):
     (stl10_directory / "unlabeled_X.bin").write_bytes(b"")
-    with pytest.raises(DataError, match=r"unlabeled_X\.bin holds no images"):
+    with pytest.raises(DataError, match=r"unlabeled_X\.bin has no images"):
         open_source(str(stl10_directory))
 
 
-def test_fold_that_names_an_image_that_is_not_there_is_reported_with_its_line(stl10_directory):
+def test_fold_with_an_image_that_does_not_exist_is_reported_with_its_line(stl10_directory):
     (stl10_directory / "fold_indices.txt").write_text("0 1\n2 20\n")
-    with pytest.raises(DataError, match=r"fold_indices\.txt, line 2, names the image '20'.* 0 to 19"):
+    with pytest.raises(DataError, match=r"fold_indices\.txt, line 2, contains '20'.* 0 to 19"):
         open_source(str(stl10_directory))
 
 
-def test_nothing_there_is_said(tmp_path):
-    with pytest.raises(DataError, match="does not exist or is empty"):
-        open_source(str(tmp_path / "nowhere"))
+def test_missing_or_empty_path_is_refused(tmp_path):
+    (tmp_path / "empty").mkdir()
+    for name in ("nowhere", "nowhere.tar.gz", "empty"):
+        with pytest.raises(DataError, match=f"{name} does not exist or is empty"):
+            open_source(str(tmp_path / name))
+
+
+def test_unknown_source_is_refused_with_the_known_ones(tmp_path):
+    (tmp_path / "images.zip").write_bytes(b"PK")
+    (tmp_path / "other" / "folder").mkdir(parents=True)
+    (tmp_path / "other" / "folder" / "a.png").write_bytes(b"")
+    for name in ("images.zip", "other"):
+        with pytest.raises(DataError, match=f"{name} is not a known source of images") as error:
+            open_source(str(tmp_path / name))
+        assert known_sources() in str(error.value)
+
+
+def test_opening_an_archive_does_not_read_it(tmp_path):
+    (tmp_path / "stl10_binary.tar.gz").write_bytes(b"damaged")
+    assert open_source(str(tmp_path / "stl10_binary.tar.gz")).kind == "stl10 archive"
+    assert open_labelled(str(tmp_path / "stl10_binary.tar.gz")).kind == "stl10 archive"
+
+
+def test_another_kind_of_source_needs_only_its_class_in_the_list(tmp_path, monkeypatch):
+    class TextFiles(StoredSource):
+        kind, description = "text files", "a folder of text files"
+
+        def __init__(self, path):
+            self.path = path
+
+        @classmethod
+        def recognises(cls, path, names):
+            return all(name.endswith(".txt") for name in names)
+
+        def files(self) -> list[str]:
+            return []
+
+        def work(self, images: int) -> list[Work]:
+            return []
+
+        def read(self, work: Work) -> Iterator[Picture]:
+            return iter(())
+
+    (tmp_path / "a.txt").write_text("1")
+    monkeypatch.setattr(opening, "SOURCES", (*opening.SOURCES, TextFiles))
+    assert open_source(str(tmp_path)).kind == "text files"
+    assert known_sources().endswith("; or a folder of text files")
 
 
 def test_american_spelling_gets_a_hint(tmp_path):
     save(tmp_path / "unlabeled" / "a.png", Image.new("RGB", (8, 8)))
-    with pytest.raises(DataError, match="rename its `unlabeled` to `unlabelled`"):
+    with pytest.raises(DataError, match="rename its folder `unlabeled` to `unlabelled`"):
         open_source(str(tmp_path))
 
 
@@ -203,7 +253,7 @@ def test_folder_gives_pictures_of_all_kinds_with_classes_by_name(image_folder):
     }
 
 
-def test_folder_may_be_called_what_looks_like_a_pattern(image_folder):
+def test_folder_may_have_wildcards_in_its_name(image_folder):
     odd = image_folder.rename(image_folder.with_name("my [1] pictures*"))
     assert open_source(str(odd)).counts == {"unlabelled": 3, "train": 2, "test": 2}
     assert len(pictures(open_source(str(odd)))) == 7
@@ -219,19 +269,19 @@ def test_folder_with_half_of_the_labels_is_refused(image_folder):
 def test_folder_with_a_single_class_is_refused(image_folder):
     for split in ("train", "test"):
         (image_folder / split / "dog" / "x.png").unlink()
-    with pytest.raises(DataError, match="train has the class cat alone"):
+    with pytest.raises(DataError, match="train has only the class cat"):
         open_source(str(image_folder))
 
 
 def test_folder_with_a_class_only_in_test_is_refused(image_folder):
     save(image_folder / "test" / "emu" / "x.png", Image.new("RGB", (8, 8)))
-    with pytest.raises(DataError, match=r"classes that .*train has not: emu"):
+    with pytest.raises(DataError, match=r"classes that .*train lacks: emu"):
         open_source(str(image_folder))
 
 
 def test_folder_with_a_labelled_picture_outside_of_a_class_is_refused(image_folder):
     save(image_folder / "train" / "stray.png", Image.new("RGB", (8, 8)))
-    with pytest.raises(DataError, match=r"train/stray\.png lies outside of a class"):
+    with pytest.raises(DataError, match=r"train/stray\.png is not in the folder of a class"):
         open_source(str(image_folder))
 
 
@@ -240,6 +290,15 @@ def test_folder_without_pictures_is_refused(tmp_path):
     (tmp_path / "unlabelled" / "a.gif").write_bytes(b"GIF89a")
     with pytest.raises(DataError, match="unlabelled has no pictures"):
         open_source(str(tmp_path))
+
+
+def test_folder_without_labels_is_refused_for_the_evaluation(image_folder):
+    assert open_labelled(str(image_folder)).counts == {"unlabelled": 0, "train": 2, "test": 2}
+    for split in ("train", "test"):
+        shutil.rmtree(image_folder / split)
+    assert open_source(str(image_folder)).counts == {"unlabelled": 3, "train": 0, "test": 0}
+    with pytest.raises(DataError, match=r"has no labelled pictures: evaluator\.data needs"):
+        open_labelled(str(image_folder))
 
 
 @pytest.mark.parametrize(
@@ -260,26 +319,26 @@ def test_fit_resizes_the_shorter_side_and_crops_the_centre():
     wide[:, 40:80] = 200
     fitted = encoding.fit(wide, 20)
     assert fitted.shape == (20, 20, 3)
-    # The middle third of the width is what remains.
+    # Only the middle third of the width remains.
     assert (fitted[:, 2:-2] == 200).all()
 
 
-def test_fingerprint_follows_content_and_not_place_or_date(stl10_directory, tmp_path):
-    memory = tmp_path / "fingerprints.json"
-    first = fingerprint(open_source(str(stl10_directory)), memory)
+def test_fingerprint_depends_on_content_and_not_on_path_or_date(stl10_directory, tmp_path):
+    digest_file = tmp_path / "fingerprints.json"
+    first = fingerprint(open_source(str(stl10_directory)), digest_file)
     (stl10_directory / "train_X.bin").touch()
     moved = stl10_directory.rename(tmp_path / "elsewhere")
-    assert fingerprint(open_source(str(moved)), memory) == first
+    assert fingerprint(open_source(str(moved)), digest_file) == first
     labels = bytearray((moved / "train_y.bin").read_bytes())
     labels[0] = 5
     (moved / "train_y.bin").write_bytes(labels)
-    assert fingerprint(open_source(str(moved)), memory) != first
+    assert fingerprint(open_source(str(moved)), digest_file) != first
 
 
-def test_fingerprint_changes_with_the_class_that_a_picture_lies_in(image_folder):
+def test_fingerprint_depends_on_the_class_of_a_picture(image_folder):
     before = fingerprint(open_source(str(image_folder)))
     classes = sorted(path for path in (image_folder / "train").iterdir())
-    # The same contents in the same order, under other names.
+    # The same contents in the same order have other names.
     for path in classes:
         path.rename(path.with_name(f"a-{path.name}"))
         (image_folder / "test" / path.name).rename(image_folder / "test" / f"a-{path.name}")
@@ -289,16 +348,16 @@ def test_fingerprint_changes_with_the_class_that_a_picture_lies_in(image_folder)
 def test_fingerprint_reads_unchanged_files_only_once(stl10_directory, tmp_path, monkeypatch):
     import hashlib
 
-    memory = tmp_path / "fingerprints.json"
+    digest_file = tmp_path / "fingerprints.json"
     digests = []
     real = hashlib.file_digest
     monkeypatch.setattr(hashlib, "file_digest", lambda *args: digests.append(1) or real(*args))
     source = open_source(str(stl10_directory))
-    assert fingerprint(source, memory) == fingerprint(source, memory)
+    assert fingerprint(source, digest_file) == fingerprint(source, digest_file)
     assert len(digests) == len(stl10.FILES)
 
 
-def test_cloud_storage_gives_what_the_disk_gives(stl10_directory, image_folder, tmp_path, cloud_storage):
+def test_cloud_storage_gives_the_same_as_the_disk(stl10_directory, image_folder, tmp_path, cloud_storage):
     from google.cloud import storage
 
     bucket = storage.Client.create_anonymous_client().bucket(cloud_storage)
@@ -315,9 +374,9 @@ def test_cloud_storage_gives_what_the_disk_gives(stl10_directory, image_folder, 
     ):
         source = open_source(f"gs://{cloud_storage}/{remote}")
         assert pictures(source) == pictures(open_source(str(local)))
-        memory = tmp_path / f"{remote}.json"
-        first = fingerprint(source, memory)
-        assert fingerprint(source, memory) == first
+        digest_file = tmp_path / f"{remote}.json"
+        first = fingerprint(source, digest_file)
+        assert fingerprint(source, digest_file) == first
     bucket.blob("folder/unlabelled/a.jpg").upload_from_file(io.BytesIO(b"changed"))
     assert fingerprint(open_source(f"gs://{cloud_storage}/folder"), tmp_path / "new.json") != fingerprint(
         open_source(str(image_folder)), tmp_path / "new.json"

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from scipy.ndimage import gaussian_filter1d
 
 from trainer import augmentation
-from trainer.config import Augmentation
+from trainer.config import AugmentationSettings
 
 STILL = {
     "crop_scale": (1.0, 1.0),
@@ -35,7 +35,7 @@ def images() -> np.ndarray:
 def views(images, numbers=None, view=0, size=None, **strengths) -> np.ndarray:
     if numbers is None:
         numbers = augmentation.uniform_numbers(0, 0, tf.constant(0), len(images))
-    settings = Augmentation(**{**STILL, **strengths})
+    settings = AugmentationSettings(**{**STILL, **strengths})
     drawn = augmentation.random_views(images, [numbers, numbers], settings, size).numpy()
     return np.split(drawn, 2)[view]
 
@@ -165,7 +165,7 @@ def test_solarise_inverts_what_is_brighter_than_a_half(images):
 
 
 def test_two_views_at_once_are_those_drawn_one_by_one(images):
-    settings = Augmentation(preset="simclr")
+    settings = AugmentationSettings(preset="simclr")
     numbers = [augmentation.uniform_numbers(0, stream, tf.constant(0), len(images)) for stream in (0, 1)]
     together = augmentation.random_views(images, numbers, settings).numpy()
     alone = [augmentation.random_views(images, [own], settings).numpy() for own in numbers]
@@ -179,12 +179,11 @@ def test_small_views_have_their_size(images):
 
 
 def test_presets_are_the_papers_and_single_strengths_override_them():
-    byol = Augmentation(preset="byol")
+    byol = AugmentationSettings(preset="byol")
     assert (byol.blur, byol.solarise, byol.saturation) == ((1.0, 0.1), (0.0, 0.2), 0.2)
-    assert Augmentation(preset="simclr", grey=0.5).model_dump() == Augmentation(preset="simclr").model_dump() | {
-        "grey": 0.5
-    }
-    assert (Augmentation().brightness, Augmentation(brightness=0).brightness) == (0.5, 0.0)
-    assert Augmentation.model_validate(byol.model_dump()) == byol
+    simclr = AugmentationSettings(preset="simclr")
+    assert AugmentationSettings(preset="simclr", grey=0.5) == simclr.model_copy(update={"grey": 0.5})
+    assert (AugmentationSettings().brightness, AugmentationSettings(brightness=0).brightness) == (0.5, 0.0)
+    assert AugmentationSettings.model_validate(byol.model_dump()) == byol
     with pytest.raises(ValidationError, match="keras-example"):
-        Augmentation(preset="moco")
+        AugmentationSettings(preset="moco")

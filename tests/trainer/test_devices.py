@@ -3,16 +3,16 @@
 Compared in float32 after two steps; see `equality_cases` for how closely.
 """
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tests.trainer.conftest import mirrored
 from tests.trainer.equality_cases import BATCH, CASES, STEPS, require_same_metrics, require_same_state
+from trainer import loop
 from trainer.config import TrainerSettings
-from trainer.nnclr import NNCLR
 from trainer.plan import Plan
+from trainer.state import variables
 
 SIZE = (32, 32)
 
@@ -31,13 +31,11 @@ def trained(name: str, devices: list[str]) -> tuple[list[dict[str, float]], dict
         for _ in range(STEPS)
     ]
     strategy = mirrored(devices)
-    keras.utils.set_random_seed(0)
-    with strategy.scope():
-        model = NNCLR(settings, Plan.of(settings, BATCH), SIZE, classes=4, dtype="float32")
+    model, training_step = loop.build(settings, Plan.of(settings, BATCH), SIZE, 4, strategy)
 
     @tf.function(autograph=False)
     def graph_step(shares, step):
-        metrics = strategy.run(model.train_step, args=(*shares, step))
+        metrics = strategy.run(training_step, args=(*shares, step))
         return {name: strategy.reduce(tf.distribute.ReduceOp.SUM, value, None) for name, value in metrics.items()}
 
     def share(batch, context):
@@ -52,7 +50,7 @@ def trained(name: str, devices: list[str]) -> tuple[list[dict[str, float]], dict
         ]
         metrics = graph_step(shares, tf.constant(i, tf.int64))
         history.append({name: float(value) for name, value in metrics.items()})
-    return history, {name: variable.numpy() for name, variable in model.state().items()}
+    return history, {name: value.numpy() for name, value in variables(model, training_step.optimizer).items()}
 
 
 @pytest.fixture(scope="module")

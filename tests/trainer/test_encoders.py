@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from trainer.config import Encoder
+from trainer.config import EncoderSettings
 from trainer.encoders import build_encoder
 
 
 def built(size=(32, 32), **settings) -> keras.Model:
-    return build_encoder(Encoder(**settings), size)
+    return build_encoder(EncoderSettings(**settings), size)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_convnet_is_the_examples_and_has_a_normalised_pooled_variant():
 )
 def test_widths_that_do_not_fit_are_refused(settings, message):
     with pytest.raises(ValidationError, match=message):
-        Encoder(**settings)
+        EncoderSettings(**settings)
 
 
 def test_an_installed_package_adds_an_encoder_in_ten_lines(tmp_path, monkeypatch):
@@ -90,5 +90,5 @@ def test_an_installed_package_adds_an_encoder_in_ten_lines(tmp_path, monkeypatch
 
 
 def test_an_unknown_encoder_is_refused_with_those_that_there_are():
-    with pytest.raises(ValidationError, match="there are convnet, resnet18, resnet50"):
-        Encoder(name="vit")
+    with pytest.raises(ValidationError, match="Choose one of convnet, resnet18, resnet50"):
+        EncoderSettings(name="vit")

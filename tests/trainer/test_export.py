@@ -1,6 +1,8 @@
 """The exported encoder takes images as they come and gives the encoder's embeddings."""
 
 import io
+import json
+import shutil
 
 import keras
 import numpy as np
@@ -14,6 +16,7 @@ from trainer import export
 from trainer.config import TrainerSettings
 from trainer.encoders import build_encoder
 from trainer.errors import SettingsError
+from trainer.results import TrainingFigures
 
 SETTINGS = TrainerSettings.model_validate({"encoder": {"width": 8}})
 
@@ -27,7 +30,7 @@ def encoder() -> keras.Model:
 @pytest.fixture(scope="module")
 def exported(encoder, tmp_path_factory) -> str:
     directory = str(tmp_path_factory.mktemp("export") / "model")
-    export.export_encoder(encoder, SETTINGS, (32, 32), directory, {"steps": 3})
+    export.export_encoder(encoder, SETTINGS, (32, 32), directory, TrainingFigures(steps=3))
     return directory
 
 
@@ -83,12 +86,13 @@ def test_batch_size_does_not_change_embeddings(exported):
 
 def test_description_and_untrained_twin(exported, tmp_path):
     described = export.describe(exported)
-    assert described["image_size"] == [32, 32]
-    assert TrainerSettings.model_validate(described["settings"]) == SETTINGS
-    assert described["training"] == {"steps": 3}
+    assert described.image_size == (32, 32)
+    assert described.settings == SETTINGS
+    assert described.training == TrainingFigures(steps=3)
     pixels = photograph(32, 32)[np.newaxis]
     for name in ("twin", "again"):
         export.export_untrained_twin(exported, str(tmp_path / name), seed=0)
+        assert export.describe(str(tmp_path / name)).training is None
     twin = export.Embeddings.of_export(str(tmp_path / "twin"))
     assert twin(pixels).shape == (1, 8)
     np.testing.assert_array_equal(twin(pixels), export.Embeddings.of_export(str(tmp_path / "again"))(pixels))
@@ -109,7 +113,7 @@ def normalised(seed: int) -> keras.Model:
 @pytest.fixture(scope="module")
 def exported_norm(tmp_path_factory) -> str:
     directory = str(tmp_path_factory.mktemp("norm") / "model")
-    export.export_encoder(normalised(1), NORM, (32, 32), directory, {})
+    export.export_encoder(normalised(1), NORM, (32, 32), directory)
     return directory
 
 
@@ -143,7 +147,19 @@ def test_warm_start_from_nothing_is_refused(encoder, tmp_path):
             start(str(tmp_path))
 
 
+def test_warm_start_from_settings_of_another_version_is_refused(encoder, exported, tmp_path):
+    foreign = tmp_path / "model"
+    shutil.copytree(exported, foreign)
+    description = foreign / "assets.extra" / "nnclr.json"
+    written = json.loads(description.read_text())
+    written["settings"]["optimizer"]["nesterov"] = True
+    description.write_text(json.dumps(written))
+    for start in (export.fingerprint, lambda directory: export.load_weights(encoder, SETTINGS, (32, 32), directory)):
+        with pytest.raises(SettingsError, match=rf"{foreign} holds no encoder of nnclr .*nesterov"):
+            start(str(foreign))
+
+
 def test_fingerprint_tells_weights_apart(exported, exported_norm, tmp_path):
     again = str(tmp_path / "again")
-    export.export_encoder(normalised(1), NORM, (32, 32), again, {"steps": 9})
+    export.export_encoder(normalised(1), NORM, (32, 32), again, TrainingFigures(steps=9))
     assert export.fingerprint(again) == export.fingerprint(exported_norm) != export.fingerprint(exported)

@@ -8,9 +8,13 @@ import pytest
 import tensorflow as tf
 
 from tests.trainer.conftest import mirrored, write_relabelled
+from tests.trainer.variables import train_with_variables
 from trainer import loop
+from trainer import state as states
 from trainer.config import TrainerSettings
 from trainer.errors import DataError, SettingsError, TrainingError
+from trainer.plan import Plan
+from trainer.views import whole_view_size
 
 SETTINGS = {
     "encoder": {"width": 8},
@@ -41,7 +45,8 @@ def train(files, devices, run_dir=None, warm_start=None, **changes):
 
 
 def state(model) -> dict[str, np.ndarray]:
-    return {name: variable.numpy() for name, variable in model.state().items()}
+    """The variables of the model; see `train_with_variables` for the optimiser's."""
+    return {name: variable.numpy() for name, variable in states.variables(model).items()}
 
 
 @pytest.fixture(scope="module")
@@ -75,11 +80,14 @@ def test_support_set_holds_the_first_views_only(on_one_device):
     assert result.steps == 12
 
 
-def test_same_seed_repeats_a_run_to_the_last_bit_and_another_seed_does_not(on_one_device, tfrecords, logical_cpus):
-    first = state(on_one_device[0])
-    again, _ = train(tfrecords, logical_cpus[:1])
+def test_same_seed_repeats_a_run_to_the_last_bit_and_another_seed_does_not(tfrecords, logical_cpus):
+    job = loop.Job(tfrecords["unlabelled"], tfrecords["train"])
+    (again, _, first), (_, _, second) = (
+        train_with_variables(settings(), job, mirrored(logical_cpus[:1])) for _ in range(2)
+    )
     other, _ = train(tfrecords, logical_cpus[:1], seed=1)
-    for (name, a), b in zip(first.items(), state(again).values(), strict=True):
+    assert any(name.startswith("optimizer") for name in first)
+    for (name, a), b in zip(first.items(), second.values(), strict=True):
         np.testing.assert_array_equal(b, a, err_msg=name)
     assert not np.array_equal(other.encoder.get_weights()[0], again.encoder.get_weights()[0])
 
@@ -96,9 +104,10 @@ def test_labels_leave_no_trace_in_the_encoder(tfrecords, logical_cpus, tmp_path,
         directory = tmp_path / name
         directory.mkdir()
         files = tfrecords | {"train": write_relabelled(tfrecords["train"], directory, relabel)}
-        model, _ = train(files, logical_cpus[:1], **changes)
-        encoders.append({name: value for name, value in state(model).items() if "probe" not in name})
-        probes.append(model.probe.get_weights()[0])
+        job = loop.Job(files["unlabelled"], files["train"])
+        model, _, variables = train_with_variables(settings(**changes), job, mirrored(logical_cpus[:1]))
+        encoders.append({name: value for name, value in variables.items() if "probe" not in name})
+        probes.append(model.probe.classifier.get_weights()[0])
     for other in encoders[1:]:
         for name, value in encoders[0].items():
             np.testing.assert_array_equal(other[name], value, err_msg=name)
@@ -159,16 +168,10 @@ def test_a_clipped_gradient_moves_sgds_weights_no_further_than_allowed(tfrecords
     trained, result = train(tfrecords, logical_cpus[:2], duration="1 steps", optimizer=optimizer)
     assert result.history[0]["gradient_norm"] > 0.01
     keras.utils.set_random_seed(0)
-    untrained = type(trained)(settings(), _plan(), (32, 32), 4, "float32")
+    untrained = type(trained)(settings(), (32, 32), 4, "float32")
     names = [name for name in state(trained) if name.startswith(("encoder", "projection"))]
     moved = [np.sum((state(trained)[name] - state(untrained)[name]) ** 2) for name in names]
     assert np.sqrt(np.sum(moved)) == pytest.approx(1e-3, rel=1e-3)
-
-
-def _plan():
-    from trainer.plan import Plan
-
-    return Plan.of(settings(), 96)
 
 
 def test_xla_computes_the_same_on_one_device_and_is_refused_on_several(tfrecords, logical_cpus):
@@ -176,7 +179,7 @@ def test_xla_computes_the_same_on_one_device_and_is_refused_on_several(tfrecords
     # SGD, so that rounding stays rounding.
     changes = NORM | {"duration": "2 steps", "optimizer": {"name": "sgd", "learning_rate": 1e-3}}
     plain, compiled = (
-        state(loop.train(settings(**changes, xla=xla), job, tf.distribute.OneDeviceStrategy(logical_cpus[0]))[0])
+        train_with_variables(settings(**changes, xla=xla), job, tf.distribute.OneDeviceStrategy(logical_cpus[0]))[2]
         for xla in (False, True)
     )
     for name, value in plain.items():
@@ -223,14 +226,19 @@ def test_fewer_images_than_a_batch_are_refused(tfrecords, logical_cpus):
         train(tfrecords, logical_cpus[:1], batch_size=128)
 
 
-def test_views_are_small_at_first_and_whole_at_the_end(tfrecords, logical_cpus):
+def test_views_have_their_sizes_at_first_and_at_the_end():
+    resized, whole = settings(progressive_resizing={"size": 0.97, "until": 0.5}, **NORM), settings(**NORM)
+    sizes = [whole_view_size(resized, Plan.of(resized, 96), (32, 32), step) for step in (0, 5, 6, 11)]
+    assert sizes == [(31, 31), (31, 31), (32, 32), (32, 32)]
+    assert {whole_view_size(whole, Plan.of(whole, 96), (32, 32), step) for step in range(12)} == {(32, 32)}
+
+
+def test_smaller_views_change_the_training(tfrecords, logical_cpus):
     resizing = {"size": 0.97, "until": 0.5}
     model, result = train(tfrecords, logical_cpus[:1], **NORM, progressive_resizing=resizing)
     assert result.steps == 12
-    assert [model.view_size(step) for step in (0, 5, 6, 11)] == [(31, 31), (31, 31), (32, 32), (32, 32)]
     whole, _ = train(tfrecords, logical_cpus[:1], **NORM)
-    assert {whole.view_size(step) for step in range(12)} == {(32, 32)}
-    kernel = next(name for name in model.state() if name.startswith("encoder") and name.endswith("kernel"))
+    kernel = next(name for name in state(model) if name.startswith("encoder") and name.endswith("kernel"))
     assert not np.allclose(state(model)[kernel], state(whole)[kernel])
 
 

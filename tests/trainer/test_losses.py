@@ -1,5 +1,7 @@
 """The losses and their gradients against plain NumPy, on random inputs."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -7,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainer import losses
-from trainer.losses import View
+from trainer.config import Neighbour
+from trainer.replicas import View
 from trainer.support_set import SupportSet
 
 SHAPES = {
@@ -26,6 +29,15 @@ def unit(rng, rows, width):
 def alone(rows) -> View:
     """A view on a single replica."""
     return View(tf.constant(rows), tf.constant(rows))
+
+
+def constants(*rows) -> list[tf.Tensor]:
+    return [tf.constant(vectors) for vectors in rows]
+
+
+def unused(z):
+    """A prediction head that must not be called."""
+    raise AssertionError
 
 
 def log_softmax(logits):
@@ -48,12 +60,13 @@ def info_nce_gradient(anchors, candidates, temperature):
 @given(**SHAPES)
 def test_papers_loss_and_gradient(seed, rows, width, temperature):
     rng = np.random.default_rng(seed)
-    n1, n2, p1, p2 = (unit(rng, rows, width) for _ in range(4))
-    first, second = tf.constant(p1), tf.constant(p2)
+    n1, n2, z1, z2, p1, p2 = (unit(rng, rows, width) for _ in range(6))
+    first, second = constants(p1, p2)
+    z = constants(z1, z2)
     with tf.GradientTape() as tape:
         tape.watch([first, second])
-        found = losses.nnclr_loss(
-            [alone(n1), alone(n2)], [View(first, first), View(second, second)], temperature, both_ways=False
+        found = losses.paper_loss(
+            z, constants(n1, n2), lambda given: [first, second] if given is z else [], temperature
         )
     expected = (info_nce(n1, p2, temperature) + info_nce(n2, p1, temperature)) / 2
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
@@ -65,10 +78,29 @@ def test_papers_loss_and_gradient(seed, rows, width, temperature):
 
 @settings(max_examples=40, deadline=None)
 @given(**SHAPES)
+def test_simclrs_loss_uses_neither_neighbours_nor_predictions(seed, rows, width, temperature):
+    rng = np.random.default_rng(seed)
+    z1, z2 = (unit(rng, rows, width) for _ in range(2))
+    found = losses.simclr_loss(constants(z1, z2), [], unused, temperature)
+    expected = (info_nce(z1, z2, temperature) + info_nce(z2, z1, temperature)) / 2
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_each_mode_has_its_loss():
+    modes = {mode: losses.loss_function(mode) for mode in get_args(Neighbour)}
+    assert modes == {
+        "paper": losses.paper_loss,
+        "straight_through": losses.straight_through_loss,
+        "none": losses.simclr_loss,
+    }
+
+
+@settings(max_examples=40, deadline=None)
+@given(**SHAPES)
 def test_examples_loss_takes_the_softmax_both_ways(seed, rows, width, temperature):
     rng = np.random.default_rng(seed)
     n1, n2, z1, z2 = (unit(rng, rows, width) for _ in range(4))
-    found = losses.nnclr_loss([alone(n1), alone(n2)], [alone(z1), alone(z2)], temperature, both_ways=True)
+    found = losses.straight_through_loss(constants(z1, z2), constants(n1, n2), unused, temperature)
     pairs = ((n1, z2), (z2, n1), (n2, z1), (z1, n2))
     expected = sum(info_nce(a, b, temperature) for a, b in pairs) / 4
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
@@ -80,7 +112,7 @@ def test_small_views_are_compared_with_both_anchors(seed, rows, width, temperatu
     rng = np.random.default_rng(seed)
     anchors = [unit(rng, rows, width) for _ in range(2)]
     views = [unit(rng, rows, width) for _ in range(2 + small)]
-    found = losses.nnclr_loss([alone(a) for a in anchors], [alone(v) for v in views], temperature)
+    found = losses.paper_loss(constants(*views), constants(*anchors), list, temperature)
     terms = [info_nce(a, v, temperature) for i, a in enumerate(anchors) for j, v in enumerate(views) if i != j]
     assert len(terms) == 2 + 2 * small
     np.testing.assert_allclose(found, np.mean(terms, axis=0), rtol=1e-4, atol=1e-5)
@@ -94,8 +126,8 @@ def test_a_support_set_that_holds_the_projections_gives_simclrs_loss(seed, rows,
     z1, z2 = unit(rng, rows, 16), unit(rng, rows, 16)
     support_set = SupportSet(2 * rows, 16, seed=0)
     support_set.enqueue(tf.constant(np.concatenate([z1, z2])))
-    anchors = [alone(support_set.nearest(tf.constant(z)).vectors.numpy()) for z in (z1, z2)]
-    found = losses.nnclr_loss(anchors, [alone(z1), alone(z2)], temperature)
+    z = constants(z1, z2)
+    found = losses.paper_loss(z, [support_set.nearest(rows).vectors for rows in z], list, temperature)
     expected = (info_nce(z1, z2, temperature) + info_nce(z2, z1, temperature)) / 2
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
@@ -104,9 +136,11 @@ def test_analytic_values():
     orthogonal = np.eye(4, dtype=np.float32)
     same = np.tile(orthogonal[:1], (4, 1))
     # All alike: the positive is one of four. All orthogonal: exp(1/t) against three times exp(0).
-    np.testing.assert_allclose(losses.nnclr_loss([alone(same)] * 2, [alone(same)] * 2, 0.5), np.log(4), rtol=1e-6)
-    found = losses.nnclr_loss([alone(orthogonal)] * 2, [alone(orthogonal)] * 2, 0.5)
-    np.testing.assert_allclose(found, np.log(np.exp(2) + 3) - 2, rtol=1e-5)
+    for loss in (losses.paper_loss, losses.straight_through_loss, losses.simclr_loss):
+        found = loss(constants(same, same), constants(same, same), list, 0.5)
+        np.testing.assert_allclose(found, np.log(4), rtol=1e-6)
+        found = loss(constants(orthogonal, orthogonal), constants(orthogonal, orthogonal), list, 0.5)
+        np.testing.assert_allclose(found, np.log(np.exp(2) + 3) - 2, rtol=1e-5)
 
 
 def test_contrastive_accuracy_counts_both_directions():

@@ -13,6 +13,7 @@ import pytest
 from tests.trainer.equality_cases import BATCH, CASES, require_same_metrics, require_same_state
 from tests.trainer.processes import cluster, finish, start, start_function
 from tests.trainer.test_resume import ARGUMENTS, checkpoints, curves, weights
+from tests.trainer.variables import train_with_variables
 from trainer import devices
 from trainer.errors import SettingsError
 
@@ -55,8 +56,8 @@ def train_all(records: str, output: str, environment: dict[str, str], names: lis
             | {"online_probe": {"batch_size": 8}, "precision": "float32", "shuffle_buffer": 32}
             | CASES[name]
         )
-        model, result = loop.train(settings, job, strategy)
-        np.savez(f"{output}/{name}.npz", **{part: value.numpy() for part, value in model.state().items()})
+        _, result, variables = train_with_variables(settings, job, strategy)
+        np.savez(f"{output}/{name}.npz", **variables)
         Path(f"{output}/{name}.json").write_text(json.dumps([result.is_chief, result.history]))
 
 

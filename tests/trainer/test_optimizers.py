@@ -7,7 +7,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.config import Optimizer
+from trainer.config import OptimizerSettings
 from trainer.optimizers import build_optimizer, learning_rate
 
 SHAPES = {"kernel": (5, 4), "bias": (4,), "gamma": (4,)}
@@ -46,7 +46,7 @@ def drawn(rng, steps):
 def test_lars(seed, steps, rate, momentum, decay):
     rng = np.random.default_rng(seed)
     gradients = drawn(rng, steps)
-    chosen = Optimizer(name="lars", momentum=momentum, weight_decay=decay)
+    chosen = OptimizerSettings(name="lars", momentum=momentum, weight_decay=decay)
     weights, found = run(chosen, rate, rng, gradients)
     velocities = [np.zeros_like(w) for w in weights]
     for step in gradients:
@@ -63,7 +63,7 @@ def test_lars(seed, steps, rate, momentum, decay):
 
 def test_lars_leaves_the_rate_alone_where_a_norm_is_zero():
     kernel = keras.Variable(np.zeros((2, 2), np.float32))
-    optimizer = build_optimizer(Optimizer(name="lars", momentum=0.0), constant(0.5), [kernel])
+    optimizer = build_optimizer(OptimizerSettings(name="lars", momentum=0.0), constant(0.5), [kernel])
     optimizer.apply([tf.ones([2, 2])], [kernel])
     np.testing.assert_allclose(kernel.numpy(), -0.5)
 
@@ -72,7 +72,7 @@ def test_lars_leaves_the_rate_alone_where_a_norm_is_zero():
 def test_only_kernels_decay(name):
     rng = np.random.default_rng(0)
     still = [[np.zeros(shape, np.float32) for shape in SHAPES.values()]]
-    before, after = run(Optimizer(name=name, weight_decay=0.1), 0.5, rng, still)
+    before, after = run(OptimizerSettings(name=name, weight_decay=0.1), 0.5, rng, still)
     assert np.all(np.abs(after[0]) < np.abs(before[0]))
     for i in (1, 2):
         np.testing.assert_array_equal(after[i], before[i].astype(np.float32))
@@ -81,7 +81,7 @@ def test_only_kernels_decay(name):
 def test_sgd_with_momentum():
     rng = np.random.default_rng(0)
     gradients = drawn(rng, 3)
-    (weight, *_), (found, *_) = run(Optimizer(name="sgd", momentum=0.8), 0.1, rng, gradients)
+    (weight, *_), (found, *_) = run(OptimizerSettings(name="sgd", momentum=0.8), 0.1, rng, gradients)
     velocity = np.zeros_like(weight)
     for gradient, *_ in gradients:
         velocity = 0.8 * velocity + 0.1 * gradient
@@ -99,7 +99,7 @@ def test_sgd_with_momentum():
 )
 def test_schedule(batch, scale_to, steps, warmup_share, schedule):
     warmup = int(steps * warmup_share)
-    chosen = Optimizer(learning_rate=0.3, scale_to=scale_to, schedule=schedule)
+    chosen = OptimizerSettings(learning_rate=0.3, scale_to=scale_to, schedule=schedule)
     rate = learning_rate(chosen, batch, steps, warmup)
     peak = 0.3 * batch / 256 if scale_to else 0.3
     for step in {0, warmup // 2, warmup, (warmup + steps) // 2, steps - 1, steps}:

@@ -1,6 +1,5 @@
 """What TFX's Trainer calls: training from its arguments, from the champion if asked, and what is left."""
 
-import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +9,7 @@ from tests.trainer.conftest import fresh_collectives
 from trainer import export, run_fn
 from trainer.config import TrainerSettings
 from trainer.errors import SettingsError
+from trainer.results import FIGURES_FILE, TrainingFigures
 
 
 def arguments(files, directory: Path, base_model: str | None = None, **changes) -> SimpleNamespace:
@@ -54,9 +54,10 @@ def champion(tfrecords, tmp_path_factory) -> Path:
 
 
 def test_leaves_the_encoder_and_its_figures_and_no_checkpoints(champion):
-    assert export.describe(str(champion / "model"))["training"]["steps"] == 2
-    figures = json.loads((champion / "run" / "training.json").read_text())
-    assert figures == export.describe(str(champion / "model"))["training"]
+    figures = TrainingFigures.model_validate_json((champion / "run" / FIGURES_FILE).read_text())
+    assert figures.steps == 2
+    assert figures.final_loss > 0
+    assert export.describe(str(champion / "model")).training == figures
     assert (champion / "run" / "history.csv").exists()
     assert not list((champion / "checkpoints").rglob("*.npz"))
 

@@ -14,10 +14,11 @@ import tensorflow as tf
 
 from tests.trainer.conftest import fresh_collectives
 from tests.trainer.test_losses import log_softmax
-from trainer import augmentation
-from trainer.config import Encoder, TrainerSettings
-from trainer.nnclr import NNCLR
+from trainer import augmentation, state
+from trainer.config import EncoderSettings, TrainerSettings
+from trainer.model import NNCLR
 from trainer.plan import Plan
+from trainer.step import TrainingStep
 
 BATCH, SIZE, STEP, MEMBERS = 8, (32, 32), 5, 30
 TEMPERATURE = 0.2
@@ -110,33 +111,34 @@ def expected(mode: str, z: Sequence[np.ndarray], p: Sequence[np.ndarray], member
     return Expected(np.mean(losses), None, gradients)
 
 
-def views_of(model: NNCLR, images: np.ndarray) -> list[tf.Tensor]:
+def views_of(settings: TrainerSettings, images: np.ndarray) -> list[tf.Tensor]:
     """The step's views, one tensor each, from the numbers that the step draws."""
-    streams = [0, 1, *(4 + i for i in range(model.settings.multi_crop.views))]
-    small = model.settings.augmentation.model_copy(update={"crop_scale": model.settings.multi_crop.scale})
+    streams = [0, 1, *(4 + i for i in range(settings.multi_crop.views))]
+    small = settings.augmentation.model_copy(update={"crop_scale": settings.multi_crop.scale})
     views = []
     for view, stream in enumerate(streams):
-        numbers = augmentation.uniform_numbers(model.settings.seed, stream, tf.constant(STEP, tf.int64), BATCH)
+        numbers = augmentation.uniform_numbers(settings.seed, stream, tf.constant(STEP, tf.int64), BATCH)
         whole = view < 2
-        side = round(SIZE[0] * (1.0 if whole else model.settings.multi_crop.size))
-        strength = model.settings.augmentation if whole else small
+        side = round(SIZE[0] * (1.0 if whole else settings.multi_crop.size))
+        strength = settings.augmentation if whole else small
         views.append(augmentation.random_views(tf.constant(images), [numbers], strength, (side, side)))
     return views
 
 
 def test_labelled_images_leave_no_trace_in_the_encoder():
     """Not in its weights, and not in batch norm's statistics."""
-    chosen = settings("none").model_copy(update={"encoder": Encoder(width=8, batch_norm=True, pooling="average")})
+    encoder = EncoderSettings(width=8, batch_norm=True, pooling="average")
+    chosen = settings("none").model_copy(update={"encoder": encoder})
     rng = np.random.default_rng(0)
     unlabelled, *labelled = (tf.constant(rng.integers(0, 256, (BATCH, *SIZE, 3), np.uint8)) for _ in range(3))
     states = []
     for images in labelled:
         fresh_collectives()
         keras.utils.set_random_seed(1)
-        model = NNCLR(chosen, Plan.of(chosen, 10 * BATCH), SIZE, classes=4, dtype="float32")
-        batch = {"image": images, "label": tf.range(BATCH) % 4}
-        model.train_step({"image": unlabelled}, batch, tf.constant(STEP, tf.int64))
-        states.append({name: variable.numpy() for name, variable in model.state().items()})
+        model = NNCLR(chosen, SIZE, classes=4, dtype="float32")
+        step = TrainingStep(model, chosen, Plan.of(chosen, 10 * BATCH), SIZE)
+        step({"image": unlabelled}, {"image": images, "label": tf.range(BATCH) % 4}, tf.constant(STEP, tf.int64))
+        states.append({name: value.numpy() for name, value in state.variables(model, step.optimizer).items()})
     one, other = states
     assert any("moving_variance" in name for name in one)
     for name, value in one.items():
@@ -156,18 +158,18 @@ def model(mode) -> NNCLR:
     fresh_collectives()
     keras.utils.set_random_seed(1)
     chosen = settings(mode)
-    return NNCLR(chosen, Plan.of(chosen, 10 * BATCH), SIZE, classes=0, dtype="float32")
+    return NNCLR(chosen, SIZE, classes=0, dtype="float32")
 
 
 def test_a_step_compares_learns_and_enqueues_what_its_mode_says(mode, model):
     images = np.random.default_rng(0).integers(0, 256, (BATCH, *SIZE, 3), np.uint8)
     # Members of other images, among them close ones, so that the neighbour is neither the projection nor far from it.
-    views = views_of(model, images)
+    views = views_of(settings(mode), images)
     z_before = [unit(model.projection(model.encoder(view)).numpy()) for view in views[:2]]
     noise = np.random.default_rng(1).normal(size=(MEMBERS, 12))
     members = unit(np.tile(np.concatenate(z_before), (2, 1))[:MEMBERS] + 0.2 * noise).astype(np.float32)
     model.support_set.members.assign(members)
-    variables = [variable.value for variable in model._pretrained]
+    variables = [variable.value for variable in model.pretrained_variables]
     before = [variable.numpy() for variable in variables]
 
     with tf.GradientTape() as tape:
@@ -185,7 +187,9 @@ def test_a_step_compares_learns_and_enqueues_what_its_mode_says(mode, model):
         )
     gradients = tape.gradient(chained, variables)
 
-    metrics = model.train_step({"image": tf.constant(images)}, None, tf.constant(STEP, tf.int64))
+    chosen = settings(mode)
+    step = TrainingStep(model, chosen, Plan.of(chosen, 10 * BATCH), SIZE)
+    metrics = step({"image": tf.constant(images)}, None, tf.constant(STEP, tf.int64))
 
     assert float(metrics["c_loss"]) == pytest.approx(wanted.loss, rel=1e-5)
     for old, new, gradient in zip(before, variables, gradients, strict=True):

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import keras
 
-from trainer.config import ENCODER_ENTRY_POINTS, Encoder
+from trainer.config import ENCODER_ENTRY_POINTS, EncoderSettings
 from trainer.encoders import convnet, resnet
 
 
@@ -22,10 +22,10 @@ class Builder(Protocol):
 
     Given are the settings, height and width of the images, and the Keras dtype policy of the layers (weights are
     float32 whatever it is). The model maps float [N, height, width, 3] in [0, 1] to embeddings [N, d]. Batch norm in it
-    must be `trainer.batch_norm.BatchNormalization`, which is the same on any number of devices.
+    must be `trainer.layers.batch_norm.BatchNormalization`, which is the same on any number of devices.
     """
 
-    def __call__(self, settings: Encoder, size: tuple[int, int], dtype: str) -> keras.Model: ...
+    def __call__(self, settings: EncoderSettings, size: tuple[int, int], dtype: str) -> keras.Model: ...
 
 
 _BUILT_IN: dict[str, Builder] = {
@@ -35,7 +35,7 @@ _BUILT_IN: dict[str, Builder] = {
 }
 
 
-def build_encoder(settings: Encoder, size: tuple[int, int], dtype: str = "float32") -> keras.Model:
+def build_encoder(settings: EncoderSettings, size: tuple[int, int], dtype: str = "float32") -> keras.Model:
     """Builds the configured encoder; `keras.utils.set_random_seed` decides its weights.
 
     Args:

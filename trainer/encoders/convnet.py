@@ -2,15 +2,15 @@
 
 import keras
 
-from trainer.batch_norm import BatchNormalization
-from trainer.config import CONVNET_CONVOLUTIONS, Encoder
-from trainer.convolution import Conv2D
-from trainer.relu import ReLU
+from trainer.config import CONVNET_CONVOLUTIONS, EncoderSettings
+from trainer.layers.batch_norm import BatchNormalization
+from trainer.layers.convolution import Conv2D
+from trainer.layers.relu import ReLU
 
 _WIDTH = 128
 
 
-def build(settings: Encoder, size: tuple[int, int], dtype: str) -> keras.Model:
+def build(settings: EncoderSettings, size: tuple[int, int], dtype: str) -> keras.Model:
     """Four strided 3x3 convolutions; a dense layer on all positions (keras.io/examples/vision/nnclr) or their mean.
 
     Args:

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import keras
 
-from trainer.batch_norm import BatchNormalization
-from trainer.config import Encoder
-from trainer.relu import ReLU
+from trainer.config import EncoderSettings
+from trainer.layers.batch_norm import BatchNormalization
+from trainer.layers.relu import ReLU
 
 _WIDTH = 64
 # Below this many pixels the standard stem, which divides height and width by 4, leaves too little to look at
@@ -55,7 +55,7 @@ def _bottleneck(layers: _Layers, x, channels: int, strides: int, name: str):
 
 
 def _resnet(
-    branch: Callable, blocks: tuple[int, ...], settings: Encoder, size: tuple[int, int], dtype: str
+    branch: Callable, blocks: tuple[int, ...], settings: EncoderSettings, size: tuple[int, int], dtype: str
 ) -> keras.Model:
     layers, width = _Layers(dtype), settings.width or _WIDTH
     assert isinstance(width, int)  # the settings refuse a list
@@ -81,11 +81,11 @@ def _resnet(
     return keras.Model(images, embeddings, name="encoder")
 
 
-def build_resnet18(settings: Encoder, size: tuple[int, int], dtype: str) -> keras.Model:
+def build_resnet18(settings: EncoderSettings, size: tuple[int, int], dtype: str) -> keras.Model:
     """ResNet-18: float [N, height, width, 3] in [0, 1] to [N, 8 x width]; see `trainer.encoders.Builder`."""
     return _resnet(_basic, (2, 2, 2, 2), settings, size, dtype)
 
 
-def build_resnet50(settings: Encoder, size: tuple[int, int], dtype: str) -> keras.Model:
+def build_resnet50(settings: EncoderSettings, size: tuple[int, int], dtype: str) -> keras.Model:
     """ResNet-50: float [N, height, width, 3] in [0, 1] to [N, 32 x width]; see `trainer.encoders.Builder`."""
     return _resnet(_bottleneck, (3, 4, 6, 3), settings, size, dtype)

@@ -1,24 +1,35 @@
-"""What every source offers to ingest."""
+"""The interface of a source of images."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
+
+# The picture formats that can be decoded, as Pillow names them, and the endings of their files' names.
+PICTURE_FORMATS = {"JPEG": (".jpg", ".jpeg"), "PNG": (".png",), "WEBP": (".webp",)}
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One image as its source gives it: decoded (uint8 [height, width, 3]) or still encoded (bytes of a picture file).
+    """One image as its source gives it.
 
-    `error` stands in for an image that could not be read.
+    Attributes:
+        split: The split that the image belongs to.
+        index: The image's position within the split.
+        id: A name for the image that is unique within the source.
+        content: Pixels, uint8 [height, width, 3], or the bytes of a picture file, still encoded.
+        label: The class, counted from 0, or `splits.NO_LABEL`.
+        folds: The folds that the image belongs to, for a source with predefined folds.
+        error: Why the image could not be read; empty if it could.
     """
 
     split: str
     index: int
     id: str
-    content: np.ndarray | bytes
+    content: "np.ndarray | bytes"
     label: int
     folds: tuple[int, ...] = ()
     error: str = ""
@@ -26,13 +37,13 @@ class Picture:
 
 @dataclass(frozen=True)
 class Work:
-    """A piece of the source that one Beam worker reads from start to end.
+    """A part of a source that one Beam worker reads from start to end.
 
     Attributes:
-        split: the split that it belongs to; empty where it spans several.
-        first: index of its first image within the split.
-        count: images in it.
-        payload: whatever the source needs to find them.
+        split: The split that the part belongs to; empty if the part spans several splits.
+        first: The index of the part's first image within the split.
+        count: The number of images in the part.
+        payload: Whatever the source needs to locate the images.
     """
 
     split: str
@@ -43,20 +54,31 @@ class Work:
 
 @dataclass(frozen=True)
 class Labels:
-    """Of one split: the class (0-based) of each image, and in which of STL-10's folds it is."""
+    """The labels of one split.
 
-    classes: np.ndarray
+    Attributes:
+        classes: The class of each image, counted from 0: int64 [N].
+        folds: The folds that each image belongs to; empty if the split has no folds.
+    """
+
+    classes: "np.ndarray"
     folds: list[tuple[int, ...]] = field(default_factory=list)
 
     def of(self, index: int) -> tuple[int, tuple[int, ...]]:
-        """Class and folds of the image with this index."""
+        """Returns the class and the folds of the image with this index."""
         return int(self.classes[index]), self.folds[index] if self.folds else ()
 
 
 class Source(ABC):
-    """Images in up to three splits. All that can be checked without reading the pixels is, before any are given.
+    """Images in up to three splits, with everything checked beforehand that can be checked without reading pixels.
 
     Instances travel to Beam workers by pickle: they hold paths and labels, never pixels or open files.
+
+    Attributes:
+        kind: The kind of source. It is part of the data fingerprint.
+        path: Where the source lies, local or `gs://`.
+        class_names: The names of the classes, in the order of the labels.
+        counts: The number of images in each split.
     """
 
     kind: str
@@ -66,17 +88,58 @@ class Source(ABC):
 
     @abstractmethod
     def files(self) -> list[str]:
-        """The files whose contents decide what is ingested, for the fingerprint."""
+        """Returns the paths of all files whose contents decide what is ingested, for the fingerprint."""
 
     @abstractmethod
     def work(self, images: int) -> list[Work]:
-        """Parts to read in parallel; wherever the source allows it, `images` images each."""
+        """Divides the source into parts to read in parallel, of `images` images each where that is possible."""
 
     @abstractmethod
     def read(self, work: Work) -> Iterator[Picture]:
-        """The pictures of one part; those of one split come in the order of their index, none left out."""
+        """Yields the pictures of one part; within a split, they come in the order of their index, without gaps."""
+
+
+class StoredSource(Source):
+    """A source that is opened by its path alone. To add a kind of source, derive from this and list it in `opening`.
+
+    Attributes:
+        description: The kind of source as a noun phrase, for the help and for messages.
+    """
+
+    description: str
+
+    @abstractmethod
+    def __init__(self, path: str): ...
+
+    @classmethod
+    @abstractmethod
+    def recognises(cls, path: str, names: Set[str]) -> bool:
+        """Whether a path looks like this kind of source.
+
+        Args:
+            path: The path, local or `gs://`, without a slash at its end.
+            names: The paths, relative to `path`, of all files below it; empty if `path` is itself a file.
+        """
+
+    def require_unlabelled(self) -> None:
+        """Refuses a source without images to pretrain on.
+
+        Kinds of sources that always have all three splits need not override this.
+
+        Raises:
+            DataError: If the split `unlabelled` is empty.
+        """
+
+    def require_labelled(self) -> None:
+        """Refuses a source without images to evaluate with.
+
+        Kinds of sources that always have all three splits need not override this.
+
+        Raises:
+            DataError: If the split `train` or `test` is empty.
+        """
 
 
 def ranges(split: str, count: int, images: int) -> list[Work]:
-    """Parts `count` images of a split into runs of `images`."""
+    """Divides the `count` images of a split into parts of `images` images."""
     return [Work(split, first, min(images, count - first)) for first in range(0, count, images)]

@@ -1,4 +1,4 @@
-"""Reading from local disks and Cloud Storage alike, through Beam's file systems."""
+"""Reads files from local disks and from Cloud Storage alike, through Beam's file systems."""
 
 import glob
 import posixpath
@@ -6,49 +6,60 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO
 
-from apache_beam.io.filesystem import BeamIOError, CompressionTypes
-from apache_beam.io.filesystems import FileSystems
-
 from trainer.errors import DataError
+
+# How a path in Cloud Storage starts.
+CLOUD = "gs://"
 
 
 @contextmanager
 def opened(path: str) -> Iterator[IO[bytes]]:
-    """The bytes of a file as they are stored, whatever its ending promises.
+    """Opens a file for reading its stored bytes; a compressed file is not decompressed.
 
     Raises:
-        DataError: it cannot be opened.
+        DataError: If the file cannot be opened.
     """
+    from apache_beam.io.filesystem import CompressionTypes
+    from apache_beam.io.filesystems import FileSystems
+
     try:
         file = FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
-    except (BeamIOError, OSError) as error:
+    except OSError as error:
         raise DataError(f"{path} cannot be read: {error}") from error
     with file:
         yield file
 
 
-def listing(directory: str, pattern: str) -> dict[str, int]:
-    """Path and size in bytes of the files below a directory that match, in the order of their names.
+def listing(directory: str) -> dict[str, int]:
+    """Lists all files below a directory, at any depth.
 
     Args:
-        directory: taken literally, whatever its name looks like.
-        pattern: of the rest of the path; `*` stays within a folder, `**` crosses folders.
+        directory: The directory, taken literally even if its name contains wildcards.
+
+    Returns:
+        The size of each file in bytes by its path relative to the directory, sorted by path; empty if the directory
+        does not exist or is a file.
 
     Raises:
-        DataError: the place cannot be listed.
+        DataError: If the directory cannot be listed.
     """
+    from apache_beam.io.filesystems import FileSystems
+
     try:
-        matched = FileSystems.match([join(glob.escape(directory), pattern)])[0].metadata_list
-    except (BeamIOError, OSError, ValueError) as error:
+        matched = FileSystems.match([join(glob.escape(directory), "**")])[0].metadata_list
+    except (OSError, ValueError) as error:
         raise DataError(f"{directory} cannot be listed: {error}") from error
-    return {entry.path: entry.size_in_bytes for entry in sorted(matched, key=lambda entry: entry.path)}
+    start = len(join(directory, ""))
+    return {entry.path[start:]: entry.size_in_bytes for entry in sorted(matched, key=lambda entry: entry.path)}
 
 
 def exists(path: str) -> bool:
-    """Whether there is such a file."""
+    """Whether a file exists."""
+    from apache_beam.io.filesystems import FileSystems
+
     return FileSystems.exists(path)
 
 
 def join(directory: str, *names: str) -> str:
-    """A path below a directory, local or `gs://`."""
+    """Joins a directory, local or `gs://`, and the names below it."""
     return posixpath.join(directory, *names)

@@ -1,63 +1,91 @@
-"""A folder of one's own pictures: `unlabelled/**`, and optionally `train/CLASS/*` and `test/CLASS/*`."""
+"""A folder of picture files: `unlabelled/**`, and optionally `train/CLASS/*` and `test/CLASS/*`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import PurePosixPath
 
 from components.image_example_gen.sources import files
-from components.image_example_gen.sources.base import Picture, Source, Work
-from trainer import examples
+from components.image_example_gen.sources.base import PICTURE_FORMATS, Picture, StoredSource, Work
+from trainer import splits
 from trainer.errors import DataError
 
-ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
+_ENDINGS = tuple(ending for endings in PICTURE_FORMATS.values() for ending in endings)
 
 
-class ImageFolder(Source):
-    """Opens the folder at `path`. Files with other endings than `ENDINGS` are not looked at.
+class ImageFolder(StoredSource):
+    """Opens the folder at `path`. Files that do not end like a picture file are ignored.
 
     Raises:
-        DataError: it has only one of the labelled splits, a single class, or classes that occur in `test` alone.
+        DataError: If only one of the labelled splits has pictures, if there is a single class, or if `test` has classes
+            that `train` lacks.
     """
 
     kind = "image folder"
+    description = (
+        f"a folder of pictures ({', '.join(_ENDINGS)}) in {splits.UNLABELLED}/ and, for the evaluation, in "
+        f"{splits.TRAIN}/CLASS/ and {splits.TEST}/CLASS/"
+    )
 
     def __init__(self, path: str):
         self.path = path.rstrip("/")
-        everything = files.listing(self.path, "**")
-        pictures: dict[str, list[str]] = {split: [] for split in examples.SPLITS}
-        for file in everything:
-            relative = PurePosixPath(file[len(self.path) + 1 :])
+        pictures: dict[str, list[str]] = {split: [] for split in splits.SPLITS}
+        for name in files.listing(self.path):
+            relative = PurePosixPath(name)
             split = relative.parts[0]
-            if relative.suffix.lower() not in ENDINGS or split not in pictures:
+            if relative.suffix.lower() not in _ENDINGS or split not in pictures:
                 continue
-            if split != examples.UNLABELLED and len(relative.parts) != 3:
-                raise DataError(f"{file} lies outside of a class: labelled pictures belong in {split}/CLASS/.")
-            pictures[split].append(str(relative))
+            if split != splits.UNLABELLED and len(relative.parts) != 3:
+                raise DataError(
+                    f"{files.join(self.path, name)} is not in the folder of a class: labelled pictures belong in "
+                    f"{split}/CLASS/."
+                )
+            pictures[split].append(name)
         self._pictures = pictures
-        self.counts = {split: len(paths) for split, paths in pictures.items()}
-        self._require_both_labelled_splits()
-        self.class_names = tuple(sorted({_class_of(path) for path in pictures[examples.TRAIN]}))
+        self.counts = {split: len(names) for split, names in pictures.items()}
+        self._require_both_labelled_splits_or_none()
+        self.class_names = tuple(sorted({_class_of(name) for name in pictures[splits.TRAIN]}))
         if len(self.class_names) == 1:
-            raise DataError(f"{self.path}/train has the class {self.class_names[0]} alone: a probe needs two or more.")
-        unknown = sorted({_class_of(path) for path in pictures[examples.TEST]} - set(self.class_names))
-        if unknown:
-            raise DataError(f"{self.path}/test has classes that {self.path}/train has not: {', '.join(unknown)}.")
-
-    def _require_both_labelled_splits(self) -> None:
-        kinds = ", ".join(ENDINGS)
-        train, test = self.counts[examples.TRAIN], self.counts[examples.TEST]
-        if bool(train) != bool(test):
-            empty, full = (examples.TEST, examples.TRAIN) if train else (examples.TRAIN, examples.TEST)
             raise DataError(
-                f"{self.path} has labelled pictures in {full}/ but none ({kinds}) in {empty}/: "
+                f"{self.path}/{splits.TRAIN} has only the class {self.class_names[0]}: the evaluation needs two."
+            )
+        unknown = sorted({_class_of(name) for name in pictures[splits.TEST]} - set(self.class_names))
+        if unknown:
+            raise DataError(
+                f"{self.path}/{splits.TEST} has classes that {self.path}/{splits.TRAIN} lacks: {', '.join(unknown)}."
+            )
+
+    @classmethod
+    def recognises(cls, path: str, names: Set[str]) -> bool:
+        return any(name.partition("/")[0] in splits.SPLITS for name in names)
+
+    def require_unlabelled(self) -> None:
+        if not self.counts[splits.UNLABELLED]:
+            raise DataError(
+                f"{self.path}/{splits.UNLABELLED} has no pictures ({', '.join(_ENDINGS)}): pretraining needs some."
+            )
+
+    def require_labelled(self) -> None:
+        # There are pictures in both labelled splits or in neither.
+        if not self.counts[splits.TEST]:
+            raise DataError(
+                f"{self.path} has no labelled pictures: evaluator.data needs some in {splits.TRAIN}/CLASS/ and "
+                f"{splits.TEST}/CLASS/."
+            )
+
+    def _require_both_labelled_splits_or_none(self) -> None:
+        train, test = self.counts[splits.TRAIN], self.counts[splits.TEST]
+        if bool(train) != bool(test):
+            empty, full = (splits.TEST, splits.TRAIN) if train else (splits.TRAIN, splits.TEST)
+            raise DataError(
+                f"{self.path} has labelled pictures in {full}/ but none ({', '.join(_ENDINGS)}) in {empty}/: "
                 "the evaluation needs both, and pretraining alone needs neither."
             )
 
     def files(self) -> list[str]:
-        """All pictures."""
+        """Returns the paths of all pictures."""
         return [files.join(self.path, name) for names in self._pictures.values() for name in names]
 
     def work(self, images: int) -> list[Work]:
-        """Runs of file names."""
+        """Divides the sorted file names of each split."""
         return [
             Work(split, first, len(names[first : first + images]), names[first : first + images])
             for split, names in self._pictures.items()
@@ -65,10 +93,10 @@ class ImageFolder(Source):
         ]
 
     def read(self, work: Work) -> Iterator[Picture]:
-        """The bytes of each file; one that cannot be read becomes a picture with an error."""
+        """Yields the bytes of each file; a file that cannot be read becomes a picture with an error."""
         for index, name in enumerate(work.payload, work.first):
-            labelled = work.split != examples.UNLABELLED
-            label = self.class_names.index(_class_of(name)) if labelled else examples.NO_LABEL
+            labelled = work.split != splits.UNLABELLED
+            label = self.class_names.index(_class_of(name)) if labelled else splits.NO_LABEL
             content, error = b"", ""
             try:
                 with files.opened(files.join(self.path, name)) as file:

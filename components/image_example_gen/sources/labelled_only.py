@@ -1,13 +1,13 @@
-"""Another source without its unlabelled images: a labelled set to evaluate with."""
+"""A view of another source that hides its unlabelled images, for a data set that only the evaluation uses."""
 
 from collections.abc import Iterator
 
 from components.image_example_gen.sources.base import Picture, Source, Work
-from trainer import examples
+from trainer import splits
 
 
 class LabelledOnly(Source):
-    """The splits `train` and `test` of `source`."""
+    """The splits `train` and `test` of `source`; its split `unlabelled` appears empty."""
 
     def __init__(self, source: Source):
         self._source = source
@@ -15,22 +15,22 @@ class LabelledOnly(Source):
 
     @property
     def counts(self) -> dict[str, int]:  # type: ignore[override]
-        """None are unlabelled. Looked up late: some sources must be read to count their images."""
-        return self._source.counts | {examples.UNLABELLED: 0}
+        """The number of images in each split. Computed on demand: some sources must be read to count their images."""
+        return self._source.counts | {splits.UNLABELLED: 0}
 
     @property
     def class_names(self) -> tuple[str, ...]:  # type: ignore[override]
-        """Those of the whole source."""
+        """The class names of the whole source."""
         return self._source.class_names
 
     def files(self) -> list[str]:
-        """Those of the whole source: some hold several splits."""
+        """Returns all files of the whole source, because a file may hold several splits."""
         return self._source.files()
 
     def work(self, images: int) -> list[Work]:
-        """The whole source's, less what is unlabelled throughout."""
-        return [work for work in self._source.work(images) if work.split != examples.UNLABELLED]
+        """Returns the parts of the whole source without those that are entirely unlabelled."""
+        return [work for work in self._source.work(images) if work.split != splits.UNLABELLED]
 
     def read(self, work: Work) -> Iterator[Picture]:
-        """The labelled pictures of one part."""
-        return (picture for picture in self._source.read(work) if picture.split != examples.UNLABELLED)
+        """Yields the labelled pictures of one part."""
+        return (picture for picture in self._source.read(work) if picture.split != splits.UNLABELLED)

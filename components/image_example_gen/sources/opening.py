@@ -1,70 +1,64 @@
-"""Tells which kind of source a path is."""
+"""Recognises which kind of source lies at a path, and opens it."""
 
-from components.image_example_gen import stl10
-from components.image_example_gen.sources import files, tfds_stl10
-from components.image_example_gen.sources.base import Source
-from components.image_example_gen.sources.image_folder import ENDINGS, ImageFolder
+import os
+
+from components.image_example_gen.sources import files
+from components.image_example_gen.sources.base import Source, StoredSource
+from components.image_example_gen.sources.image_folder import ImageFolder
 from components.image_example_gen.sources.labelled_only import LabelledOnly
 from components.image_example_gen.sources.stl10_archive import Stl10Archive
 from components.image_example_gen.sources.stl10_directory import Stl10Directory
 from components.image_example_gen.sources.tfds_stl10 import TfdsStl10
-from trainer import examples
+from trainer import splits
 from trainer.errors import DataError
 
-_CLOUD = "gs://"
+# The known kinds of sources. The first that recognises a path opens it.
+SOURCES: tuple[type[StoredSource], ...] = (Stl10Archive, Stl10Directory, TfdsStl10, ImageFolder)
+
+
+def known_sources() -> str:
+    """Lists the known kinds of sources in a phrase, for the help, the settings and messages."""
+    *others, last = (source.description for source in SOURCES)
+    return f"{'; '.join(others)}; or {last}"
 
 
 def open_source(path: str) -> Source:
-    """Opens the images at `path`, local or `gs://`, whatever kind of source it is, for pretraining.
+    """Opens the images at `path`, local or `gs://`, for pretraining.
 
     Raises:
-        DataError: there is nothing, or nothing of a known kind; the source is damaged; it has no unlabelled images.
+        DataError: If nothing lies at the path, if it is no known kind of source, if the source is damaged, or if it has
+            no unlabelled images.
     """
     source = _open(path)
-    # Every other kind has all three splits; and an archive must be unpacked to count its images.
-    if isinstance(source, ImageFolder) and not source.counts[examples.UNLABELLED]:
-        kinds = ", ".join(ENDINGS)
-        raise DataError(f"{source.path}/{examples.UNLABELLED} has no pictures ({kinds}) to pretrain on.")
+    source.require_unlabelled()
     return source
 
 
 def open_labelled(path: str) -> Source:
-    """Opens the labelled images at `path`, to evaluate with.
+    """Opens the labelled images at `path`, local or `gs://`, for the evaluation.
 
     Raises:
-        DataError: as `open_source`; here the images of the splits `train` and `test` are what must be there.
+        DataError: If nothing lies at the path, if it is no known kind of source, if the source is damaged, or if it has
+            no labelled images.
     """
     source = _open(path)
-    if isinstance(source, ImageFolder) and not source.counts[examples.TEST]:
-        raise DataError(f"{source.path} has no labelled images: evaluator.data needs train/ and test/.")
+    source.require_labelled()
     return LabelledOnly(source)
 
 
-def _open(path: str) -> Source:
+def _open(path: str) -> StoredSource:
     path = path.rstrip("/")
-    if "://" in path and not path.startswith(_CLOUD):
+    if "://" in path and not path.startswith(files.CLOUD):
         raise DataError(
-            f"{path} cannot be read: images are ingested from a local path or from {_CLOUD}. Download them first "
+            f"{path} cannot be read: images are ingested from a local path or from {files.CLOUD}. Download them first "
             "(STL-10: nnclr data stl10 DIRECTORY)."
         )
-    if path.endswith((".tar.gz", ".tgz")):
-        if not files.exists(path):
-            raise DataError(f"{path} does not exist.")
-        return Stl10Archive(path)
-    beside = {name[len(path) + 1 :] for name in files.listing(path, "*")}
-    if beside & set(stl10.FILES):
-        return Stl10Directory(path)
-    if tfds_stl10.prepared_version(path):
-        return TfdsStl10(path)
-    below = files.listing(path, "**")
-    if not below:
+    names = files.listing(path).keys()
+    if not names and (os.path.isdir(path) or not files.exists(path)):
         raise DataError(f"{path} does not exist or is empty.")
-    folders = {name[len(path) + 1 :].partition("/")[0] for name in below}
-    if folders & set(examples.SPLITS):
-        return ImageFolder(path)
-    hint = "; rename its `unlabeled` to `unlabelled`" if "unlabeled" in folders else ""
-    raise DataError(
-        f"{path} is no known source of images{hint}. Known are: a directory in STL-10's binary layout, "
-        "stl10_binary.tar.gz, a TFDS data_dir with a prepared stl10, and a folder with unlabelled/ "
-        "(and, to evaluate, train/CLASS/ and test/CLASS/)."
-    )
+    for source in SOURCES:
+        if source.recognises(path, names):
+            return source(path)
+    american = any(name.startswith("unlabeled/") for name in names)
+    hint = f"; rename its folder `unlabeled` to `{splits.UNLABELLED}`" if american else ""
+    raise DataError(f"{path} is not a known source of images{hint}. Known sources are: {known_sources()}.")

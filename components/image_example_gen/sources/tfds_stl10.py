@@ -1,44 +1,46 @@
-"""TensorFlow Datasets' `stl10`, already prepared in a data_dir. It has no fold indices."""
+"""`stl10` as TensorFlow Datasets (TFDS) prepares it in a data_dir. It has no fold indices."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Set
 
 from components.image_example_gen.sources import files
-from components.image_example_gen.sources.base import Picture, Source, Work, ranges
-from trainer import examples
+from components.image_example_gen.sources.base import Picture, StoredSource, Work, ranges
+from trainer import splits
 from trainer.errors import DataError
 
-_SPLIT_OF = {examples.UNLABELLED: "unlabelled", examples.TRAIN: "train", examples.TEST: "test"}
+# The file that marks the folder of a prepared version.
+_INFO = "dataset_info.json"
+# TFDS's names of the splits.
+_SPLIT_NAMES = {splits.UNLABELLED: "unlabelled", splits.TRAIN: "train", splits.TEST: "test"}
 
 
-def prepared_version(path: str) -> str | None:
-    """The folder of the prepared version: `path` itself or the newest of `path/stl10/*`; None if there is none."""
-    found = list(files.listing(path, "dataset_info.json"))
-    found += files.listing(path, "stl10/*/dataset_info.json")
-    return found[-1].rpartition("/")[0] if found else None
-
-
-class TfdsStl10(Source):
-    """Opens the prepared data set in `path`, a TFDS data_dir or the version's own folder.
+class TfdsStl10(StoredSource):
+    """Opens the prepared data set in `path`, which is a TFDS data_dir or the folder of a prepared version.
 
     Raises:
-        DataError: nothing is prepared there, or a split is missing or empty.
+        DataError: If nothing is prepared there, or if a split is missing or empty.
     """
 
     kind = "tfds stl10"
+    description = "a TensorFlow Datasets data_dir with a prepared stl10"
 
     def __init__(self, path: str):
         self.path = path
-        prepared = prepared_version(path)
-        if prepared is None:
-            raise DataError(f"{path} holds no prepared TFDS stl10: expected stl10/VERSION/dataset_info.json.")
-        self._prepared = prepared
+        version = _newest_version(files.listing(path).keys())
+        if version is None:
+            raise DataError(f"{path} has no prepared TFDS stl10: stl10/VERSION/{_INFO} is missing.")
+        self._prepared = files.join(path, version).rstrip("/")
         builder = self._builder()
         self.counts = {}
-        for split, name in _SPLIT_OF.items():
+        for split, name in _SPLIT_NAMES.items():
             if name not in builder.info.splits or not builder.info.splits[name].num_examples:
                 raise DataError(f"{self._prepared} has no images in the split {name}.")
             self.counts[split] = builder.info.splits[name].num_examples
         self.class_names = tuple(builder.info.features["label"].names)
+
+    @classmethod
+    def recognises(cls, path: str, names: Set[str]) -> bool:
+        return _newest_version(names) is not None
 
     def _builder(self):
         import tensorflow_datasets as tfds
@@ -46,20 +48,26 @@ class TfdsStl10(Source):
         return tfds.builder_from_directory(self._prepared)
 
     def files(self) -> list[str]:
-        """All files of the prepared version."""
-        return list(files.listing(self._prepared, "*"))
+        """Returns the paths of all files of the prepared version."""
+        return [files.join(self._prepared, name) for name in files.listing(self._prepared) if "/" not in name]
 
     def work(self, images: int) -> list[Work]:
-        """Index ranges of the splits, which TFDS reads by themselves."""
+        """Divides the splits into ranges of indices."""
         return [work for split, count in self.counts.items() for work in ranges(split, count, images)]
 
     def read(self, work: Work) -> Iterator[Picture]:
-        """Decodes the range with TFDS."""
+        """Yields the images of one range of indices, decoded by TFDS."""
         import tensorflow_datasets as tfds
 
-        part = f"{_SPLIT_OF[work.split]}[{work.first}:{work.first + work.count}]"
+        part = f"{_SPLIT_NAMES[work.split]}[{work.first}:{work.first + work.count}]"
         in_order = tfds.ReadConfig(interleave_cycle_length=1)
         rows = self._builder().as_dataset(split=part, shuffle_files=False, read_config=in_order)
         for index, row in enumerate(rows.as_numpy_iterator(), work.first):
-            label = examples.NO_LABEL if work.split == examples.UNLABELLED else int(row["label"])
+            label = splits.NO_LABEL if work.split == splits.UNLABELLED else int(row["label"])
             yield Picture(work.split, index, f"{work.split}/{index:06d}", row["image"], label)
+
+
+def _newest_version(names: Set[str]) -> str | None:
+    """Selects the folder of the newest prepared version: `stl10/VERSION/`, or an empty path for the folder itself."""
+    versions = [name for name in names if name == _INFO or re.fullmatch(rf"stl10/[^/]+/{re.escape(_INFO)}", name)]
+    return max(versions).removesuffix(_INFO) if versions else None

@@ -1,6 +1,6 @@
-"""The evaluation as one HTML page that needs nothing else: no script, no font, no picture from elsewhere.
+"""Renders the evaluation as one HTML page that loads no script, font or picture from elsewhere.
 
-Read from the top: the verdict and its reasons, the accuracy against what it is compared with, then what explains it.
+The page begins with the verdict and its reasons, continues with accuracies and comparisons, and ends with details.
 """
 
 import csv
@@ -15,24 +15,27 @@ from components.linear_probe_evaluator.evaluation import Evaluation
 from components.linear_probe_evaluator.page import plots, retrieval
 from trainer import export
 
-# More classes make a matrix that nobody reads.
-_LARGEST_MATRIX = 20
-_CONFUSIONS = 20
+# A confusion matrix of more classes is too large to read.
+_MOST_CLASSES_IN_MATRIX = 20
+_MOST_CONFUSIONS = 20
 
 
 def render(evaluation: Evaluation, model: str, run: str) -> str:
-    """Writes the page.
+    """Renders the page.
 
     Args:
-        evaluation: what was found out.
-        model: the candidate's SavedModel.
+        evaluation: The evaluation to show.
+        model: The directory of the candidate's SavedModel.
         run: Trainer's folder with `history.csv`.
+
+    Returns:
+        The page as HTML.
     """
     metrics, described = evaluation.metrics, export.describe(model)
     facts: dict[str, Any] = {
         "metrics": metrics,
         "described": described,
-        "settings": yaml.safe_dump(described["settings"], sort_keys=False),
+        "settings": yaml.safe_dump(described.settings.model_dump(mode="json"), sort_keys=False),
         "not_released": NOT_RELEASED,
         "curves": plots.curves(_history(run)),
     }
@@ -82,23 +85,23 @@ def _compared(metrics: Metrics) -> list[tuple[str, float, Interval]]:
 
 
 def _classes(metrics: Metrics) -> list[tuple[str, int, float]]:
-    """Name, test images and recall of each class, the weakest first."""
+    """Returns name, number of test images and recall of each class, the lowest recall first."""
     rows = [(name, metrics.class_counts[name], recall) for name, recall in metrics.class_accuracy.items()]
     return sorted(rows, key=lambda row: row[2])
 
 
 def _confusion(evaluation: Evaluation) -> dict[str, Any]:
-    """A matrix, rows are true classes; or, where there are many classes, what is confused most often."""
+    """Returns the confusion matrix, with one row per true class, or for many classes the most frequent confusions."""
     assert evaluation.candidate is not None
     names = evaluation.metrics.class_names
     counts = tf.math.confusion_matrix(
         evaluation.candidate.test.labels, evaluation.candidate.score.predicted, len(names)
     ).numpy()
-    if len(names) <= _LARGEST_MATRIX:
+    if len(names) <= _MOST_CLASSES_IN_MATRIX:
         rows = [
             (name, [(int(count), float(count / max(1, row.sum()))) for count in row])
             for name, row in zip(names, counts, strict=True)
         ]
         return {"matrix": {"names": names, "rows": rows}, "confusions": []}
     pairs = [(int(counts[i, j]), names[i], names[j]) for i in range(len(names)) for j in range(len(names)) if i != j]
-    return {"matrix": None, "confusions": [pair for pair in sorted(pairs, reverse=True)[:_CONFUSIONS] if pair[0]]}
+    return {"matrix": None, "confusions": [pair for pair in sorted(pairs, reverse=True)[:_MOST_CONFUSIONS] if pair[0]]}

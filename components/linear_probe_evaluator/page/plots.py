@@ -1,4 +1,4 @@
-"""Drawings as SVG inside of the page. Lines and letters take the page's own colour, so that they fit light and dark."""
+"""Draws plots as inline SVG. Lines and text take the colour of the page's text, to suit light and dark backgrounds."""
 
 import io
 import re
@@ -15,9 +15,9 @@ from sklearn.manifold import TSNE
 
 from components.linear_probe_evaluator.probes import Labelled
 
-# Stands for the page's colour of text until the drawing is in the page.
+# Stands for the colour of the page's text; `_svg` replaces it.
 _INK = "#010203"
-# Of about one lightness, so that they can be told from black and from white.
+# The colours have about the same lightness, so that all are visible on white and on black.
 _COLOURS = (
     *("#4269d0", "#d98e04", "#e8553f", "#3aa394", "#3c9a4a"),
     *("#e0669a", "#a463f2", "#6c9bd9", "#9c6b4e", "#868b94"),
@@ -45,7 +45,7 @@ _STYLE: dict[RcKeyType, Any] = {
 
 _CURVES = (
     ("Loss", ("c_loss",), "contrastive loss"),
-    ("Accuracy while training", ("c_acc", "val_p_acc", "knn_acc"), "share"),
+    ("Accuracy during training", ("c_acc", "val_p_acc", "knn_acc"), "share"),
     ("Effective rank (RankMe)", ("rank_me",), "directions"),
     ("Learning rate", ("learning_rate",), "per step"),
 )
@@ -58,24 +58,24 @@ _PERPLEXITY = 30
 
 
 def intervals(rows: list[tuple[str, float, tuple[float, float]]]) -> Markup:
-    """A dot and a whisker for each name, accuracy and 95 % interval, the first on top."""
+    """Draws a dot with an error bar for each name, accuracy and 95 % interval; the first row is on top."""
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(4.6, 0.42 * len(rows) + 0.7), layout="constrained")
         axes = figure.subplots()
-        for place, (_, accuracy, (low, high)) in enumerate(rows):
+        for row, (_, accuracy, (low, high)) in enumerate(rows):
             errors = [[100 * (accuracy - low)], [100 * (high - accuracy)]]
-            axes.errorbar(100 * accuracy, -place, xerr=errors, fmt="o", capsize=4, color=_COLOURS[place])
-        axes.set_yticks([-place for place in range(len(rows))], [name for name, _, _ in rows])
+            axes.errorbar(100 * accuracy, -row, xerr=errors, fmt="o", capsize=4, color=_COLOURS[row])
+        axes.set_yticks([-row for row in range(len(rows))], [name for name, _, _ in rows])
         axes.set_ylim(0.5 - len(rows), 0.5)
         axes.grid(axis="y", visible=False)
         axes.set_xlabel("linear probe accuracy, % (95 % interval)")
-        told = ", ".join(f"{name} {100 * accuracy:.1f} %" for name, accuracy, _ in rows)
-        return _svg(figure, f"Linear probe accuracy: {told}", "intervals")
+        accuracies = ", ".join(f"{name} {100 * accuracy:.1f} %" for name, accuracy, _ in rows)
+        return _svg(figure, f"Linear probe accuracy: {accuracies}", "intervals")
 
 
 def curves(history: list[dict[str, float]]) -> list[Markup]:
-    """Small plots over the epochs of what the training measured; those of which there is nothing are left out."""
-    drawn = []
+    """Draws a small plot over the training steps for each group of metrics that the history contains."""
+    drawings = []
     with mpl.rc_context(_STYLE):
         for title, names, unit in _CURVES:
             present = [name for name in names if any(name in row for row in history)]
@@ -86,21 +86,24 @@ def curves(history: list[dict[str, float]]) -> list[Markup]:
             for name in present:
                 rows = [row for row in history if name in row]
                 steps = [row["step"] for row in rows]
-                # A single measurement is a dot, which a line would not show.
+                # A line alone would not show a single measurement.
                 axes.plot(steps, [row[name] for row in rows], ".-", label=_LABELS.get(name, name))
             axes.set(title=title, xlabel="step", ylabel=unit)
             if len(present) > 1:
                 axes.legend()
-            drawn.append(_svg(figure, f"{title} over the steps of the training", title))
-    return drawn
+            drawings.append(_svg(figure, f"{title} over the training steps", title))
+    return drawings
 
 
 def embedding_map(test: Labelled, names: list[str]) -> Markup | None:
-    """The test embeddings in two dimensions by t-SNE, coloured by class; None if there are too few to draw.
+    """Draws the test embeddings in two dimensions by t-SNE, coloured by class.
 
     Args:
-        test: features and classes; at most 1,000, evenly taken, are drawn.
-        names: of the classes.
+        test: The features and labels of the test split; at most 1,000 evenly spaced rows are drawn.
+        names: The names of the classes.
+
+    Returns:
+        The plot; None if there are too few test images.
     """
     if len(test.labels) < _LEAST_POINTS:
         return None
@@ -125,13 +128,13 @@ def embedding_map(test: Labelled, names: list[str]) -> Markup | None:
 
 
 def _escaped(text: str) -> str:
-    # Matplotlib takes dollars for formulas.
+    # Matplotlib interprets text between dollar signs as a formula.
     return text.replace("$", r"\$")
 
 
 def _svg(figure: Figure, description: str, name: str) -> Markup:
     buffer = io.StringIO()
-    # The salt makes ids that are the same in every run, and differ between the drawings of a page.
+    # The salt makes the ids the same in every run, and different for each plot on a page.
     with mpl.rc_context({"svg.hashsalt": name}):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     drawing = buffer.getvalue()

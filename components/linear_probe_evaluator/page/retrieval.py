@@ -1,4 +1,4 @@
-"""Test images and their nearest neighbours among the training images: what the encoder takes for alike."""
+"""Selects test images and their nearest neighbours among the training images, which the encoder considers similar."""
 
 import base64
 import io
@@ -18,7 +18,13 @@ _SEED = 0
 
 @dataclass(frozen=True)
 class Picture:
-    """An image as a data URI, its class, and whether that is the query's."""
+    """An image of the page.
+
+    Attributes:
+        uri: The image as a data URI.
+        class_name: The name of the image's class.
+        right: Whether the class is that of the query.
+    """
 
     uri: str
     class_name: str
@@ -27,29 +33,34 @@ class Picture:
 
 @dataclass(frozen=True)
 class Row:
-    """A query and its nearest neighbours, the nearest first."""
+    """A test image and its nearest neighbours.
+
+    Attributes:
+        query: The test image.
+        neighbours: The nearest training images, the nearest first.
+    """
 
     query: Picture
     neighbours: list[Picture]
 
 
 def examples(evaluation: Evaluation) -> list[Row]:
-    """Draws test images, spread over the classes, and finds their neighbours by cosine similarity."""
+    """Draws test images of different classes, and finds their nearest neighbours by cosine similarity."""
     assert evaluation.candidate is not None
     assert evaluation.images is not None
     train, test = evaluation.candidate.train, evaluation.candidate.test
     names = evaluation.metrics.class_names
     queries = _spread(test.labels)
     index = NearestNeighbors(n_neighbors=min(_NEIGHBOURS, len(train.labels)), metric="cosine").fit(train.features)
-    found = index.kneighbors(test.features[queries], return_distance=False)
+    neighbours = index.kneighbors(test.features[queries], return_distance=False)
     shown = evaluation.images(splits.TEST, queries)
-    near = evaluation.images(splits.TRAIN, found.ravel()).reshape(*found.shape, *shown.shape[1:])
+    near = evaluation.images(splits.TRAIN, neighbours.ravel()).reshape(*neighbours.shape, *shown.shape[1:])
     return [
         Row(
             Picture(_uri(shown[i]), names[test.labels[query]], True),
             [
                 Picture(_uri(near[i, j]), names[train.labels[row]], bool(train.labels[row] == test.labels[query]))
-                for j, row in enumerate(found[i])
+                for j, row in enumerate(neighbours[i])
             ],
         )
         for i, query in enumerate(queries)
@@ -57,7 +68,7 @@ def examples(evaluation: Evaluation) -> list[Row]:
 
 
 def _spread(labels: np.ndarray) -> np.ndarray:
-    """Row numbers, one of each class in turn."""
+    """Selects row numbers at random, one of each class in turn, sorted by class."""
     order = np.random.default_rng(_SEED).permutation(len(labels))
     turn = np.empty(len(labels), int)
     for label in np.unique(labels):

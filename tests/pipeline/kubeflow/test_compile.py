@@ -11,6 +11,7 @@ import yaml
 from kfp import components
 from pydantic import ValidationError
 
+from components.registry_pusher.provenance import CodeVersion
 from pipeline import config, provenance
 from pipeline.config.kubeflow import KubeflowSettings
 from pipeline.kubeflow import compile as kubeflow
@@ -24,7 +25,7 @@ EVERYTHING = [
     "kubeflow.environment={MLFLOW_TRACKING_URI: 'http://mlflow.mlflow:5000'}",
     "kubeflow.secrets={mlflow: {password: MLFLOW_TRACKING_PASSWORD}}",
 ]
-CODE = {"nnclr_version": "1", "git_commit": "c0ffee", "lock_sha256": "10c4"}
+CODE = CodeVersion(nnclr_version="1", git_commit="c0ffee", lock_sha256="10c4")
 TASKS = {
     *("ChampionResolver", "DataGate", "DataResolver", "ExampleValidator", "ImageExampleGen", "LinearProbeEvaluator"),
     *("RegistryPusher", "SchemaImporter", "StatisticsGen", "Trainer"),

@@ -71,7 +71,7 @@ def test_weeks_of_retraining(tmp_path, monkeypatch):
     first, same, worse, corrupt, crashed = json.loads(done.stdout)
     assert (first["outcome"], first["champion"], first["exit_code"]) == ("released", 1, 0)
     assert (same["outcome"], same["champion"]) == ("nothing new", 1)
-    assert "2026-11-09 does not count yet: it has no _SUCCESS" in done.stderr
+    assert "2026-11-09 is not complete yet: it has no _SUCCESS" in done.stderr
     assert (worse["outcome"], worse["exit_code"], worse["champion"]) == ("not blessed", 4, 1)
     assert worse["probe_accuracy"] < first["probe_accuracy"] < crashed["probe_accuracy"]
     assert "behind the" in worse["detail"]

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tests.trainer.conftest import mirrored
-from trainer.batch_norm import EPSILON, BatchNormalization
+from trainer.layers.batch_norm import EPSILON, BatchNormalization
 
 
 def trained(layer, inputs, targets):

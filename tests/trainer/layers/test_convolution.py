@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer import convolution
+from trainer.layers import convolution
 
 # Height and width, channels, kernel, stride: small patches, short rows, and what is left to TensorFlow's kernel.
 SHAPES = [

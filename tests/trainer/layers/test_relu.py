@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.batch_norm import BatchNormalization
-from trainer.relu import ReLU
+from trainer.layers.batch_norm import BatchNormalization
+from trainer.layers.relu import ReLU
 
 
 def _seen(layer, inputs, upstream, training=True):

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.relu import relu_gradient
+from trainer.layers.relu import relu_gradient
 
 # Up to this many outputs in a row: with 3 the kernel runs at a tenth of its speed, with 15 it is ahead again.
 _SHORT = 12

@@ -1,0 +1,37 @@
+"""Trainings that cannot work are refused before anything is built, with what to change."""
+
+import pytest
+
+from trainer.checks import check
+from trainer.config import TrainerSettings
+from trainer.errors import DataError, SettingsError
+
+
+@pytest.mark.parametrize(
+    ("changes", "images", "replicas", "error", "message"),
+    [
+        ({"batch_size": 101}, 1_000, 2, SettingsError, r"trainer\.batch_size is 101, which 2 devices .* instance 102"),
+        (
+            {"batch_size": 100, "accumulate": 3},
+            *(1_000, 2, SettingsError),
+            r"which 2 devices and trainer\.accumulate=3 cannot share evenly: set it to a multiple of 6, .* 102",
+        ),
+        ({}, 1_000, 2, SettingsError, r"trainer\.online_probe\.batch_size is 25, which 2 devices .* instance 26"),
+        ({"xla": True}, 1_000, 4, SettingsError, r"trainer\.xla is for one device, and there are 4"),
+        ({}, 499, 1, DataError, r"`unlabelled` has 499 images, fewer than one batch of 500.* at most 499"),
+        (
+            {"optimizer": {"warmup": "2 epochs"}, "epochs": 2},
+            *(1_000, 1, SettingsError),
+            r"trainer\.optimizer\.warmup is 2 epochs, which is 4 steps, and the whole training has 4",
+        ),
+    ],
+)
+def test_what_cannot_work_is_refused(changes, images, replicas, error, message):
+    with pytest.raises(error, match=message):
+        check(TrainerSettings.model_validate(changes), images, replicas)
+
+
+def test_what_works_is_not_refused():
+    probe = {"batch_size": 24}
+    check(TrainerSettings.model_validate({"online_probe": probe, "accumulate": 5}), 500, 4)
+    check(TrainerSettings.model_validate({"xla": True, "optimizer": {"warmup": "1 epochs"}, "epochs": 2}), 1_000, 1)

@@ -1,0 +1,56 @@
+"""The checks of a training that need nothing but its settings, the number of images and the number of devices."""
+
+from trainer import devices, examples
+from trainer.config import TrainerSettings
+from trainer.errors import DataError, SettingsError
+from trainer.plan import Plan
+
+
+def check(settings: TrainerSettings, images: int, replicas: int) -> None:
+    """Refuses a training that cannot work, before anything is built for it.
+
+    Args:
+        settings: Settings of the trainer.
+        images: Number of unlabelled images.
+        replicas: Number of devices that share each batch.
+
+    Raises:
+        DataError: If there are fewer images than one batch.
+        SettingsError: If the devices cannot share a batch evenly, if XLA is on and there are several devices, or if the
+            warm-up takes the whole training.
+    """
+    if settings.xla:
+        devices.require_one_device_for_xla(replicas)
+    _require_even_shares(settings, replicas)
+    _require_a_whole_batch(settings, images)
+    _require_training_after_warmup(settings, Plan.of(settings, images))
+
+
+def _require_even_shares(settings: TrainerSettings, replicas: int) -> None:
+    accumulate, probe_batch = settings.accumulate, settings.online_probe.batch_size
+    devices_and_parts = f"{replicas} devices" + (f" and trainer.accumulate={accumulate}" if accumulate > 1 else "")
+    for name, batch, parts, sharers in (
+        ("trainer.batch_size", settings.batch_size, replicas * accumulate, devices_and_parts),
+        ("trainer.online_probe.batch_size", probe_batch, replicas, f"{replicas} devices"),
+    ):
+        if batch % parts:
+            raise SettingsError(
+                f"{name} is {batch}, which {sharers} cannot share evenly: "
+                f"set it to a multiple of {parts}, for instance {batch + parts - batch % parts}."
+            )
+
+
+def _require_a_whole_batch(settings: TrainerSettings, images: int) -> None:
+    if images < settings.batch_size:
+        raise DataError(
+            f"The split `{examples.UNLABELLED}` has {images} images, fewer than one batch of "
+            f"{settings.batch_size}: add images or set trainer.batch_size to at most {images}."
+        )
+
+
+def _require_training_after_warmup(settings: TrainerSettings, plan: Plan) -> None:
+    if plan.warmup >= plan.steps:
+        raise SettingsError(
+            f"trainer.optimizer.warmup is {settings.optimizer.warmup}, which is {plan.warmup} steps, and the whole "
+            f"training has {plan.steps}: make it shorter, or train longer."
+        )

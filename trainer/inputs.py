@@ -1,0 +1,95 @@
+"""The images of a training: read and counted once at the start, then delivered in batches to the replicas."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+
+from trainer import data, examples
+from trainer.config import TrainerSettings
+from trainer.errors import DataError
+
+
+@dataclass(frozen=True)
+class TrainingImages:
+    """What a training reads.
+
+    Attributes:
+        unlabelled_files: TFRecords to pretrain on.
+        count: Number of unlabelled images.
+        size: Height and width of all images.
+        labelled: Labelled images for the online probe; None if there are none.
+        classes: Number of classes; 0 if there are no labelled images.
+        fingerprints: Fingerprints of the unlabelled and of the labelled records.
+    """
+
+    unlabelled_files: list[str]
+    count: int
+    size: tuple[int, int]
+    labelled: data.LabelledSplit | None
+    classes: int
+    fingerprints: tuple[str, str]
+
+    def batches(
+        self, settings: TrainerSettings, strategy: tf.distribute.Strategy, epoch: int, offset: int
+    ) -> Iterable[Any]:
+        """Distributes an epoch's batches over the replicas of a strategy.
+
+        Args:
+            settings: Settings of the trainer.
+            strategy: The strategy that trains.
+            epoch: The epoch, counted from 1; together with the seed, it determines the order of the images.
+            offset: Number of batches of the epoch to skip.
+
+        Returns:
+            Batches with `unlabelled` and, if there are labels, `labelled`.
+        """
+
+        def batches_of_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
+            order = _order(settings, epoch)
+            parts = {
+                "unlabelled": data.unlabelled_batches(
+                    self.unlabelled_files, self.size, settings.batch_size, order, offset, context
+                )
+            }
+            if self.labelled is not None:
+                batch = settings.online_probe.batch_size
+                parts["labelled"] = self.labelled.training_batches(batch, order, offset, context)
+            return data.without_autotuning(tf.data.Dataset.zip(parts).prefetch(2))
+
+        return strategy.distribute_datasets_from_function(batches_of_worker)
+
+    def ids(self, settings: TrainerSettings, epoch: int, batch: int) -> list[str]:
+        """Returns the ids of the unlabelled images in a batch of an epoch."""
+        return data.batch_ids(self.unlabelled_files, settings.batch_size, _order(settings, epoch), batch)
+
+
+def read(settings: TrainerSettings, unlabelled_files: list[str], labelled_files: list[str]) -> TrainingImages:
+    """Reads all records once.
+
+    Args:
+        settings: Settings of the trainer.
+        unlabelled_files: TFRecords to pretrain on.
+        labelled_files: TFRecords for the online probe, which may hold no images.
+
+    Raises:
+        DataError: If there are no unlabelled images, or too few labelled ones to train and validate the online probe.
+    """
+    unlabelled, labelled = data.survey(unlabelled_files), data.survey(labelled_files)
+    if not unlabelled.records:
+        raise DataError(f"The split `{examples.UNLABELLED}` has no images: add images.")
+    size = examples.image_size(unlabelled_files)
+    labels = data.labels(labelled_files)
+    return TrainingImages(
+        unlabelled_files=unlabelled_files,
+        count=unlabelled.records,
+        size=size,
+        labelled=data.LabelledSplit(labelled_files, size, settings.online_probe.holdout) if labels.size else None,
+        classes=int(labels.max()) + 1 if labels.size else 0,
+        fingerprints=(unlabelled.fingerprint, labelled.fingerprint),
+    )
+
+
+def _order(settings: TrainerSettings, epoch: int) -> data.Order:
+    return data.Order(settings.shuffle_buffer, settings.seed, epoch)

@@ -1,0 +1,95 @@
+"""The model of NNCLR (arXiv 2104.14548): encoder, heads, support set and online probe."""
+
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+
+from trainer.config import TrainerSettings
+from trainer.encoders import build_encoder
+from trainer.heads import prediction_head, projection_head
+from trainer.online_probe import OnlineProbe
+from trainer.support_set import SupportSet
+from trainer.views import require_views_fit
+
+
+class NNCLR(tf.Module):
+    """Everything that a training learns, apart from its optimiser's state.
+
+    Create it in the scope of the distribution strategy that trains it, after `keras.utils.set_random_seed`.
+
+    Attributes:
+        encoder: Maps float [N, height, width, 3] in [0, 1] to embeddings [N, features].
+        projection: The projection head, [N, features] to [N, d].
+        prediction: The prediction head, [N, d] to [N, d]; None if the loss needs none.
+        support_set: Recent projections of other images.
+        probe: The online probe; None if there are no labels.
+
+    Args:
+        settings: Settings of the trainer.
+        size: Height and width of the images.
+        classes: Number of classes of the online probe; 0 if there are no labels.
+        dtype: Keras dtype policy of encoder and heads. Losses, softmax and support set always compute in float32.
+
+    Raises:
+        SettingsError: If the encoder cannot take views of the configured sizes.
+    """
+
+    def __init__(self, settings: TrainerSettings, size: tuple[int, int], classes: int, dtype: str):
+        super().__init__(name="nnclr")
+        self.encoder = build_encoder(settings.encoder, size, dtype)
+        require_views_fit(settings, self.encoder, size)
+        features, width = self.encoder.output_shape[-1], settings.projection.units[-1]
+        self.projection = projection_head(features, settings.projection, dtype)
+        self.prediction = prediction_head(settings.prediction, width, dtype) if settings.neighbour == "paper" else None
+        self.support_set = SupportSet(settings.support_set_size, width, settings.seed)
+        self.probe = OnlineProbe(settings.online_probe, features, classes) if classes else None
+        # Only the encoder, because XLA cannot compile the resampling of the augmentation. See devices.default_strategy.
+        self._encode = tf.function(self.encoder, jit_compile=True) if settings.xla else self.encoder
+
+    @property
+    def networks(self) -> list[keras.Model]:
+        """Encoder and heads."""
+        return [network for network in (self.encoder, self.projection, self.prediction) if network is not None]
+
+    @property
+    def pretrained_variables(self) -> list[keras.Variable]:
+        """The weights of encoder and heads that gradients change."""
+        return [variable for network in self.networks for variable in network.trainable_variables]
+
+    def project(self, views: tf.Tensor) -> tf.Tensor:
+        """Projects views while training: float32 [N, height, width, 3] to L2-normalised float32 [N, d]."""
+        return _normalised(self.projection(self._encode(views, training=True), training=True))
+
+    def predict(self, projections: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        """Predicts from the projections of several views while training; see `trainer.losses.Predict`.
+
+        The views are one batch for the head's batch norm.
+        """
+        assert self.prediction is not None
+        predictions = self.prediction(tf.concat(projections, axis=0), training=True)
+        return tf.split(_normalised(predictions), len(projections))
+
+    @tf.function(reduce_retracing=True)
+    def infer(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Embeds images without augmentation.
+
+        Args:
+            images: uint8 [N, height, width, 3].
+
+        Returns:
+            `embedding`, float32 [N, features]; `projection`, L2-normalised float32 [N, d]; and, if there is an online
+            probe, `logits`, float32 [N, classes].
+        """
+        features = self.encoder(tf.cast(images, tf.float32) / 255.0, training=False)
+        outputs = {
+            "embedding": tf.cast(features, tf.float32),
+            "projection": _normalised(self.projection(features, training=False)),
+        }
+        if self.probe is not None:
+            outputs["logits"] = self.probe.classifier(outputs["embedding"])
+        return outputs
+
+
+def _normalised(rows: tf.Tensor) -> tf.Tensor:
+    return tf.math.l2_normalize(tf.cast(rows, tf.float32), axis=1)
