@@ -11,9 +11,16 @@ from pathlib import Path
 
 _REPOSITORY = Path(__file__).parents[1]
 # TensorFlow and Beam load in seconds. What takes long are pipelines, registries, and graphs of whole training steps.
-_HEAVY = {"tfx", "mlflow", "kfp", "tensorflow_datasets", "trainer.nnclr", "trainer.export"}
+_HEAVY_LIBRARIES = {"tfx", "mlflow", "kfp", "tensorflow_datasets"}
+_HEAVY_MODULES = {"trainer.model", "trainer.export"}
 _PROCESSES = {"subprocess", "multiprocessing"}
 _OWN = {"pipeline", "components", "trainer", "tests"}
+
+
+def pytest_configure() -> None:
+    """Raises an error if a module has been renamed."""
+    for module in _HEAVY_MODULES:
+        assert _file(module), f"tests/fast.py names {module}, which does not exist"
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
@@ -30,7 +37,7 @@ def _is_heavy(module: str, above: frozenset[str]) -> bool:
     file = _file(module)
     if file is None or module in above:
         return False
-    heavy = _HEAVY | _PROCESSES if module.startswith("tests.") else _HEAVY
+    heavy = _HEAVY_LIBRARIES | _HEAVY_MODULES | (_PROCESSES if module.startswith("tests.") else set())
     for imported in _imported(file, everywhere=module.rpartition(".")[2].startswith("test_")):
         package = imported.partition(".")[0]
         if {imported, package} & heavy or (package in _OWN and _is_heavy(imported, above | {module})):
