@@ -9,17 +9,23 @@ SOURCES := pipeline components trainer tests
 LOCK := $(BIN)/uv pip compile --generate-hashes --no-emit-index-url --quiet --python-version 3.11 \
 	--python-platform x86_64-manylinux_2_28
 
-.PHONY: help demo test slips gpu bench docs lint format lock clean
+.PHONY: help demo test test-fast soak slips gpu bench docs lint format lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this help.
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
 demo: $(READY) $(if $(GPU),$(CUDA)) ## Run the whole pipeline on the embedded sample (GPU=1: install CUDA's libraries first).
 	$(BIN)/nnclr run --preset sample
 
 test: $(READY) ## Run the tests.
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+test-fast: $(READY) ## Run the tests that need neither a pipeline nor a process nor a training (under a minute).
+	$(BIN)/python -m pytest -p tests.fast --numprocesses 2 --dist loadfile
+
+soak: $(READY) ## Run the long tests, which are not part of `make test`: weeks of retraining, many random orders of events.
+	$(BIN)/pytest -m soak
 
 slips: $(READY) ## Apply the deliberate mistakes in tests/slips: a named test must catch each (WORDS=push.py: only some).
 	$(BIN)/python -m tests.slips $(WORDS)

@@ -1,5 +1,6 @@
 """Data and servers that several tests use."""
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,21 @@ import pytest
 
 # The tests' processes share two cores with what they start.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# The threads of scikit-learn's t-SNE wait for each other actively, which takes minutes while other processes compute.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+# An MLflow server starts nine more processes for jobs that nnclr never asks for.
+os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
+
+
+def pytest_sessionstart() -> None:
+    """Pauses the garbage collector while the tests import TensorFlow, TFX and MLflow."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Resumes the garbage collector; the modules that are loaded by now are not searched again."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture
@@ -58,12 +74,12 @@ def _split_cpu(request: pytest.FixtureRequest) -> None:
 
 @pytest.fixture
 def mlflow_server(running_mlflow_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A real MLflow server on loopback, which the tests of a module share; MLFLOW_TRACKING_URI names it."""
+    """The address of a real MLflow server, also in MLFLOW_TRACKING_URI. All tests share it: each names its models."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", running_mlflow_server)
     return running_mlflow_server
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def running_mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The server behind `mlflow_server`, with sqlite and its own artifacts; it starts in seconds."""
     import socket

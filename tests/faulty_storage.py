@@ -17,7 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 UNAVAILABLE, RESET, TRUNCATED, SLOW = "503", "reset", "truncated", "slow"
 _FAULTS = (UNAVAILABLE, RESET, SLOW, TRUNCATED)
-_SLOW_SECONDS = 1.0
+_SLOW_SECONDS = 0.3
 # Between hosts, not for the other side.
 _HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "host"}
 

@@ -1,5 +1,8 @@
 """Small blessed encoders to release."""
 
+import functools
+import shutil
+import tempfile
 from pathlib import Path
 
 import keras
@@ -22,12 +25,24 @@ REPORT = "<!doctype html><title>report</title>"
 
 
 def export_model(directory: Path, seed: int) -> str:
-    """Exports an untrained encoder of 32 x 32 pixels; each seed gives another one."""
+    """Writes the export of an untrained encoder of 32 x 32 pixels; each seed gives another one."""
+    shutil.copytree(_exported(seed), directory, dirs_exist_ok=True)
+    return str(directory)
+
+
+@functools.cache
+def _directory() -> tempfile.TemporaryDirectory:
+    return tempfile.TemporaryDirectory()
+
+
+@functools.cache
+def _exported(seed: int) -> Path:
+    directory = Path(_directory().name, str(seed))
     keras.utils.set_random_seed(seed)
     encoder = build_encoder(SETTINGS.encoder, (32, 32))
     training = TrainingFigures(steps=3, seconds=1.5, images_per_second=100.0, final_loss=2.5)
     export.export_encoder(encoder, SETTINGS, (32, 32), str(directory), training)
-    return str(directory)
+    return directory
 
 
 def classifier(seed: int) -> Classifier:

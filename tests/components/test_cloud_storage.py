@@ -1,10 +1,13 @@
 """Cloud Storage that fails now and then: everything that lies there survives it, or says so and leaves nothing half."""
 
+import asyncio
 import json
 import urllib.parse
 import urllib.request
 from pathlib import Path
+from types import SimpleNamespace
 
+import gcsfs.retry
 import mlflow
 import numpy as np
 import pandas as pd
@@ -36,7 +39,10 @@ def server():
 
 
 @pytest.fixture
-def faulty(server):
+def faulty(server, monkeypatch):
+    # Both clients wait a second and more before they try again.
+    monkeypatch.setattr(DEFAULT_RETRY, "_initial", 0.05)
+    monkeypatch.setattr(gcsfs.retry, "asyncio", SimpleNamespace(sleep=lambda seconds: asyncio.sleep(seconds / 20)))
     with faulty_storage.in_front_of(server) as faults:
         yield faults
 

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from components.model_registry import ModelRegistry, Move, history
+from components.registry_pusher import release
 from components.registry_pusher.push import differences, push
+from components.registry_pusher.release import Release
 from tests.components import pushers, releases
 from trainer.aside import ABANDONED_AFTER_SECONDS
 
@@ -20,6 +22,14 @@ FIRST, SECOND, THIRD = "model-1", "model-2", "model-3"
 def models(tmp_path_factory) -> dict[str, str]:
     directory = tmp_path_factory.mktemp("models")
     return {name: releases.export_model(directory / name, seed) for seed, name in enumerate((FIRST, SECOND, THIRD), 1)}
+
+
+@pytest.fixture(scope="module")
+def built(models, tmp_path_factory) -> dict[str, Release]:
+    """The releases of the first two models, by their candidates' identities."""
+    candidates = [releases.candidate(models[name], f"run-{number}") for number, name in enumerate((FIRST, SECOND), 1)]
+    root = tmp_path_factory.mktemp("built")
+    return {each.identity: release.build(each, "encoder", "champion", root / each.identity) for each in candidates}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -83,7 +93,9 @@ def require_whole(root: Path, version: int) -> None:
 
 
 @pytest.mark.parametrize("version", [1, 2])
-def test_killed_at_any_side_effect_and_pushed_again_there_is_one_whole_version(version, models, empty, tmp_path):
+def test_killed_at_any_side_effect_and_pushed_again_there_is_one_whole_version(
+    version, models, built, empty, tmp_path, monkeypatch
+):
     """The first push of a model, and a second one where there is a champion already."""
     run, baseline = f"run-{version}", version - 1 or None
     model = models[(FIRST, SECOND)[version - 1]]
@@ -103,6 +115,7 @@ def test_killed_at_any_side_effect_and_pushed_again_there_is_one_whole_version(v
     assert {"create_run", "log_artifacts", "create_model_version", "set_registered_model_alias", "rename"} < set(
         changes
     )
+    pushers.build_from(built, monkeypatch.setattr)
     # To be killed after one is to be killed before the next. What a second push does before it registers is the same
     # as in a first one.
     begin = changes.index("create_model_version") if baseline else 0
@@ -112,7 +125,7 @@ def test_killed_at_any_side_effect_and_pushed_again_there_is_one_whole_version(v
             continue
         root = prepared(index)
         after = index == len(changes)
-        process = pushers.start(pushers.push_and_die, str(root), model, run, baseline, index - after, after)
+        process = pushers.start(pushers.push_and_die, str(root), model, run, baseline, index - after, after, built)
         assert finished(process) == -9, (index, changes)
         require_nothing_half(root, set(range(1, version)))
         for left in root.glob("serving/.*"):

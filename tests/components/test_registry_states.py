@@ -6,7 +6,6 @@ fail, as it would if the process were gone.
 
 import collections
 import inspect
-import os
 import shutil
 import tempfile
 from unittest import mock
@@ -73,7 +72,9 @@ def made(tmp_path_factory) -> dict:
     return {"registry": root / "registry", "candidates": candidates, "built": built}
 
 
-def test_any_sequence_leaves_a_whole_champion_that_the_last_move_names(made, monkeypatch):
+@pytest.mark.parametrize("examples", [4, pytest.param(100, marks=pytest.mark.soak)])
+def test_any_sequence_leaves_a_whole_champion_that_the_last_move_names(examples, made, monkeypatch):
+    """A hundred sequences, for `make soak`, meet more orders of the same moves and kills."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     by_identity = {built.identity: built for built in made["built"]}
     monkeypatch.setattr(release, "build", lambda candidate, *_: by_identity[candidate.identity])
@@ -221,14 +222,13 @@ def test_any_sequence_leaves_a_whole_champion_that_the_last_move_names(made, mon
 
     from hypothesis.stateful import run_state_machine_as_test
 
-    examples = int(os.environ.get("NNCLR_STATE_EXAMPLES", "12"))
     run_state_machine_as_test(
         Registry,
         settings=settings(
             max_examples=examples,
             stateful_step_count=10,
             deadline=None,
-            # The same sequences in every run of CI; NNCLR_STATE_EXAMPLES asks for more of them.
+            # The same sequences in every run of CI.
             derandomize=True,
             database=None,
             suppress_health_check=list(HealthCheck),

@@ -2,14 +2,13 @@
 
 import json
 import math
-import subprocess
-import sys
 from dataclasses import asdict
 
 import pytest
 
 from pipeline import config
 from pipeline.bench.measuring import Figure, Table, alternately
+from tests.pipeline.commands.sessions import session
 from trainer.errors import SettingsError
 
 TINY = ["trainer.encoder={width: 8}", "trainer.batch_size=16", "data.image_size=48", "trainer.support_set_size=50"]
@@ -52,9 +51,9 @@ def test_arithmetic_is_that_of_the_keras_example():
 
 def test_command_measures_precisions_limit_and_reading(tmp_path):
     overrides = [argument for override in TINY for argument in ("--set", override)]
-    command = [sys.executable, "-m", "pipeline", "bench", *overrides, "--rounds", "1", "--json"]
-    done = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
-    result = json.loads(done.stdout.splitlines()[-1])
+    (done,) = session(tmp_path, ["bench", *overrides, "--rounds", "1", "--json"])
+    assert done.code == 0, done.err
+    result = done.json
     assert "cores" in result["environment"]["processor"]
     training, limit, reading = result["tables"]
     rates = {figure["what"]: figure for figure in training["figures"]}

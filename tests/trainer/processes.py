@@ -1,17 +1,13 @@
-"""Trainers in processes of their own, to be killed, or to train together.
-
-A fork server that has imported TensorFlow, and computed nothing with it, starts them, so that each costs a second and
-not twenty.
-"""
+"""Trainers in processes of their own, to be killed, or to train together."""
 
 import json
-import multiprocessing
 import os
 import sys
 from multiprocessing.process import BaseProcess
 
-_context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["trainer.loop", "trainer.__main__", "trainer.outcome"])
+from tests import fork_server
+
+fork_server.preload("trainer.loop", "trainer.__main__", "trainer.outcome")
 
 
 def _command(arguments: list[str], environment: dict[str, str]) -> None:
@@ -29,7 +25,7 @@ def start(arguments: list[str], environment: dict[str, str] | None = None) -> Ba
 
 def start_function(function, *arguments) -> BaseProcess:
     """Starts a process for a function of a module."""
-    process = _context.Process(target=function, args=arguments)
+    process = fork_server.context.Process(target=function, args=arguments)
     process.start()
     return process
 

@@ -59,10 +59,16 @@ def on_one_device(logical_cpus):
     return {name: trained(name, logical_cpus[:1]) for name in CASES}
 
 
+# A graph of four replicas takes most of a minute to build. In these cases they show what two replicas do not.
+FOUR_REPLICAS = ("example, sgd", "paper, batch norm, lars")
+
+
 @pytest.mark.parametrize(
     ("name", "replicas"),
-    # The ResNet's graph of four replicas takes most of a minute to build, and shows nothing that two do not.
-    [(name, replicas) for name in CASES for replicas in (2, 4) if (name, replicas) != ("resnet18", 4)],
+    [
+        *((name, 2) for name in CASES),
+        *(pytest.param(name, 4, marks=() if name in FOUR_REPLICAS else pytest.mark.soak) for name in CASES),
+    ],
 )
 def test_many_devices_equal_one(on_one_device, logical_cpus, name, replicas):
     expected_history, expected = on_one_device[name]

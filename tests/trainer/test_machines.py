@@ -18,6 +18,11 @@ from trainer import devices
 from trainer.errors import SettingsError
 
 MACHINES = 2
+# Everything that processes exchange: gradients, statistics of batches, norms, the support set, small views.
+EXCHANGING = [
+    *("example, sgd", "paper, batch norm, lars", "small views"),
+    "clipped, in two parts, one of three neighbours, byol",
+]
 
 
 @pytest.fixture
@@ -31,8 +36,8 @@ def ports() -> list[int]:
     return found
 
 
-def train_all(records: str, output: str, environment: dict[str, str]) -> None:
-    """Trains every case, one after the other, and leaves what came out."""
+def train_all(records: str, output: str, environment: dict[str, str], names: list[str]) -> None:
+    """Trains the named cases, one after the other, and leaves what came out."""
     os.environ |= environment
     import tensorflow as tf
 
@@ -45,11 +50,11 @@ def train_all(records: str, output: str, environment: dict[str, str]) -> None:
     job = loop.Job(
         data.matching_files([f"{records}/Split-unlabelled/*"]), data.matching_files([f"{records}/Split-train/*"])
     )
-    for name, changes in CASES.items():
+    for name in names:
         settings = TrainerSettings.model_validate(
             {"batch_size": BATCH, "duration": "2 steps", "watch": {"every": "1 steps"}, "support_set_size": 25}
             | {"online_probe": {"batch_size": 8}, "precision": "float32", "shuffle_buffer": 32}
-            | changes
+            | CASES[name]
         )
         _, result, variables = train_with_variables(settings, job, strategy)
         np.savez(f"{output}/{name}.npz", **variables)
@@ -62,15 +67,21 @@ def left(directory: Path, name: str) -> tuple[bool, list[dict[str, float]], dict
         return is_chief, history, dict(state)
 
 
-def test_two_processes_equal_one(records, tmp_path, ports):
+@pytest.mark.parametrize(
+    "names", [EXCHANGING, pytest.param(sorted(CASES.keys() - EXCHANGING), marks=pytest.mark.soak)], ids=["some", "rest"]
+)
+def test_two_processes_equal_one(names, records, tmp_path, ports):
+    """The rest is for `make soak`: of several devices, `test_devices` compares all cases."""
     places = [tmp_path / name for name in ("alone", "first", "second")]
     for place in places:
         place.mkdir()
-    alone = start_function(train_all, records, str(places[0]), {})
+    alone = start_function(train_all, records, str(places[0]), {}, names)
     assert finish(alone) == 0
-    together = [start_function(train_all, records, str(place), cluster(ports, i)) for i, place in enumerate(places[1:])]
+    together = [
+        start_function(train_all, records, str(place), cluster(ports, i), names) for i, place in enumerate(places[1:])
+    ]
     assert [finish(process) for process in together] == [0, 0]
-    for name in CASES:
+    for name in names:
         _, expected_history, expected = left(places[0], name)
         for i, place in enumerate(places[1:]):
             is_chief, history, state = left(place, name)

@@ -2,13 +2,15 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from tests import interpreters
+
 
 def run(*arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "trainer", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    return interpreters.commands().run("-m", "trainer", *arguments, cwd=Path.cwd())
 
 
 def test_help_is_instant_and_has_examples():

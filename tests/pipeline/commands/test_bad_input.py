@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from components.run_settings import RunSettings
+from tests import interpreters
 from tests.pipeline.commands.sessions import session
 from tests.pipeline.local.test_run import TINY
 from trainer.errors import EXIT_CODES
@@ -139,8 +140,7 @@ def test_registries_that_cannot_be_used_are_named_without_their_passwords(uri, n
     ],
 )
 def test_the_trainer_alone_does_the_same(arguments, code, named, directory):
-    command = [sys.executable, "-m", "trainer", *arguments]
-    process = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False, timeout=120)
+    process = interpreters.commands().run("-m", "trainer", *arguments, cwd=directory)
     require_one_sentence(process.returncode, process.stderr, code, named)
 
 
@@ -154,11 +154,11 @@ def test_a_pods_entry_point_does_the_same(directory):
         **{"settings": settings.model_dump_json(), "registry_directory": "", "pipeline_run": "1"},
     }
     command = [
-        *(sys.executable, "-m", "pipeline.kubeflow.entrypoint", "--component", "DataResolver"),
+        *("-m", "pipeline.kubeflow.entrypoint", "--component", "DataResolver"),
         *("--executor_class_path", "components.data_resolver.executor.Executor"),
         *("--json_serialized_invocation_args", json.dumps(given), "--json_serialized_inputs_spec_args", "{}"),
     ]
-    process = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False, timeout=120)
+    process = interpreters.commands().run(*command, cwd=directory)
     require_one_sentence(process.returncode, process.stderr, 3, "DataResolver failed: https://images.test/a.tar.gz")
 
 
@@ -166,9 +166,10 @@ def test_exit_codes_are_the_same_in_help_and_documents():
     documents = (Path(__file__).parents[3] / "docs" / "results.md").read_text()
     rows = {line.split("|")[1].strip(): line.split("|")[2].strip() for line in documents.splitlines() if "| " in line}
     assert {int(code): meaning for code, meaning in rows.items() if code.isdigit()} == EXIT_CODES
-    command = [sys.executable, "-m", "pipeline", "run", "--help"]
     environment = os.environ | {"COLUMNS": "1000"}
-    shown = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
+    shown = (
+        interpreters.commands().run("-m", "pipeline", "run", "--help", cwd=Path.cwd(), environment=environment).stdout
+    )
     for code, meaning in EXIT_CODES.items():
         assert f"{code} {meaning}" in " ".join(shown.split())
 

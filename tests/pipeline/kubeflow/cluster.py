@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import signal
-import subprocess
+import tempfile
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -26,6 +26,7 @@ from kfp.local.utils import struct_to_executor_spec
 from kfp.pipeline_spec import pipeline_spec_pb2
 
 from pipeline.kubeflow.invocation import ROOT_VARIABLE
+from tests.interpreters import Interpreter, Process
 
 _SCHEME, _BUCKET = "minio://", "mlpipeline/v2/artifacts"
 
@@ -49,16 +50,16 @@ class Cluster:
 
     Attributes:
         root: folder for everything.
-        python: interpreter of the image, with nnclr in it.
+        image: interpreter of the image, with nnclr in it.
         environment: of every pod.
         disturb: called with each running process and the try's number, and may kill it.
         pods: what ran, in order.
     """
 
     root: Path
-    python: Path
+    image: Interpreter
     environment: dict[str, str]
-    disturb: Callable[[str, subprocess.Popen, int], None] | None = None
+    disturb: Callable[[str, Process, int], None] | None = None
     pods: list[Pod] = field(default_factory=list)
 
     def run(self, package: Path, parameters: dict[str, Any]) -> dict[str, dict[str, Path]]:
@@ -159,20 +160,22 @@ class Cluster:
         return found
 
     def _process(self, name, command, container, disk, attempt) -> tuple[int, str]:
-        process = subprocess.Popen(
-            command,
+        program, *arguments = command
+        assert program in ("python", "python3"), command
+        output = tempfile.TemporaryFile()
+        process = self.image.start(
+            *arguments,
             cwd=disk,
-            env={
+            environment={
                 **{key: os.environ[key] for key in ("HOME", "LANG") if key in os.environ},
                 **self.environment,
                 **{variable.name: variable.value for variable in container.env},
-                "PATH": f"{self.python.parent}:{os.defpath}",
+                "PATH": f"{self.image.python.parent}:{os.defpath}",
                 ROOT_VARIABLE: str(disk),
             },
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
+            stdout=output,
+            stderr=output,
+            new_session=True,
         )
         try:
             if self.disturb:

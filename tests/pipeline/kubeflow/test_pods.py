@@ -16,6 +16,8 @@ from components.model_registry import ModelRegistry
 from components.model_registry.pipeline_runs import PipelineRuns
 from components.registry_pusher.push import differences
 from pipeline.data import sample
+from tests import interpreters
+from tests.interpreters import Interpreter, Process
 from tests.pipeline.commands.sessions import session
 from tests.pipeline.kubeflow.cluster import Cluster, PodFailed
 from tests.pipeline.local.test_run import COMPONENTS, TINY
@@ -44,6 +46,13 @@ def image(tmp_path_factory) -> Path:
     return python
 
 
+@pytest.fixture(scope="module")
+def started_image(image) -> Interpreter:
+    """The image's Python, which has imported what pods import; it sees the wheel and not the checkout."""
+    modules = [*interpreters.COMMAND_MODULES, "tfx.orchestration.kubeflow.v2.container.kubeflow_v2_run_executor"]
+    return Interpreter(image, modules, cwd=image.parents[1])
+
+
 def test_the_wheel_is_complete(image, tmp_path):
     code = "import pipeline, pathlib; print(pathlib.Path(pipeline.__file__).parent)"
     where = subprocess.run([image, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True).stdout.strip()
@@ -63,7 +72,7 @@ def test_the_wheel_is_complete(image, tmp_path):
 
 
 def kill_at_first_checkpoint(checkpoints: Path):
-    def disturb(task: str, process: subprocess.Popen, attempt: int) -> None:
+    def disturb(task: str, process: Process, attempt: int) -> None:
         if task != "Trainer" or attempt:
             return
         deadline = time.monotonic() + 300
@@ -75,7 +84,7 @@ def kill_at_first_checkpoint(checkpoints: Path):
     return disturb
 
 
-def test_pods_bless_what_the_local_runner_blesses(image, tmp_path, running_mlflow_server, monkeypatch):
+def test_pods_bless_what_the_local_runner_blesses(started_image, tmp_path, running_mlflow_server, monkeypatch):
     data = tmp_path / "spans" / "7"
     sample.write_sample(data, counts={"unlabelled": 640, "train": 300, "test": 200})
     settings = [*TINY, "--data", str(data)]
@@ -84,19 +93,11 @@ def test_pods_bless_what_the_local_runner_blesses(image, tmp_path, running_mlflo
 
     checkpoints = tmp_path / "volume"
     # What the run's parameters must put right: the default would train three times as long.
-    compiled = subprocess.run(
-        [
-            *(image.with_name("nnclr"), "compile", *settings, "-o", "pipeline.yaml", "--set", "trainer.epochs=18"),
-            *("--set", f"kubeflow.checkpoints={checkpoints}"),
-        ],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = ["-m", "pipeline", "compile", *settings, "-o", "pipeline.yaml", "--set", "trainer.epochs=18"]
+    compiled = started_image.run(*command, "--set", f"kubeflow.checkpoints={checkpoints}", cwd=tmp_path)
     assert compiled.returncode == 0, compiled.stderr
     assert "Wrote pipeline.yaml: pipeline nnclr-sample, 10 steps" in compiled.stdout
-    cluster = Cluster(tmp_path / "cluster", image, {}, kill_at_first_checkpoint(checkpoints))
+    cluster = Cluster(tmp_path / "cluster", started_image, {}, kill_at_first_checkpoint(checkpoints))
     (data / "_SUCCESS").touch()
     # As a schedule would: the newest, if it is new.
     parameters = {"source": f"{data.parent}/{{SPAN}}", "only_new": 1, "epochs": 6}
@@ -141,10 +142,10 @@ def test_pods_bless_what_the_local_runner_blesses(image, tmp_path, running_mlflo
     assert {run.source for run in runs} == {str(data)}
 
 
-def test_a_users_mistake_is_the_last_line_of_the_pods_log(image, tmp_path, running_mlflow_server):
-    compiled = [*(image.with_name("nnclr"), "compile", *TINY, "--data", "gone"), *("-o", "p.yaml")]
-    subprocess.run([*compiled, "--set", "kubeflow.retries=0"], cwd=tmp_path, capture_output=True, text=True, check=True)
-    cluster = Cluster(tmp_path / "cluster", image, {})
+def test_a_users_mistake_is_the_last_line_of_the_pods_log(started_image, tmp_path, running_mlflow_server):
+    compiled = [*("compile", *TINY, "--data", "gone", "-o", "p.yaml", "--set", "kubeflow.retries=0")]
+    assert started_image.run("-m", "pipeline", *compiled, cwd=tmp_path).returncode == 0
+    cluster = Cluster(tmp_path / "cluster", started_image, {})
     with pytest.raises(PodFailed, match="DataResolver failed"):
         cluster.run(tmp_path / "p.yaml", {"registry_uri": running_mlflow_server, "source": str(tmp_path / "nowhere")})
     failed = cluster.pods[-1]

@@ -3,11 +3,11 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests import interpreters
 from tests.pipeline.kubeflow.host import KubeflowHost, running
 
 PACKAGE = Path(__file__).with_name("golden.yaml")
@@ -21,14 +21,8 @@ GOES_WELL = [
 
 def nnclr(*arguments: str | Path, home: Path) -> subprocess.CompletedProcess:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("KF_")}
-    return subprocess.run(
-        [sys.executable, "-m", "pipeline", *map(str, arguments)],
-        env=environment | {"HOME": str(home), "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    environment |= {"HOME": str(home), "COLUMNS": "200"}
+    return interpreters.commands().run("-m", "pipeline", *arguments, cwd=home, environment=environment)
 
 
 @pytest.fixture

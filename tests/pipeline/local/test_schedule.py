@@ -10,16 +10,18 @@ import threading
 import time
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from pipeline import cron
 from pipeline.data import sample
-from pipeline.local.schedule import state
+from pipeline.local.schedule import simulation, state, tick
 from pipeline.local.schedule.service import Service
 from pipeline.local.schedule.tick import Runner, TickResult
 from pipeline.local.workdir import Busy, Workdir
+from tests import interpreters
 from tests.pipeline.local.test_run import TINY
 from trainer.errors import UserError
 
@@ -36,15 +38,9 @@ def environment() -> dict[str, str]:
     return os.environ | {"COLUMNS": "200"}
 
 
-def nnclr(*arguments: str | Path, cwd: Path, timeout: float = 60) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "pipeline", *map(str, arguments)],
-        cwd=cwd,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
+def nnclr(*arguments: str | Path, cwd: Path, timeout: float = 120) -> subprocess.CompletedProcess:
+    return interpreters.commands().run(
+        "-m", "pipeline", *arguments, cwd=cwd, environment=environment(), timeout=timeout
     )
 
 
@@ -61,8 +57,12 @@ class Ticks:
         self.stopped = True
 
 
+@pytest.mark.soak
 def test_weeks_of_retraining(tmp_path, monkeypatch):
-    """Whatever data arrives, the champion never gets worse."""
+    """Whatever data arrives, the champion never gets worse.
+
+    Beyond `test_days_of_retraining`, encoders learn enough here for the gate to tell worse data from better data.
+    """
     # The simulation ignores the user's registry server: nothing listens at this address.
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     done = nnclr("schedule", "simulate", "--workdir", "weeks", "--json", cwd=tmp_path, timeout=1_200)
@@ -99,6 +99,49 @@ def test_weeks_of_retraining(tmp_path, monkeypatch):
     table = nnclr("models", "runs", "--workdir", "weeks", cwd=tmp_path).stdout
     assert "not blessed" in table
     assert "2026-11-30" in table
+    twice = nnclr("schedule", "simulate", "--workdir", "weeks", cwd=tmp_path)
+    assert twice.returncode == 3
+    assert "weeks already exists" in twice.stderr
+
+
+def test_days_of_retraining(tmp_path, monkeypatch):
+    """The simulation with little data and little training, after which any encoder is as good as the champion."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tick, "subprocess", SimpleNamespace(Popen=interpreters.popen))
+    monkeypatch.setattr(simulation, "_COUNTS", {"unlabelled": 1_440, "train": 100, "test": 60})
+    monkeypatch.setattr(simulation, "_FEW", 480)
+    changed = ["name=nnclr-simulation", f"registry.model_name={simulation.MODEL}", "trainer.warm_start=champion"]
+    changed += ["evaluator.tolerance=1", "trainer.checkpoint.every=5 steps", "trainer.batch_size=32"]
+    monkeypatch.setattr(simulation, "SETTINGS", [*TINY, *(part for each in changed for part in ("--set", each))])
+    first, unchanged, _, corrupt, more = simulation.scenarios()
+    monkeypatch.setattr(simulation, "scenarios", lambda: [first, unchanged, corrupt, more])
+    told = []
+    seen = list(simulation.simulate(Workdir(Path("weeks")), told.append))
+    assert [scenario.day for scenario in told] == ["2026-11-02", "2026-11-09", "2026-11-23", "2026-11-30"]
+    assert [(tick.outcome, tick.exit_code, tick.champion) for tick in seen] == [
+        ("released", 0, 1),
+        ("nothing new", 0, 1),
+        ("failed", 3, 1),
+        ("released", 0, 2),
+    ]
+    assert all(tick.as_expected for tick in seen)
+    assert "2026-11-23: unlabeled_X.bin has" in seen[2].detail
+    # Killed in the middle, it went on from where it was, and ingest was not repeated.
+    assert seen[3].tries == 2
+    log = (tmp_path / "weeks" / "schedule.log").read_text()
+    assert "2026-11-09 does not count yet: it has no _SUCCESS" in log
+    assert "ImageExampleGen cached" in log
+    logs = [path.read_text() for path in sorted((tmp_path / "weeks" / "runs").glob("*/run.log"))]
+    assert "Going on from" in logs[-1]
+    scratch = ["There is no champion to start from yet" in text for text in logs if "Trainer" in text]
+    assert (scratch[0], any(scratch[1:])) == (True, False)
+    listed = nnclr("models", "runs", "--workdir", "weeks", "--json", cwd=tmp_path)
+    assert [(run["outcome"], run["version"]) for run in reversed(json.loads(listed.stdout))] == [
+        ("released", 1),
+        ("nothing new", 1),
+        ("failed", None),
+        ("released", 2),
+    ]
     twice = nnclr("schedule", "simulate", "--workdir", "weeks", cwd=tmp_path)
     assert twice.returncode == 3
     assert "weeks already exists" in twice.stderr

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.data import sample
+from tests import interpreters
 from tests.pipeline.commands.sessions import session
 from tests.pipeline.local.test_run import COMPONENTS, TINY
 
@@ -37,7 +38,7 @@ def tree(folder: Path) -> dict[str, str]:
     }
 
 
-def embedding(registry: Path, image: Path) -> list[float]:
+def embedding(python: interpreters.Interpreter, registry: Path, image: Path) -> list[float]:
     """What README's snippet for plain MLflow gives: a process that knows nothing of nnclr."""
     code = (
         "import sys, json, mlflow, pandas as pd\n"
@@ -46,8 +47,8 @@ def embedding(registry: Path, image: Path) -> list[float]:
         f"frame = pd.DataFrame({{'image_bytes': [open('{image}', 'rb').read()]}})\n"
         "print(json.dumps(model.predict(frame)[0].tolist()))\n"
     )
-    command = [sys.executable, "-c", code]
-    process = subprocess.run(command, capture_output=True, text=True, check=True, cwd=registry)
+    process = python.run("-c", code, cwd=registry)
+    assert process.returncode == 0, process.stderr
     return json.loads(process.stdout.splitlines()[-1])
 
 
@@ -89,12 +90,13 @@ def test_moved_it_serves_plain_mlflow_as_before(origin, tmp_path):
     Image.effect_noise((40, 40), 80).convert("RGB").save(image)
     (verified,) = session(tmp_path, ["models", "verify", "--workdir", "a", "--json"])
     assert verified.code == 0, verified.err
-    old = embedding(tmp_path / "a" / "registry", image)
+    plain_mlflow = interpreters.Interpreter(modules=["mlflow.pyfunc", "tensorflow", "pandas"], cwd=tmp_path)
+    old = embedding(plain_mlflow, tmp_path / "a" / "registry", image)
     (tmp_path / "a").rename(tmp_path / "c")
     (verified,) = session(tmp_path, ["models", "verify", "--workdir", "c", "--json"])
     assert (verified.code, verified.json[0]["differences"]) == (0, [])
     assert not (tmp_path / "a").exists()
-    assert embedding(tmp_path / "c" / "registry", image) == old
+    assert embedding(plain_mlflow, tmp_path / "c" / "registry", image) == old
 
 
 def test_without_its_metadata_it_starts_anew_beside_what_lies_there(origin, tmp_path):
@@ -134,8 +136,7 @@ def test_a_champion_whose_files_are_gone_is_pushed_again_as_the_same_version(ori
 
 @pytest.mark.parametrize("name", ["[photos]", "pct%41x", "q?a=1", "a#b", "star*"])
 def test_a_path_that_means_something_else_to_tfx_or_mlflow_is_refused_by_name(name, tmp_path):
-    command = [sys.executable, "-m", "pipeline", "run", *SHORT, "--workdir", name]
-    process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    process = interpreters.commands().run("-m", "pipeline", "run", *SHORT, "--workdir", name, cwd=tmp_path)
     assert process.returncode == 2, process.stderr
     assert name in process.stderr
     assert "Traceback" not in process.stderr
