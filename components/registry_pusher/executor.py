@@ -80,7 +80,7 @@ class Executor(base_executor.BaseExecutor):
                 "version": version.version,
                 "uri": version.uri,
                 "alias": alias if alias in version.aliases else None,
-                "standing_back": pushed.standing_back,
+                "standing_back": pushed.not_promoted,
                 "page": registry.page(version),
                 "served": pushed.served,
             }
@@ -96,8 +96,8 @@ class Executor(base_executor.BaseExecutor):
 def _record(run: str, recipe: str, metrics: dict[str, Any], pushed: Pushed | None) -> PipelineRun:
     if pushed is None:
         outcome, detail = pipeline_runs.NOT_BLESSED, " ".join(metrics["reasons"])
-    elif pushed.standing_back:
-        outcome, detail = pipeline_runs.STOOD_BACK, pushed.standing_back
+    elif pushed.not_promoted:
+        outcome, detail = pipeline_runs.NOT_PROMOTED, pushed.not_promoted
     else:
         changed = pushed.new or pushed.moved
         outcome = pipeline_runs.RELEASED if changed else pipeline_runs.UNCHANGED

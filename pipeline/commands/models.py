@@ -70,7 +70,7 @@ def show(
     """
     with _opened(workdir) as registry:
         found = _version(registry, name, version)
-        details = _as_json(found) | registry.details(found)
+        details = _as_json(found) | asdict(registry.details(found))
     if as_json:
         print(json.dumps(details))
         return
@@ -241,7 +241,7 @@ def prune(
     **Example**: `nnclr models prune --keep 5 --dry-run`
     """
     with _opened(workdir) as registry, registry.locked():
-        old = registry.prunable(_name(registry, name), keep)
+        old = registry.versions_to_prune(_name(registry, name), keep)
         for version in old if not dry_run else []:
             registry.delete(version)
     if as_json:

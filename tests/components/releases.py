@@ -1,4 +1,4 @@
-"""Small blessed encoders to release."""
+"""Small blessed encoders for the tests of releases."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ REPORT = "<!doctype html><title>report</title>"
 
 
 def export_model(directory: Path, seed: int) -> str:
-    """Exports an untrained encoder of 32 x 32 pixels; each seed gives another one."""
+    """Exports an untrained encoder for 32 x 32 pixels, with weights that depend on the seed; returns its folder."""
     keras.utils.set_random_seed(seed)
     encoder = build_encoder(SETTINGS.encoder, (32, 32))
     training = {"steps": 3, "seconds": 1.5, "images_per_second": 100.0, "final_loss": 2.5}
@@ -26,13 +26,13 @@ def export_model(directory: Path, seed: int) -> str:
 
 
 def classifier(seed: int) -> Classifier:
-    """A linear classifier of two classes."""
+    """Returns a linear classifier for two classes."""
     rng = np.random.default_rng(seed)
     return Classifier(rng.normal(size=(8, 2)).astype(np.float32), np.array([0.1, -0.1], np.float32), CLASSES)
 
 
 def metrics(accuracy: float, baseline_version: int | None = None) -> dict:
-    """What the evaluator writes."""
+    """Returns metrics as the evaluator writes them."""
     return {
         "blessed": True,
         "reasons": [],
@@ -68,7 +68,7 @@ def metrics(accuracy: float, baseline_version: int | None = None) -> dict:
 
 
 def candidate(model: str, run: str, accuracy: float = 0.5, baseline: int | None = None, seed: int = 0) -> Candidate:
-    """A blessed encoder, as the pusher gets it."""
+    """Returns a blessed encoder as the pusher receives it."""
     return Candidate(
         model=model,
         classifier=classifier(seed),

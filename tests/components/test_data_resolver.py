@@ -121,7 +121,7 @@ def test_new_is_what_no_run_came_to_an_end_with(tmp_path, monkeypatch):
     # A failure is not the end of it.
     runs.record(PipelineRun("monday", "failed", "x" * 10_000, data.source, data.identity, same))
     assert nothing_new(runs, "tuesday", data, same, None) is None
-    runs.record(PipelineRun("monday again", "stood back", "run again", data.source, data.identity, same, 1))
+    runs.record(PipelineRun("monday again", "not promoted", "run again", data.source, data.identity, same, 1))
     assert nothing_new(runs, "tuesday", data, same, None) is None
     runs.record(PipelineRun("tuesday", "not blessed", "worse", data.source, data.identity, same, None, 0.25, 3))
     # Beside another champion it might be blessed.
@@ -137,7 +137,7 @@ def test_new_is_what_no_run_came_to_an_end_with(tmp_path, monkeypatch):
     assert [(run.run, run.outcome) for run in newest] == [
         ("wednesday", "nothing new"),
         ("tuesday", "not blessed"),
-        ("monday again", "stood back"),
+        ("monday again", "not promoted"),
         ("monday", "failed"),
     ]
     assert (newest[1].probe_accuracy, newest[1].source, newest[1].version) == (0.25, "/images/1", None)
