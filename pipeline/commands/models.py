@@ -74,7 +74,7 @@ def show(
     """
     with _opened(directory) as registry:
         shown = _find_version(registry, name, version)
-        details = registry.details(shown)
+        details = asdict(registry.details(shown))
     if as_json:
         output.print_json(_json_fields(shown) | details)
         return
@@ -252,7 +252,7 @@ def prune(
     **Example**: `nnclr models prune --keep 5 --dry-run`
     """
     with _opened(directory) as registry, registry.locked():
-        old = registry.prunable(_model_name(registry, name), keep)
+        old = registry.versions_to_prune(_model_name(registry, name), keep)
         for version in old if not dry_run else []:
             registry.delete(version)
     if as_json:

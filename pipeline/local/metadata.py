@@ -42,11 +42,11 @@ def prepare(workdir: Workdir) -> Path | None:
     database, root = workdir.metadata.resolve(), workdir.root.resolve()
     former = None
     try:
-        if not relocation.is_settled(database, root):
+        if not relocation.is_recorded(database, root):
             # Creates the tables.
             metadata_store.MetadataStore(connection(workdir))
             former = relocation.former_root(database, root, _ROOT_IN)
-            relocation.settle(database, root, _LOCATIONS, former)
+            relocation.relocate(database, root, _LOCATIONS, former)
         _continue_ids(database, _highest_id(workdir.artifacts))
     except sqlite3.DatabaseError as error:
         raise UserError(

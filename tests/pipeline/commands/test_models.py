@@ -99,7 +99,7 @@ def test_serving_follows_a_rollback(workdir):
 
 def test_verify_names_the_file_that_changed_and_a_changed_version_is_not_promoted(workdir):
     registry = ModelRegistry(str(workdir / "registry"))
-    artifacts = registry.details(registry.version("encoder", 2))["artifacts"]
+    artifacts = registry.details(registry.version("encoder", 2)).artifacts
     name = "artifacts/saved_model/variables/variables.data-00000-of-00001"
     weights = Path(artifacts.removeprefix("file://"), "model", name)
     content = bytearray(weights.read_bytes())

@@ -128,9 +128,9 @@ def test_pods_bless_what_the_local_runner_blesses(started_image, tmp_path, runni
     assert differences(registry, version) == []
     details = registry.details(version)
     # The run's own identity and parameters are on record, not the defaults.
-    assert len(details["tags"]["pipeline_run"]) == 36
-    assert details["parameters"]["trainer.epochs"] == "6"
-    assert details["tags"]["lock_sha256"] != "unknown"
+    assert len(details.tags["pipeline_run"]) == 36
+    assert details.parameters["trainer.epochs"] == "6"
+    assert details.tags["lock_sha256"] != "unknown"
 
     # The next tick of the schedule: the same images.
     seen = len(cluster.pods)
