@@ -388,7 +388,7 @@ def test_resolver_brings_the_champion_or_says_that_there_is_none(tmp_path, regis
         atol=1e-6,
     )
     # A warm start takes the weights of a released encoder as of an exported one.
-    assert export.rebuilt(f"{champion}/Format-Serving").count_params() > 0
+    assert export.load_encoder(f"{champion}/Format-Serving").count_params() > 0
 
 
 def test_a_champion_that_cannot_be_read_stops_a_run_and_says_what_allows_to_go_on(tmp_path, registry):
