@@ -56,7 +56,7 @@ SLIPS = [
     Slip(
         "straight-through neighbours pass no gradient on",
         _LOSSES,
-        "straight = [rows + tf.stop_gradient(nearest - rows) for rows, nearest in zip(z, neighbours, strict=False)]",
+        "straight = [rows + tf.stop_gradient(nearest - rows) for rows, nearest in zip(z[:2], neighbours, strict=True)]",
         "straight = neighbours",
         f"{_STEP}[straight_through]",
     ),
