@@ -1,4 +1,4 @@
-"""`python -m trainer`: pretrains an encoder on TFRecords, without TFX."""
+"""The command `python -m trainer`, which pretrains an encoder on TFRecords without TFX."""
 
 import logging
 import sys
@@ -31,7 +31,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exce
 
 
 class _File(BaseModel):
-    """A settings file of the pipeline, of which the trainer reads its own section."""
+    """A settings file of the pipeline. Only the section `trainer` is read."""
 
     trainer: TrainerSettings = TrainerSettings()
 
@@ -42,30 +42,31 @@ def main(
         str,
         typer.Argument(
             metavar="RECORDS",
-            help="Folder with the TFRecords Split-unlabelled/* and, for the online probe, Split-train/*, as the "
-            "pipeline's ImageExampleGen writes them; local or gs://.",
+            help="Folder with the TFRecords Split-unlabelled/* and, for the online probe, Split-train/*, as written by "
+            "the pipeline's ImageExampleGen; local or gs://.",
         ),
     ],
     output: Annotated[
         str,
         typer.Argument(
             metavar="OUTPUT",
-            help="Folder for the encoder (model/), history.csv and TensorBoard's logs (logs/), and checkpoints/ of an "
-            "unfinished training; local or gs://.",
+            help="Folder for the encoder (model/), history.csv and TensorBoard logs (logs/), and the checkpoints of an "
+            "unfinished training (checkpoints/); local or gs://.",
         ),
     ],
     config_file: Annotated[
-        Path | None, typer.Option("--config", help="YAML file in the form of a preset; its section `trainer` is read.")
+        Path | None,
+        typer.Option("--config", help="YAML file in the form of a preset. Only its section `trainer` is read."),
     ] = None,
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="One setting, on top of the file. May be repeated."),
+        typer.Option("--set", metavar="NAME=VALUE", help="Override one setting. May be repeated."),
     ] = None,
 ) -> None:
     """Pretrain an image encoder by NNCLR on a folder of TFRecords.
 
-    Started again, it goes on from its last checkpoint. It trains on every GPU of the machine, or its CPU; where
-    TF_CONFIG names several machines, on all of them together, which must share both folders.
+    Started again, the command continues from the last checkpoint. It trains on every GPU of the machine, or on the CPU
+    if there is no GPU. If TF_CONFIG names several machines, all of them train together and must share both folders.
 
     **Examples**
 
@@ -77,18 +78,18 @@ def main(
 
     `tensorboard --logdir encoder/logs`
 
-    **The records**: tf.train.Example with `image` (raw uint8 pixels, height x width x 3), `height`, `width`, `id`, and
-    `label` (-1 if unknown). All images have the same size.
+    **The records** are tf.train.Example protos with `image` (raw uint8 pixels, height x width x 3), `height`, `width`,
+    `id`, and `label` (-1 if unknown). All images must have the same size.
     """
     tree: dict[str, Any] = settings_tree.read(config_file) if config_file else {}
     settings = settings_tree.validated(_File, settings_tree.overridden(tree, overrides or [])).trainer
     if settings.warm_start == CHAMPION:
         raise SettingsError(
-            "trainer.warm_start: the champion is known to the pipeline alone: name the folder of an encoder, or set it "
-            "to null."
+            "trainer.warm_start: only the pipeline knows the champion. Name the folder of an encoder, or set "
+            "it to null."
         )
     _log_to_stderr()
-    # Only now: these imports take many seconds.
+    # Imported late, because these imports take many seconds.
     import tensorflow as tf
 
     from trainer import data, devices, examples, loop, outcome
@@ -97,9 +98,9 @@ def main(
     if unused and settings.devices == "auto":
         logging.getLogger("nnclr").warning("Warning: %s", unused)
     output = output.rstrip("/")
-    # One whose export was stopped has its checkpoints still, and is exported once more.
+    # A training whose export was stopped still has its checkpoints, and is exported again.
     if tf.io.gfile.exists(f"{output}/model") and not tf.io.gfile.glob(f"{output}/checkpoints/*/*"):
-        raise SettingsError(f"{output} holds a finished training already: name another folder, or delete this one.")
+        raise SettingsError(f"{output} already contains a finished training: name another folder, or delete this one.")
     job = loop.Job(
         data.matching_files([f"{records}/Split-{examples.UNLABELLED}/*"]),
         data.matching_files([f"{records}/Split-{examples.TRAIN}/*"], required=False),
@@ -109,7 +110,7 @@ def main(
     )
     try:
         model, result = loop.train(settings, job)
-        outcome.leave(model, settings, result, f"{output}/model", job.run_dir or "")
+        outcome.write(model, settings, result, f"{output}/model", job.run_dir or "")
     except KeyboardInterrupt:
         print("Interrupted; the state is saved. Start the same command again to go on.", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
@@ -118,11 +119,11 @@ def main(
             f"{result.steps} steps in {result.seconds:.0f} s, {result.images_per_second:,.0f} images/s, final loss "
             f"{result.final_loss:.3f}."
         )
-        print(f"The encoder is a SavedModel in {output}/model. Its curves: tensorboard --logdir {output}/logs")
+        print(f"The encoder is a SavedModel in {output}/model. To see its curves: tensorboard --logdir {output}/logs")
 
 
-class _NowAndThen(logging.Filter):
-    """Lets a report of progress through only so often, and everything else always."""
+class _ProgressFilter(logging.Filter):
+    """Passes a progress report at most every ten seconds, and every other record."""
 
     _last = 0.0
 
@@ -130,31 +131,31 @@ class _NowAndThen(logging.Filter):
         state: Progress | None = getattr(record, "progress", None)
         if state is None:
             return True
-        wanted = state.done == state.total or time.monotonic() - self._last >= _REPORT_EVERY_SECONDS
-        if wanted:
+        is_due = state.done == state.total or time.monotonic() - self._last >= _REPORT_EVERY_SECONDS
+        if is_due:
             self._last = time.monotonic()
-        return wanted
+        return is_due
 
 
 def _log_to_stderr() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
-    handler.addFilter(_NowAndThen())
+    handler.addFilter(_ProgressFilter())
     logger = logging.getLogger("nnclr")
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
 
 
 def run() -> None:
-    """Runs the command; a user's mistake ends in one sentence and its exit code."""
+    """Runs the command. A user's mistake ends it with one sentence and an exit code."""
     try:
         app()
     except Exception as error:
-        told = failures.as_user_error(error)
-        if told is None:
+        user_error = failures.as_user_error(error)
+        if user_error is None:
             raise
-        print(f"Error: {told}", file=sys.stderr)
-        sys.exit(told.exit_code)
+        print(f"Error: {user_error}", file=sys.stderr)
+        sys.exit(user_error.exit_code)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Temporary hidden names, so that no reader mistakes a half-written file for a finished one.
+"""Temporary hidden names, so that no reader mistakes an incomplete file for a finished one.
 
-A file or folder is written beside its place under such a name, and renamed once it is whole. Every write gets a name of
-its own: two processes that write the same thing at once never touch each other's half.
+A file or folder is written under a temporary name in its final folder, and renamed when it is complete. Every write
+gets a name of its own, so that two processes that write the same file at the same time do not disturb each other.
 """
 
 import posixpath
@@ -13,26 +13,26 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-#: Half-written files and folders of this age were left by a process that was killed.
+#: Incomplete files and folders that are older than this were left by a process that was killed.
 ABANDONED_AFTER_SECONDS = 3600
 
 _NAME = re.compile(r"\..*\.[0-9a-f]{32}\.partial")
 
 
 def beside(path: str) -> str:
-    """Returns a new hidden name in the folder of `path`, which is a local path or the URI of an object."""
+    """Returns a new temporary path in the folder of `path`, which is a local path or the URI of an object."""
     folder, separator, name = path.rstrip("/").rpartition("/")
     return f"{folder}{separator}.{name}.{uuid.uuid4().hex}.partial"
 
 
 def remove_abandoned(files: "AbstractFileSystem", folder: str) -> None:
-    """Deletes what killed processes left half-written in a folder.
+    """Deletes incomplete files and folders that killed processes left in a folder.
 
-    What is younger than an hour may be in the making and stays.
+    Those that changed within the last hour are kept, because another process may still be writing them.
 
     Args:
-        files: file system of the folder.
-        folder: path in that file system; need not exist.
+        files: File system of the folder.
+        folder: Path in that file system, which need not exist.
     """
     files.invalidate_cache()
     if not files.exists(folder):
@@ -44,11 +44,11 @@ def remove_abandoned(files: "AbstractFileSystem", folder: str) -> None:
 
 def _remove_if_abandoned(files: "AbstractFileSystem", path: str) -> None:
     try:
-        newest = max(_modified(files, found) for found in [path, *files.find(path, withdirs=True)])
+        newest = max(_modified(files, inner) for inner in [path, *files.find(path, withdirs=True)])
         if time.time() - newest > ABANDONED_AFTER_SECONDS:
             files.rm(path, recursive=True)
     except FileNotFoundError:
-        # Another process finished or deleted it meanwhile.
+        # Another process has renamed or deleted it in the meantime.
         return
 
 
@@ -56,5 +56,5 @@ def _modified(files: "AbstractFileSystem", path: str) -> float:
     try:
         return files.modified(path).timestamp()
     except (NotImplementedError, KeyError):
-        # Folders of an object store have no time: their objects do.
+        # Folders in an object store have no modification time, but their objects have.
         return 0.0

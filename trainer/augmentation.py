@@ -1,15 +1,15 @@
-"""Random views of images, in the graph, each sample with its own draw.
+"""Random views of images, computed in the graph. Every image gets its own random numbers.
 
-A view is a pure function of pixels and uniform numbers. The numbers come from (seed, step) alone and are drawn for the
-global batch, of which each replica takes its rows: so one device and many see the same views, and a resumed run repeats
-the interrupted one. Nothing here runs at inference.
+A view is a pure function of pixels and uniform random numbers. The numbers depend only on seed and step and are drawn
+for the global batch, of which each replica takes its rows. So the views are the same on any number of devices, and a
+resumed training repeats the interrupted one. Nothing in this module runs at inference.
 
-Brightness, contrast, saturation, hue and grey are all linear in RGB, so their composition is one 3x3 matrix and one
-offset per sample: a single pass over the pixels instead of five (Keras' layers make one or more each, and clip in
-between; here the result is clipped once). A Gaussian blur is two products with banded matrices, one per sample.
+Brightness, contrast, saturation, hue and grey are linear in RGB, so their composition is one 3x3 matrix and one offset
+for each image. That is a single pass over the pixels, with one clip at the end, instead of the five passes and clips of
+Keras' layers. A Gaussian blur is two products with banded matrices for each image.
 
-Keras' preprocessing layers draw from generators of their own, so that views would depend on how many devices share a
-batch, and could not be repeated. They are also 5 to 9 times slower on a CPU (python -m tests.benchmarks.augmentations).
+Keras' preprocessing layers draw from generators of their own: their views would depend on the number of devices, and
+could not be repeated. They are also 5 to 9 times slower on a CPU (python -m tests.benchmarks.augmentations).
 """
 
 import math
@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from trainer.config import AugmentationSettings
 
-# Columns of the uniform numbers that one view consumes.
+# Columns of the uniform numbers that one view uses.
 _AREA, _RATIO, _TOP, _LEFT, _FLIP, _BRIGHTNESS, _CONTRAST, _SATURATION, _HUE, _GREY = range(10)
 _JITTER, _BLUR, _SIGMA, _SOLARISE = range(10, 14)
 NUMBERS_PER_VIEW = 14
@@ -29,21 +29,21 @@ NUMBERS_PER_VIEW = 14
 _LUMA = np.array([0.299, 0.587, 0.114])
 _RGB_TO_YIQ = np.array([_LUMA, (0.596, -0.274, -0.322), (0.211, -0.523, 0.312)])
 _YIQ_TO_RGB = np.linalg.inv(_RGB_TO_YIQ)
-# A turn of hue by an angle is _LUMA_PART + cos(angle) * _CHROMA_PART + sin(angle) * _TURNED_PART on RGB.
+# A rotation of the hue by an angle is the matrix _LUMA_PART + cos(angle) * _CHROMA_PART + sin(angle) * _ROTATED_PART.
 _LUMA_PART = np.outer(_YIQ_TO_RGB[:, 0], _LUMA)
 _CHROMA_PART = _YIQ_TO_RGB[:, 1:] @ _RGB_TO_YIQ[1:]
-_TURNED_PART = _YIQ_TO_RGB[:, 1:] @ np.array([(0, -1), (1, 0)]) @ _RGB_TO_YIQ[1:]
+_ROTATED_PART = _YIQ_TO_RGB[:, 1:] @ np.array([(0, -1), (1, 0)]) @ _RGB_TO_YIQ[1:]
 _TO_GREY = np.tile(_LUMA, (3, 1))
 
 
 def uniform_numbers(seed: int, stream: int, step: tf.Tensor, rows: int) -> tf.Tensor:
-    """Uniform numbers in [0, 1) for `rows` views: float32 [rows, NUMBERS_PER_VIEW].
+    """Draws uniform numbers in [0, 1): float32 [rows, NUMBERS_PER_VIEW].
 
     Args:
-        seed: of the run.
-        stream: tells apart the uses of one step.
-        step: scalar integer.
-        rows: of the global batch, views included.
+        seed: Seed of the training.
+        stream: Number of the use of random numbers within a step; every use has its own numbers.
+        step: Number of the step, a scalar integer.
+        rows: Number of rows of the global batch.
     """
     key = tf.stack([tf.constant(seed + (stream << 32), tf.int64), tf.cast(step, tf.int64)])
     return tf.random.stateless_uniform([rows, NUMBERS_PER_VIEW], key)
@@ -52,36 +52,36 @@ def uniform_numbers(seed: int, stream: int, step: tf.Tensor, rows: int) -> tf.Te
 def random_views(
     images: tf.Tensor, numbers: Sequence[tf.Tensor], settings: AugmentationSettings, size: tuple[int, int] | None = None
 ) -> tf.Tensor:
-    """Draws views of each image, all in one pass.
+    """Computes one or more views of each image in a single pass.
 
     Args:
-        images: uint8 or float in [0, 255], [N, height, width, 3].
-        numbers: for each view float32 [N, NUMBERS_PER_VIEW], uniform in [0, 1).
-        settings: strengths; those that differ between two views alternate.
-        size: height and width of the views; by default those of the images.
+        images: Images, uint8 or float in [0, 255], [N, height, width, 3].
+        numbers: Uniform numbers in [0, 1) for each view, float32 [N, NUMBERS_PER_VIEW] each.
+        settings: Strengths of the augmentation. Where they differ between two views, the views alternate.
+        size: Height and width of the views; by default those of the images.
 
     Returns:
-        float32 in [0, 1], [views * N, height, width, 3]: the first view of every image, then the second of every image.
+        float32 in [0, 1], [views * N, height, width, 3]: the first view of every image, then the second, and so on.
     """
     count = tf.shape(images)[0]
     drawn = tf.concat(list(numbers), axis=0)
     views = _crop(images, drawn, settings, size)
     views = _recolour(views, drawn, settings)
     if any(settings.blur):
-        views = _blur(views, drawn, _of_views(settings.blur, len(numbers), count), settings.blur_sigma)
+        views = _blur(views, drawn, _probability_per_row(settings.blur, len(numbers), count), settings.blur_sigma)
     if any(settings.solarise):
-        chosen = drawn[:, _SOLARISE] < _of_views(settings.solarise, len(numbers), count)
+        chosen = drawn[:, _SOLARISE] < _probability_per_row(settings.solarise, len(numbers), count)
         views = tf.where(_per_image(chosen) & (views > 0.5), 1.0 - views, views)
     return views
 
 
-def _of_views(probabilities: tuple[float, float], views: int, count: tf.Tensor) -> tf.Tensor:
-    """The probability of each row of `random_views`."""
+def _probability_per_row(probabilities: tuple[float, float], views: int, count: tf.Tensor) -> tf.Tensor:
+    """Returns the probability that applies to each row of `random_views`, float32 [views * N]."""
     return tf.repeat(tf.constant([probabilities[view % 2] for view in range(views)]), count)
 
 
 def _per_image(values: tf.Tensor) -> tf.Tensor:
-    """[N] to [N, 1, 1, 1]."""
+    """Reshapes values [N] to [N, 1, 1, 1]."""
     return values[:, tf.newaxis, tf.newaxis, tf.newaxis]
 
 
@@ -92,7 +92,10 @@ def _between(numbers: tf.Tensor, column: int, low: float, high: float) -> tf.Ten
 def _crop(
     images: tf.Tensor, numbers: tf.Tensor, settings: AugmentationSettings, size: tuple[int, int] | None
 ) -> tf.Tensor:
-    """Random resized crop (Inception style: area uniform, ratio log-uniform) and flip, in one resampling; [0, 255]."""
+    """Crops, resizes and flips images in one resampling; the result is in [0, 255].
+
+    The area of a crop is uniform and its ratio log-uniform, as in arXiv 1409.4842, section 6.
+    """
     area = _between(numbers, _AREA, *settings.crop_scale)
     ratio = tf.exp(_between(numbers, _RATIO, math.log(settings.crop_ratio[0]), math.log(settings.crop_ratio[1])))
     height = tf.minimum(tf.sqrt(area / ratio), 1.0)
@@ -104,12 +107,12 @@ def _crop(
         mirrored = numbers[:, _FLIP] < 0.5
         left, right = tf.where(mirrored, right, left), tf.where(mirrored, left, right)
     boxes = tf.stack([top, left, top + height, right], axis=1)
-    places = tf.range(tf.shape(numbers)[0]) % tf.shape(images)[0]
-    return tf.image.crop_and_resize(images, boxes, places, size or tf.shape(images)[1:3])
+    image_indices = tf.range(tf.shape(numbers)[0]) % tf.shape(images)[0]
+    return tf.image.crop_and_resize(images, boxes, image_indices, size or tf.shape(images)[1:3])
 
 
 def _recolour(views: tf.Tensor, numbers: tf.Tensor, settings: AugmentationSettings) -> tf.Tensor:
-    """Brightness, hue, saturation, grey and contrast as one affine map of RGB per sample; [0, 255] to [0, 1]."""
+    """Changes all colours by one affine map of RGB for each image; maps [0, 255] to [0, 1]."""
     jittered = numbers[:, _JITTER] < settings.jitter
 
     def factor(column, strength):
@@ -118,12 +121,12 @@ def _recolour(views: tf.Tensor, numbers: tf.Tensor, settings: AugmentationSettin
     brightness, contrast = factor(_BRIGHTNESS, settings.brightness), factor(_CONTRAST, settings.contrast)
     offset = None
     if settings.contrast:
-        # Contrast blends with the mean grey of the recoloured image, which neither hue nor saturation change.
+        # Contrast blends an image with its mean grey value, which neither hue nor saturation changes.
         mean_grey = tf.linalg.matvec(tf.reduce_mean(views, axis=[1, 2]), tf.constant(_LUMA, tf.float32))
         offset = (1 - contrast) * brightness * mean_grey / 255.0
     scale = contrast * brightness / 255.0
     if settings.hue or settings.saturation or settings.grey:
-        views = _mixed(views, scale, numbers, factor(_SATURATION, settings.saturation), jittered, settings)
+        views = _mix_channels(views, scale, numbers, factor(_SATURATION, settings.saturation), jittered, settings)
     else:
         views = views * _per_image(scale)
     if offset is not None:
@@ -131,7 +134,7 @@ def _recolour(views: tf.Tensor, numbers: tf.Tensor, settings: AugmentationSettin
     return tf.clip_by_value(views, 0.0, 1.0)
 
 
-def _mixed(
+def _mix_channels(
     views: tf.Tensor,
     scale: tf.Tensor,
     numbers: tf.Tensor,
@@ -139,14 +142,14 @@ def _mixed(
     jittered: tf.Tensor,
     settings: AugmentationSettings,
 ) -> tf.Tensor:
-    """Hue, saturation and grey, which mix the channels, and a scale."""
+    """Applies hue, saturation and grey, which mix the channels, and multiplies by `scale`."""
     angle = tf.where(jittered, 2 * math.pi * settings.hue * (2 * numbers[:, _HUE] - 1), 0.0)[:, tf.newaxis, tf.newaxis]
-    luma, chroma, turned, to_grey = (
-        tf.constant(part, tf.float32) for part in (_LUMA_PART, _CHROMA_PART, _TURNED_PART, _TO_GREY)
+    luma, chroma, rotated, to_grey = (
+        tf.constant(part, tf.float32) for part in (_LUMA_PART, _CHROMA_PART, _ROTATED_PART, _TO_GREY)
     )
-    hue = luma + tf.cos(angle) * chroma + tf.sin(angle) * turned
+    hue = luma + tf.cos(angle) * chroma + tf.sin(angle) * rotated
     saturation = tf.where(numbers[:, _GREY] < settings.grey, 0.0, saturation)[:, tf.newaxis, tf.newaxis]
-    # A turned colour has the luma of the colour, so its grey is the colour's.
+    # A rotation of the hue keeps the luma, so the grey value of the rotated colour is that of the colour.
     colour = (saturation * hue + (1 - saturation) * to_grey) * scale[:, tf.newaxis, tf.newaxis]
     shape = tf.shape(views)
     rows = tf.linalg.matmul(tf.reshape(views, [shape[0], -1, 3]), colour, transpose_b=True)
@@ -154,15 +157,15 @@ def _mixed(
 
 
 def _blur(views: tf.Tensor, numbers: tf.Tensor, probability: tf.Tensor, sigma: tuple[float, float]) -> tf.Tensor:
-    """Gaussian blur, whole and normalised at the borders; sigma is in pixels of an image of 224."""
+    """Applies a Gaussian blur that is normalised at the borders; sigma is in pixels of an image of 224 pixels."""
     size = tf.shape(views)
     width = _between(numbers, _SIGMA, *sigma) * tf.cast(size[1], tf.float32) / 224.0
-    # A Gaussian this narrow is the identity.
+    # A Gaussian as narrow as 0.001 pixels is the identity.
     width = tf.where(numbers[:, _BLUR] < probability, width, 1e-3)[:, tf.newaxis, tf.newaxis]
 
     def kernel(pixels):
-        places = tf.range(tf.cast(pixels, tf.float32))
-        weights = tf.exp(-0.5 * tf.square((places[:, tf.newaxis] - places) / width))
+        positions = tf.range(tf.cast(pixels, tf.float32))
+        weights = tf.exp(-0.5 * tf.square((positions[:, tf.newaxis] - positions) / width))
         return weights / tf.reduce_sum(weights, axis=2, keepdims=True)
 
     vertical = tf.matmul(kernel(size[1]), tf.reshape(views, [size[0], size[1], -1]))

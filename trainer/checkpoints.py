@@ -1,8 +1,8 @@
-"""The whole state of a training on disk, so that it can go on where it was.
+"""Checkpoints: the complete state of a training on disk, so that an interrupted training can continue.
 
-A checkpoint is one file, `step-00001200.npz`: NumPy arrays by name, and a JSON description among them. One file is
-complete or absent on every file system, after a rename as after an upload to Cloud Storage; zip's checksums tell a
-damaged one; and NumPy reads it without unpickling anything.
+A checkpoint is one file, such as `step-00001200.npz`, with NumPy arrays by name and a description in JSON. A single
+file is either complete or absent on every file system, after a rename as well as after an upload to Cloud Storage. The
+checksums of the zip format reveal damage, and NumPy reads the file without unpickling.
 """
 
 import hashlib
@@ -26,7 +26,14 @@ _NAME = re.compile(r"step-\d{8}\.npz")
 
 
 class Checkpoint(NamedTuple):
-    """What was saved after `step` optimiser steps."""
+    """The content of a checkpoint.
+
+    Attributes:
+        path: Path of the file.
+        step: Number of optimiser steps done.
+        arrays: The training's variables by name.
+        journal: Everything else that was saved, as JSON.
+    """
 
     path: str
     step: int
@@ -35,17 +42,17 @@ class Checkpoint(NamedTuple):
 
 
 def key(*parts: str) -> str:
-    """A short name for what a training depends on: its settings, its data."""
+    """Returns a short name for everything that a training depends on, such as its settings and its images."""
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
 class Checkpoints:
-    """The checkpoints of one training in a folder of its own.
+    """The checkpoints of one training, in a folder of their own.
 
     Args:
-        root: local folder or `gs://` URI that holds the folders of all trainings.
-        key: of this one; a checkpoint that bears another is not used.
-        keep: the newest so many stay.
+        root: Local folder or `gs://` URI that contains the folders of all trainings.
+        key: Key of the training (see `key`). A checkpoint with another key is not used.
+        keep: Number of latest checkpoints to keep.
     """
 
     def __init__(self, root: str, key: str, keep: int):
@@ -54,31 +61,37 @@ class Checkpoints:
         self._key, self._keep = key, keep
 
     def save(self, step: int, arrays: dict[str, np.ndarray], journal: dict[str, Any]) -> str:
-        """Writes one aside, renames it and deletes the oldest; returns its path.
+        """Writes a checkpoint and deletes those that are no longer needed.
 
         Args:
-            step: optimiser steps done.
-            arrays: the state.
-            journal: what else to remember, as JSON.
+            step: Number of optimiser steps done.
+            arrays: The training's variables by name.
+            journal: Everything else to save, as JSON.
+
+        Returns:
+            Path of the checkpoint.
         """
         self._files.makedirs(self._folder, exist_ok=True)
         description = json.dumps({"key": self._key, "step": step, "journal": journal})
         name = f"step-{step:08d}.npz"
-        place = f"{self._folder}/{name}"
-        unfinished = aside.beside(place)
+        path = f"{self._folder}/{name}"
+        unfinished = aside.beside(path)
         content = io.BytesIO()
-        everything: dict[str, Any] = arrays | {_DESCRIPTION: np.frombuffer(description.encode(), np.uint8)}
-        np.savez(content, **everything)
+        contents: dict[str, Any] = arrays | {_DESCRIPTION: np.frombuffer(description.encode(), np.uint8)}
+        np.savez(content, **contents)
         self._files.pipe_file(unfinished, content.getvalue())
-        self._files.mv(unfinished, place)
+        self._files.mv(unfinished, path)
         self._delete_superseded()
         return f"{self.directory}/{name}"
 
     def latest(self, shapes: dict[str, tuple[int, ...]]) -> Checkpoint | None:
-        """The newest checkpoint that is whole and this training's; those that are not are named in the log.
+        """Reads the latest usable checkpoint. The log names checkpoints that are damaged or of another training.
 
         Args:
-            shapes: of the arrays that it must hold, by name.
+            shapes: Shapes of the arrays that the checkpoint must contain, by name.
+
+        Returns:
+            The checkpoint; None if none is usable.
         """
         for name in reversed(self._names()):
             try:
@@ -89,13 +102,13 @@ class Checkpoints:
         return None
 
     def clear(self) -> None:
-        """Deletes all of them, when the training's result is safe elsewhere."""
+        """Deletes all checkpoints of the training."""
         if self._files.exists(self._folder):
             self._files.rm(self._folder, recursive=True)
 
     def _names(self) -> list[str]:
-        """Names of the checkpoints, the oldest first."""
-        # Other processes write and delete: what was listed a while ago does not count.
+        """Returns the names of the checkpoints, the oldest first."""
+        # Other processes write and delete files, so a cached listing may be wrong.
         self._files.invalidate_cache()
         if not self._files.exists(self._folder):
             return []
@@ -111,19 +124,20 @@ class Checkpoints:
         content = self._files.cat_file(f"{self._folder}/{name}")
         try:
             stored = np.load(io.BytesIO(content), allow_pickle=False)
-            # Reading an array checks its checksum.
+            # Reading an array verifies its checksum.
             arrays = {name: stored[name] for name in stored.files}
             description = json.loads(arrays.pop(_DESCRIPTION).tobytes())
         except (zipfile.BadZipFile, EOFError, ValueError, KeyError, OSError, AttributeError) as error:
             raise _Unusable(f"it is damaged ({error})") from error
         if description["key"] != self._key:
             raise _Unusable(f"it belongs to another training ({description['key']})")
-        theirs = {name: array.shape for name, array in arrays.items()}
-        if theirs != shapes:
-            differing = sorted(name for name in theirs.keys() | shapes.keys() if theirs.get(name) != shapes.get(name))
-            raise _Unusable(f"it holds other variables ({', '.join(differing[:3])})")
+        stored_shapes = {name: array.shape for name, array in arrays.items()}
+        if stored_shapes != shapes:
+            names = stored_shapes.keys() | shapes.keys()
+            differing = sorted(name for name in names if stored_shapes.get(name) != shapes.get(name))
+            raise _Unusable(f"it has other variables ({', '.join(differing[:3])})")
         return Checkpoint(f"{self.directory}/{name}", description["step"], arrays, description["journal"])
 
 
 class _Unusable(Exception):
-    pass
+    """A checkpoint cannot be used; the message says why."""

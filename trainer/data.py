@@ -1,4 +1,4 @@
-"""What the training loop reads: shuffled anew each epoch, in an order that the seed and the epoch alone decide."""
+"""Reads TFRecords for training: shuffled anew in each epoch, in an order that depends only on seed and epoch."""
 
 import hashlib
 from typing import NamedTuple
@@ -13,10 +13,10 @@ _HASH_BUCKETS = 10_000
 
 
 def matching_files(patterns: list[str], required: bool = True) -> list[str]:
-    """The files behind glob patterns, sorted so that every machine sees the same order.
+    """Returns the files that match glob patterns, sorted so that every machine sees the same order.
 
     Raises:
-        DataError: nothing matches, and something is required.
+        DataError: If no file matches although `required` is set.
     """
     files = sorted(file for pattern in patterns for file in tf.io.gfile.glob(pattern))
     if required and not files:
@@ -25,19 +25,24 @@ def matching_files(patterns: list[str], required: bool = True) -> list[str]:
 
 
 def _records(files: list[str]) -> tf.data.Dataset:
-    """The records of the files, of which there may be none, in order."""
+    """Returns the records of the files in order; there may be no files."""
     return tf.data.TFRecordDataset(tf.constant(files, tf.string))
 
 
 class Survey(NamedTuple):
-    """What is in some files: how many records, and a fingerprint of their bytes in order."""
+    """A summary of the records in some files.
+
+    Attributes:
+        records: Number of records.
+        fingerprint: Hash of the records' bytes in order.
+    """
 
     records: int
     fingerprint: str
 
 
 def survey(files: list[str]) -> Survey:
-    """Reads all records once. The fingerprint does not depend on the files' names or on where they lie."""
+    """Reads all records once. The fingerprint does not depend on the names and folders of the files."""
     digest, count = hashlib.sha256(), 0
     batches = _records(files).batch(1024)
     for hashes in batches.map(lambda records: tf.strings.to_hash_bucket_fast(records, 2**63 - 1)).as_numpy_iterator():
@@ -47,13 +52,18 @@ def survey(files: list[str]) -> Survey:
 
 
 def labels(files: list[str]) -> np.ndarray:
-    """All labels in the files, int64 [N]; empty where the split is."""
+    """Returns all labels in the files, int64 [N]."""
     batches = _records(files).batch(1024).map(lambda records: examples.parse(records, examples.LABEL)[examples.LABEL])
     return np.concatenate([np.zeros([0], np.int64), *batches.as_numpy_iterator()])
 
 
 class LabelledPixels(NamedTuple):
-    """All images of a labelled split: uint8 [N, height, width, 3], and their classes, int64 [N]."""
+    """All images of a labelled split.
+
+    Attributes:
+        pixels: uint8 [N, height, width, 3].
+        labels: Classes of the images, int64 [N].
+    """
 
     pixels: np.ndarray
     labels: np.ndarray
@@ -66,7 +76,13 @@ def labelled_pixels(files: list[str], size: tuple[int, int]) -> LabelledPixels:
 
 
 class Order(NamedTuple):
-    """What decides the order of an epoch's records: the seed and the epoch, given the size of the shuffle buffer."""
+    """Everything that determines the order of an epoch's records.
+
+    Attributes:
+        buffer: Number of records in the shuffle buffer.
+        seed: Seed of the training.
+        epoch: The epoch, counted from 1.
+    """
 
     buffer: int
     seed: int
@@ -74,7 +90,7 @@ class Order(NamedTuple):
 
 
 def _shuffled(files: list[str], order: Order) -> tf.data.Dataset:
-    """One pass over the records."""
+    """Returns one pass over the records."""
     drawn = np.random.default_rng([order.seed, order.epoch]).permutation(files).tolist()
     records = tf.data.Dataset.from_tensor_slices(drawn).interleave(
         tf.data.TFRecordDataset,
@@ -87,10 +103,10 @@ def _shuffled(files: list[str], order: Order) -> tf.data.Dataset:
 
 
 def without_autotuning(batches: tf.data.Dataset) -> tf.data.Dataset:
-    """Without tf.data's tuning while it runs, whose thread would hold up the end of an epoch.
+    """Turns off tf.data's autotuning, whose thread would delay the end of every epoch.
 
-    It sleeps twice as long each time, up to a minute, and an iterator of a distribution strategy that is dropped waits
-    until it wakes: seconds after each epoch, for a reading that is many times as fast as any training.
+    The thread sleeps up to a minute, and the iterator of a distribution strategy waits for it when the epoch ends.
+    Reading is many times faster than training, so that autotuning gains nothing.
     """
     options = tf.data.Options()
     options.autotune.enabled = False
@@ -98,15 +114,15 @@ def without_autotuning(batches: tf.data.Dataset) -> tf.data.Dataset:
 
 
 def _shares(batches: tf.data.Dataset, context: tf.distribute.InputContext) -> tf.data.Dataset:
-    """From global batches of records, the batches of the replicas that this worker feeds, one after the other.
+    """Takes from global batches of records the shares of the replicas that this worker feeds, one after the other.
 
-    Each global batch is cut into one share a replica, in order, so that any number of replicas and workers trains on
-    the same global batches. Every worker reads all records but parses its own alone.
+    Each global batch is cut into one share for each replica, in order, so that any number of replicas and workers
+    trains on the same global batches. Every worker reads all records, but parses only its own.
     """
     replicas = context.num_replicas_in_sync
-    mine = replicas // context.num_input_pipelines
-    first = mine * context.input_pipeline_id
-    return batches.map(lambda records: tf.reshape(records, [replicas, -1])[first : first + mine]).unbatch()
+    shares = replicas // context.num_input_pipelines
+    first = shares * context.input_pipeline_id
+    return batches.map(lambda records: tf.reshape(records, [replicas, -1])[first : first + shares]).unbatch()
 
 
 def _pixels_of(size):
@@ -135,48 +151,51 @@ def unlabelled_batches(
     skip: int = 0,
     context: tf.distribute.InputContext = tf.distribute.InputContext(),
 ) -> tf.data.Dataset:
-    """Batches of one epoch of pretraining: `image`, uint8 [rows, height, width, 3].
+    """Returns the batches of one epoch of pretraining.
 
     Args:
-        files: TFRecords.
-        size: height and width of the images.
-        batch: rows of a global batch; the rest of an epoch that makes up no whole batch is left out.
-        order: of the records.
-        skip: global batches to leave out at the start.
-        context: which replicas' rows are wanted; all of them by default.
+        files: TFRecords of unlabelled images.
+        size: Height and width of the images.
+        batch: Number of rows of a global batch. Images that do not fill a whole batch are left out of the epoch.
+        order: Order of the records.
+        skip: Number of global batches to skip at the start.
+        context: The replicas whose rows are returned; by default all.
+
+    Returns:
+        Batches with `image`, uint8 [rows, height, width, 3].
     """
     batches = _shuffled(files, order).batch(batch, drop_remainder=True).skip(skip)
     return _shares(batches, context).map(_pixels_of(size), tf.data.AUTOTUNE)
 
 
 def batch_ids(files: list[str], batch: int, order: Order, index: int) -> list[str]:
-    """The ids of the images in global batch `index` of an epoch."""
+    """Returns the ids of the images in a global batch of an epoch; `index` counts the batches from 0."""
     records = next(iter(_shuffled(files, order).batch(batch, drop_remainder=True).skip(index)))
     return [identity.decode() for identity in examples.parse(records, examples.ID)[examples.ID].numpy()]
 
 
 def first_images(files: list[str], size: tuple[int, int], count: int, batch: int) -> tf.data.Dataset:
-    """The first images in file order, in batches: `image`, uint8 [rows, height, width, 3]."""
+    """Returns the first `count` images in file order, in batches with `image`, uint8 [rows, height, width, 3]."""
     return _records(files).take(count).batch(batch).map(_pixels_of(size), tf.data.AUTOTUNE)
 
 
 class LabelledSplit:
-    """The labelled images of the online probe, parted once and for all by a hash of each image's id.
+    """The labelled images of the online probe, divided into training and held-out images by a hash of each image's id.
 
     Args:
         files: TFRecords of the split `train`.
-        size: height and width of the images.
-        holdout: share that is never trained on, for validation.
+        size: Height and width of the images.
+        holdout: Share of the images that is held out for validation.
 
     Raises:
-        DataError: so few images that one side has none.
+        DataError: If there are so few images that one of the two sides is empty.
     """
 
     def __init__(self, files: list[str], size: tuple[int, int], holdout: float):
         self._files, self._size = files, size
         self._threshold = round(holdout * _HASH_BUCKETS)
         for held_out, purpose in ((False, "train on"), (True, "hold out")):
-            # An empty side would be repeated for ever, or be divided by.
+            # An empty side would be repeated for ever, or would lead to a division by zero.
             if not any(True for _ in self._side(_records(files), held_out).take(1)):
                 raise DataError(
                     f"The split `{examples.TRAIN}` has too few images for the online probe: none is left to {purpose}. "
@@ -198,11 +217,17 @@ class LabelledSplit:
         skip: int = 0,
         context: tf.distribute.InputContext = tf.distribute.InputContext(),
     ) -> tf.data.Dataset:
-        """Endless batches as `unlabelled_batches` has them, of `image` and `label`, int64 [rows]."""
+        """Returns endless batches of training images like `unlabelled_batches`, with `label`, int64 [rows]."""
         records = self._side(_shuffled(self._files, order), held_out=False).repeat()
         return _shares(records.batch(batch).skip(skip), context).map(_labelled_pixels_of(self._size), tf.data.AUTOTUNE)
 
     def images(self, held_out: bool, batch: int, count: int = -1) -> tf.data.Dataset:
-        """One side's first images in file order (by default all of them); the last batch may be smaller."""
+        """Returns images in file order, with `image` and `label`; the last batch may be smaller.
+
+        Args:
+            held_out: Whether to return held-out images or training images.
+            batch: Number of images in a batch.
+            count: Number of images; by default all.
+        """
         records = self._side(_records(self._files), held_out).take(count)
         return records.batch(batch).map(_labelled_pixels_of(self._size), tf.data.AUTOTUNE)

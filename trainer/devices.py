@@ -1,4 +1,4 @@
-"""Which devices train, and in which precision."""
+"""The devices that train, and their precision."""
 
 import json
 import os
@@ -11,23 +11,23 @@ import tensorflow as tf
 from trainer.errors import SettingsError
 
 _CPU_FLAGS = Path("/proc/cpuinfo")
-# Any of these shows NVIDIA's driver: its device on Linux, its library under WSL 2, its program.
+# NVIDIA's driver is present if one of these exists: its device on Linux, its library under WSL 2, its program.
 _GPU_DEVICES, _GPU_PROGRAM = (Path("/dev/nvidia0"), Path("/usr/lib/wsl/lib/libcuda.so.1")), "nvidia-smi"
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
-# One of the packages in infra/gpu.lock.
+# A package in infra/gpu.lock.
 _CUDA_PACKAGE = "nvidia-cudnn-cu12"
 
 
 def select(choice: str) -> None:
-    """Makes TensorFlow use the devices that the setting `trainer.devices` asks for.
+    """Makes TensorFlow use the devices that the setting `trainer.devices` chooses.
 
-    TensorFlow must not have computed anything before.
+    Must be called before TensorFlow computes anything.
 
     Args:
-        choice: `auto` (every GPU, or the CPU where there is none), `gpu` or `cpu`.
+        choice: `auto` (every GPU, or the CPU if there is no GPU), `gpu` or `cpu`.
 
     Raises:
-        SettingsError: the choice is `gpu`, and TensorFlow sees none.
+        SettingsError: If the choice is `gpu` and TensorFlow sees no GPU.
     """
     if choice == "cpu":
         tf.config.set_visible_devices([], "GPU")
@@ -36,10 +36,10 @@ def select(choice: str) -> None:
 
 
 def unused_gpu() -> str | None:
-    """Sentences that say why TensorFlow does not see this machine's GPU, and the remedy.
+    """Explains why TensorFlow does not see this machine's GPU, and what to do.
 
     Returns:
-        None where TensorFlow sees a GPU, where there is none, and where `CUDA_VISIBLE_DEVICES` hides it.
+        Sentences; None if TensorFlow sees a GPU, if there is no GPU, or if `CUDA_VISIBLE_DEVICES` hides it.
     """
     if tf.config.list_physical_devices("GPU") or not _has_driver() or _is_hidden():
         return None
@@ -59,32 +59,33 @@ def _why_no_gpu() -> str:
         return f"This machine has no NVIDIA driver: there is neither {_GPU_DEVICES[0]} nor {_GPU_PROGRAM}."
     if _is_hidden():
         return f"The environment variable {_VISIBLE} hides every GPU: unset it."
-    found = "This machine has an NVIDIA driver, but TensorFlow sees no GPU and would train on the CPU:"
+    problem = "This machine has an NVIDIA driver, but TensorFlow sees no GPU and would train on the CPU:"
     if not tf.test.is_built_with_cuda():
-        return f"{found} this TensorFlow is built for CPUs alone. Take the image's stage `gpu`, or run make gpu."
+        return f"{problem} this TensorFlow is built for CPUs only. Use the image's stage `gpu`, or run make gpu."
     try:
         metadata.version(_CUDA_PACKAGE)
     except metadata.PackageNotFoundError:
-        return f"{found} CUDA's libraries are missing. Install them with `make gpu`, or from infra/gpu.lock."
+        return f"{problem} CUDA's libraries are missing. Install them with `make gpu`, or from infra/gpu.lock."
     return (
-        f"{found} CUDA's libraries are installed, so the driver may be too old for CUDA 12 (see {_GPU_PROGRAM}), or "
+        f"{problem} CUDA's libraries are installed, so the driver may be too old for CUDA 12 (see {_GPU_PROGRAM}), or "
         "this user may not open the device. TensorFlow's own words: "
         """python -c "import tensorflow as tf; tf.config.list_physical_devices('GPU')"."""
     )
 
 
 def default_strategy(choice: str = "auto", xla: bool = False) -> tf.distribute.Strategy:
-    """Over every GPU of this machine, or its CPU; over several machines where `TF_CONFIG` names them.
+    """Distributes a training over every GPU of this machine, or over its CPU, or over the machines of `TF_CONFIG`.
 
-    `TF_CONFIG` is TensorFlow's own convention, which Kubeflow's TFJob and Vertex AI set. TensorFlow must not have
-    computed anything before.
+    `TF_CONFIG` is TensorFlow's own environment variable, which Kubeflow's TFJob and Vertex AI set. Must be called
+    before TensorFlow computes anything.
 
     Args:
-        choice: the setting `trainer.devices`, see `select`.
-        xla: the encoder will be compiled by XLA, inside which replicas cannot meet: for one device only.
+        choice: The setting `trainer.devices`; see `select`.
+        xla: Whether XLA will compile the encoder, which needs a single device.
 
     Raises:
-        SettingsError: there is no GPU to choose, `TF_CONFIG` cannot be read, or there are several devices and XLA.
+        SettingsError: If a GPU is demanded and there is none, if `TF_CONFIG` cannot be read, or if `xla` is set and
+            there are several devices.
     """
     select(choice)
     machines = _machines()
@@ -112,7 +113,7 @@ def require_one_device_for_xla(devices: int) -> None:
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Whether this process writes: the only one, or the first of several."""
+    """Returns whether this process writes the results: it is the only one, or the first of several."""
     resolver = strategy.cluster_resolver
     if resolver is None or not resolver.cluster_spec().as_dict():
         return True
@@ -128,13 +129,13 @@ def _machines() -> int:
         cluster = json.loads(text).get("cluster", {})
         return sum(len(cluster.get(kind, [])) for kind in ("chief", "master", "worker"))
     except (AttributeError, TypeError, ValueError) as error:
-        raise SettingsError(f"The environment variable TF_CONFIG is no cluster description: {error}.") from error
+        raise SettingsError(f"The environment variable TF_CONFIG is not a cluster description: {error}.") from error
 
 
 def compute_dtype(precision: str) -> str:
-    """The Keras dtype policy behind the setting `precision`.
+    """Returns the Keras dtype policy for the setting `trainer.precision`.
 
-    `auto` is mixed_bfloat16 where the hardware multiplies bfloat16: GPUs from compute capability 8.0 (Ampere) on, CPUs
+    `auto` is mixed_bfloat16 if the hardware multiplies bfloat16: GPUs from compute capability 8.0 (Ampere), and CPUs
     with AMX (2.4 times the images/s of float32) or AVX-512 BF16 (1.4 to 1.6 times).
     """
     if precision == "auto":

@@ -1,4 +1,4 @@
-"""When to end a training that more of it will not mend, and what to say about it."""
+"""Recognises a training that diverged or collapsed, and explains it to the user."""
 
 import math
 
@@ -9,18 +9,18 @@ _NAMED_IDS = 5
 
 
 def is_finite(metrics: dict[str, float]) -> bool:
-    """Whether a step's loss and gradient are numbers."""
+    """Returns whether a step's loss and gradient are finite."""
     return math.isfinite(metrics["c_loss"]) and math.isfinite(metrics["gradient_norm"])
 
 
 def divergence(step: int, metrics: dict[str, float], learning_rate: float, ids: list[str]) -> TrainingError:
-    """What to say of a step whose metrics are not finite.
+    """Returns the error for a step whose metrics are not finite.
 
     Args:
-        step: from 1 on.
-        metrics: of the step.
-        learning_rate: of the step.
-        ids: of the step's images.
+        step: Number of the step, counted from 1.
+        metrics: Metrics of the step.
+        learning_rate: Learning rate of the step.
+        ids: Ids of the step's images.
     """
     loss, norm = metrics["c_loss"], metrics["gradient_norm"]
     rest = f" and {len(ids) - _NAMED_IDS} more" if len(ids) > _NAMED_IDS else ""
@@ -33,24 +33,28 @@ def divergence(step: int, metrics: dict[str, float], learning_rate: float, ids: 
 
 
 def require_no_collapse(settings: TrainerSettings, history: list[dict[str, float]]) -> None:
-    """Ends a training whose encoder gives much the same for every image.
+    """Refuses to continue if the encoder collapsed, which means that all images have almost the same embedding.
+
+    Args:
+        settings: Settings of the trainer.
+        history: One row of metrics for each measurement.
 
     Raises:
-        TrainingError: the last measurements, as many as the setting `watch.patience`, all say so.
+        TrainingError: If the last `watch.patience` measurements all show a collapse.
     """
     watch = settings.watch
     last = history[-watch.patience :]
     if len(last) < watch.patience:
         return
-    for name, bound, setting, what in (
+    for name, bound, setting, quantity in (
         ("projection_std", watch.collapse_std, "collapse_std", "standard deviation of the projections"),
         ("rank_me", watch.collapse_rank, "collapse_rank", "effective rank (RankMe) of the embeddings"),
     ):
         if all(row[name] < bound for row in last):
             values = ", ".join(f"{row[name]:.3g}" for row in last)
             raise TrainingError(
-                f"The encoder collapsed: at step {last[-1]['step']} the {what} has been below {bound} for "
+                f"The encoder collapsed: at step {last[-1]['step']} the {quantity} has been below {bound} for "
                 f"{watch.patience} measurements ({values}), so all images look the same to it. Lower "
                 "trainer.optimizer.learning_rate, warm up longer, strengthen trainer.augmentation, or switch on batch "
-                f"norm. trainer.watch.{setting}=0 goes on regardless."
+                f"norm. trainer.watch.{setting}=0 turns this check off."
             )

@@ -17,7 +17,7 @@ def _normalised(value: object) -> str:
     return f"{number} {(unit or 'epochs').removesuffix('s')}s"
 
 
-# A number of epochs, or a text with its unit: `10 epochs`, `0.5 epochs`, `500 steps`, `1_000_000 examples`.
+#: A number of epochs, or a number with a unit: `10 epochs`, `0.5 epochs`, `500 steps`, `1_000_000 examples`.
 Duration = Annotated[
     str,
     BeforeValidator(_normalised),
@@ -41,5 +41,5 @@ def in_steps(duration: Duration, batch_size: int, steps_per_epoch: int) -> int:
     """
     number, unit = duration.split()
     steps = float(number) * {"steps": 1, "epochs": steps_per_epoch, "examples": 1 / batch_size}[unit]
-    # 0.1 * 30 is a little more than 3.
+    # Rounded first, because 0.1 * 30 is a little more than 3.
     return math.ceil(round(steps, 6))

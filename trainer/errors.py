@@ -1,8 +1,8 @@
-"""Errors that are the user's to mend, and the exit codes of every command.
+"""Errors that the user can fix, and the exit codes of all commands.
 
-Each is one sentence that names what is wrong and says what to do; none is shown with a stack trace.
+The message of each error is one sentence that says what is wrong and what to do. It is shown without a stack trace.
 
-    UserError            1   anything else
+    UserError            1   any other reason
     ├── SettingsError    2   settings, arguments
     ├── DataError        3   images, labels
     ├── DamagedVersion   5   files of a registered version   (components.model_registry)
@@ -15,7 +15,7 @@ Each is one sentence that names what is wrong and says what to do; none is shown
 DONE, FAILED, WRONG_USAGE, BAD_DATA, NOT_BLESSED, DAMAGED = 0, 1, 2, 3, 4, 5
 UNTRAINABLE, BUSY, DISK_FULL, STOPPED, INTERRUPTED = 6, 8, 74, 75, 130
 
-#: What each exit code means, for `--help` and for the documents.
+#: The meaning of each exit code, for `--help` and for the documentation.
 EXIT_CODES = {
     DONE: "done: pushed, blessed and unchanged, or nothing new",
     FAILED: "failed for a reason that is not listed here",
@@ -32,12 +32,12 @@ EXIT_CODES = {
 
 
 def exit_codes(*codes: int) -> str:
-    """Markdown for a command's help that says what its exit codes mean: all of them, or those given."""
+    """Returns Markdown for a command's help that explains the given exit codes, or all exit codes if none is given."""
     return "**Exit codes**: " + "; ".join(f"{code} {EXIT_CODES[code]}" for code in codes or EXIT_CODES) + "."
 
 
 class UserError(Exception):
-    """Something the user gave cannot be used. `exit_code` is what the command line ends with."""
+    """Something that the user provided cannot be used. The command exits with `exit_code`."""
 
     exit_code = FAILED
 
@@ -55,18 +55,18 @@ class DataError(UserError):
 
 
 class TrainingError(UserError):
-    """Training went wrong in a way that more of it will not mend: it diverged or collapsed."""
+    """The training diverged or collapsed, so that it makes no sense to continue it."""
 
     exit_code = UNTRAINABLE
 
 
 class DiskFull(UserError):
-    """There is no space left to write to."""
+    """There is no space left on the disk."""
 
     exit_code = DISK_FULL
 
 
 class Stopped(UserError):
-    """Training was asked to stop, and saved where it was: the same command goes on from there."""
+    """The training was asked to stop and saved its state. The same command continues it."""
 
     exit_code = STOPPED

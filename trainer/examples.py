@@ -1,4 +1,4 @@
-"""The layout of one image in a TFRecord: the contract between ingest, which writes it, and training, which reads it.
+"""The layout of an image in a TFRecord: ingest writes it, and training and evaluation read it.
 
 Pixels are stored as raw uint8 bytes (height x width x 3, row-major), uncompressed.
 """
@@ -31,22 +31,22 @@ def parse(serialized: tf.Tensor, *features: str) -> dict[str, tf.Tensor]:
     """Parses a batch of serialized examples.
 
     Args:
-        serialized: strings, [N].
-        *features: the names to parse; the others are not touched.
+        serialized: Serialized examples, strings [N].
+        *features: Names of the features to parse.
 
     Returns:
-        A dense tensor of N rows a feature, except `FOLD`, which is sparse; `IMAGE` is still bytes: see `pixels`.
+        A dense tensor of N rows for each feature, except `FOLD`, which is sparse. `IMAGE` contains bytes: see `pixels`.
     """
     return tf.io.parse_example(serialized, {name: _FEATURES[name] for name in features})
 
 
 def pixels(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
-    """Turns stored image bytes into pixels: strings [N] to uint8 [N, height, width, 3]."""
+    """Decodes the bytes of the feature `IMAGE`, strings [N], into pixels, uint8 [N, height, width, 3]."""
     return tf.reshape(tf.io.decode_raw(image, tf.uint8), [-1, *size, 3])
 
 
 def image_size(files: list[str]) -> tuple[int, int]:
-    """Height and width of the images in `files`: all have the same, so the first record tells."""
+    """Returns the height and width of the images in `files`, which all have the same size."""
     for record in tf.data.TFRecordDataset(files).batch(1).take(1):
         first = parse(record, HEIGHT, WIDTH)
         return int(first[HEIGHT][0]), int(first[WIDTH][0])

@@ -1,4 +1,4 @@
-"""The encoder as a SavedModel."""
+"""Exports encoders as SavedModels, and reads them back."""
 
 import hashlib
 
@@ -13,7 +13,7 @@ from trainer.errors import SettingsError
 from trainer.results import EncoderDescription, TrainingFigures
 from trainer.signatures import Classifier, ClassifyingEmbedder, Embedder
 
-# TensorFlow Serving's place for a model's own files.
+# TensorFlow Serving reserves this folder for a model's own files.
 _DESCRIPTION = "assets.extra/nnclr.json"
 
 
@@ -24,16 +24,16 @@ def export_encoder(
     directory: str,
     training: TrainingFigures | None = None,
 ) -> None:
-    """Writes `encoder` as a SavedModel.
+    """Writes an encoder as a SavedModel.
 
-    Signatures: `serving_default` (`image_bytes`, strings [N]) and `embed_pixels` (`pixels`, uint8 [N, h, w, 3]); both
-    give `embeddings`, float32 [N, d], the encoder's output before the projection head.
+    The signatures are `serving_default` (`image_bytes`, strings [N]) and `embed_pixels` (`pixels`, uint8
+    [N, h, w, 3]). Both return `embeddings`, float32 [N, d], the encoder's output before the projection head.
 
     Args:
-        encoder: trained, under any strategy and precision; the export computes in float32 on one device.
-        settings: that it was trained with, written beside it.
-        size: height and width that it was trained at.
-        directory: to create, local or `gs://`; its parent exists.
+        encoder: The encoder, of any strategy and precision. The export computes in float32 on one device.
+        settings: Settings of the encoder's training, written beside it.
+        size: Height and width of the images that the encoder was trained on.
+        directory: Folder to create, local or `gs://`. Its parent must exist.
         training: Figures of the training, written beside the encoder; None if it is untrained.
     """
     plain = build_encoder(settings.encoder, size)
@@ -42,12 +42,17 @@ def export_encoder(
 
 
 def export_with_classifier(directory: str, classifier: Classifier, target: str) -> None:
-    """Exports the encoder in the SavedModel `directory` once more, to `target`, with the signature `classify`.
+    """Exports the encoder of an exported SavedModel again, with the additional signature `classify`.
 
-    `classify` takes `image_bytes`, strings [N], to `labels`, strings [N], and `probabilities`, float32 [N, classes].
+    `classify` maps `image_bytes`, strings [N], to `labels`, strings [N], and `probabilities`, float32 [N, classes].
+
+    Args:
+        directory: Folder of the exported SavedModel.
+        classifier: The linear classifier to add.
+        target: Folder to create.
     """
     description = describe(directory)
-    embedder = ClassifyingEmbedder(rebuilt(directory), description.image_size, classifier)
+    embedder = ClassifyingEmbedder(load_encoder(directory), description.image_size, classifier)
     _save(embedder, description.model_copy(update={"class_names": tuple(classifier.class_names)}), target)
 
 
@@ -55,7 +60,7 @@ def _save(embedder: Embedder, description: EncoderDescription, directory: str) -
     signatures = {"serving_default": embedder.serve, "embed_pixels": embedder.embed_pixels}
     if isinstance(embedder, ClassifyingEmbedder):
         signatures["classify"] = embedder.classify
-    # Written aside: whoever finds the directory finds all of it.
+    # Written under a temporary name, so that no reader sees an incomplete folder.
     unfinished = aside.beside(directory)
     tf.saved_model.save(embedder, unfinished, signatures=signatures)
     path = f"{unfinished}/{_DESCRIPTION}"
@@ -63,46 +68,46 @@ def _save(embedder: Embedder, description: EncoderDescription, directory: str) -
     with tf.io.gfile.GFile(path, "w") as file:
         file.write(description.model_dump_json(indent=2))
     if tf.io.gfile.exists(directory):
-        # Of a try before this one, which did not come to its end.
+        # A previous attempt, which was interrupted before its caller took note of it.
         tf.io.gfile.rmtree(directory)
     tf.io.gfile.rename(unfinished, directory)
 
 
 def load_weights(encoder: keras.Model, settings: TrainerSettings, size: tuple[int, int], directory: str) -> None:
-    """Gives `encoder` the weights of an exported one, for a warm start.
+    """Copies the weights of an exported encoder into `encoder`, for a warm start.
 
     Args:
-        encoder: built with `settings.encoder`, under any strategy.
-        settings: of the training that begins.
-        size: height and width of its images.
-        directory: what `export_encoder` wrote.
+        encoder: The encoder to change, built with `settings.encoder` under any strategy.
+        settings: Settings of the training that starts.
+        size: Height and width of the training's images.
+        directory: Folder of a SavedModel that `export_encoder` wrote.
 
     Raises:
-        SettingsError: there is no exported encoder, or it has another architecture.
+        SettingsError: If the folder has no exported encoder, or one of another architecture.
     """
     description = _description_to_start_from(directory)
-    theirs = description.settings.encoder
-    # Averaging encoders take images of any size, but a dense layer on all positions does not.
+    exported = description.settings.encoder
+    # An encoder that averages takes images of any size; one with a dense layer on all positions does not.
     fixed = settings.encoder.pooling == "flatten" and encoder.input_shape[1] is not None
-    if theirs != settings.encoder or (fixed and description.image_size != tuple(size)):
+    if exported != settings.encoder or (fixed and description.image_size != tuple(size)):
         raise SettingsError(
-            f"trainer.warm_start: the encoder in {directory} is {_summary(theirs, description.image_size)}, and "
-            f"this training wants {_summary(settings.encoder, size)}: set trainer.encoder and data.image_size to the "
+            f"trainer.warm_start: the encoder in {directory} is {_summary(exported, description.image_size)}, and "
+            f"this training needs {_summary(settings.encoder, size)}: set trainer.encoder and data.image_size to the "
             "same, or trainer.warm_start to null."
         )
-    # A SavedModel's variables are a checkpoint of the saved object.
+    # The variables of a SavedModel are stored as a checkpoint of the saved object.
     checkpoint = tf.train.Checkpoint(_encoder=encoder)
     checkpoint.read(f"{directory}/variables/variables").assert_existing_objects_matched().expect_partial()
 
 
 def fingerprint(directory: str) -> str:
-    """Of the weights in an exported encoder.
+    """Returns a hash of the weights of an exported encoder.
 
     Raises:
-        SettingsError: there is no exported encoder.
+        SettingsError: If the folder has no exported encoder.
     """
     _description_to_start_from(directory)
-    # The index of a checkpoint has the checksum of each variable.
+    # The index of a checkpoint contains the checksum of each variable.
     with tf.io.gfile.GFile(f"{directory}/variables/variables.index", "rb") as file:
         return hashlib.sha256(file.read()).hexdigest()
 
@@ -112,7 +117,7 @@ def _description_to_start_from(directory: str) -> EncoderDescription:
         return describe(directory)
     except (tf.errors.OpError, ValueError) as error:
         raise SettingsError(
-            f"trainer.warm_start: {directory} holds no encoder of nnclr ({' '.join(str(error).split())[:200]}). "
+            f"trainer.warm_start: {directory} has no encoder of nnclr ({' '.join(str(error).split())[:200]}). "
             "Name the folder of an exported SavedModel, or set trainer.warm_start to null."
         ) from error
 
@@ -133,8 +138,15 @@ def describe(directory: str) -> EncoderDescription:
         return EncoderDescription.model_validate_json(file.read())
 
 
-def rebuilt(directory: str) -> keras.Model:
-    """The encoder in an exported SavedModel, as a Keras model in float32: images in [0, 1] to embeddings."""
+def load_encoder(directory: str) -> keras.Model:
+    """Loads the encoder of an exported SavedModel as a Keras model.
+
+    Returns:
+        A float32 model of images [N, height, width, 3] in [0, 1] to embeddings [N, d].
+
+    Raises:
+        SettingsError: If the SavedModel's weights do not fit its description.
+    """
     description = describe(directory)
     encoder = build_encoder(description.settings.encoder, description.image_size)
     load_weights(encoder, description.settings, description.image_size, directory)
@@ -142,7 +154,13 @@ def rebuilt(directory: str) -> keras.Model:
 
 
 def export_untrained_twin(directory: str, target: str, seed: int) -> None:
-    """Exports an encoder of the same architecture as the SavedModel in `directory`, with fresh weights, to `target`."""
+    """Exports an untrained encoder of the same architecture as an exported one.
+
+    Args:
+        directory: Folder of the exported SavedModel.
+        target: Folder to create.
+        seed: Seed of the random weights.
+    """
     description = describe(directory)
     keras.utils.set_random_seed(seed)
     encoder = build_encoder(description.settings.encoder, description.image_size)
@@ -150,26 +168,31 @@ def export_untrained_twin(directory: str, target: str, seed: int) -> None:
 
 
 class Embeddings:
-    """Computes embeddings of pixels with an exported model."""
+    """Computes embeddings of pixels.
+
+    Args:
+        embed: Maps pixels, a uint8 tensor [n, h, w, 3], to embeddings, a float32 tensor [n, d].
+        batch: Number of images in one call of `embed`.
+    """
 
     def __init__(self, embed, batch: int = 256):
         self._embed, self._batch = embed, batch
 
     @classmethod
     def of_export(cls, directory: str) -> "Embeddings":
-        """With the SavedModel in `directory`."""
+        """Returns the embeddings of the SavedModel in `directory`."""
         model = tf.saved_model.load(directory)
         signature = model.signatures["embed_pixels"]
-        # The signature's function does not keep the model alive; this closure does.
+        # The signature does not keep the model alive, so the closure must.
         return cls(lambda pixels: (model, signature(pixels=pixels))[1]["embeddings"])
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
-        """uint8 [N, h, w, 3] to float32 [N, d], in batches."""
+        """Embeds pixels, uint8 [N, h, w, 3], in batches; returns float32 [N, d]."""
         parts = [self._embed(tf.constant(pixels[i : i + self._batch])) for i in range(0, len(pixels), self._batch)]
         return np.concatenate([part.numpy() for part in parts])
 
 
 def embed_encoded(directory: str, images: list[bytes]) -> np.ndarray:
-    """Embeds encoded images with the SavedModel in `directory`: float32 [N, d]."""
+    """Embeds encoded images (see `signatures.Embedder.serve`) with the SavedModel in `directory`: float32 [N, d]."""
     model = tf.saved_model.load(directory)
     return model.signatures["serving_default"](image_bytes=tf.constant(images))["embeddings"].numpy()

@@ -1,4 +1,4 @@
-"""What went wrong, as one sentence and an exit code: the one place that every command asks."""
+"""Turns any error into one sentence and an exit code, for every command."""
 
 import errno
 from collections.abc import Iterator
@@ -6,18 +6,18 @@ from collections.abc import Iterator
 from trainer.errors import DiskFull, Stopped, UserError
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
-# How TensorFlow, sqlite and others say the same.
+# The messages of TensorFlow, SQLite and others for a full disk.
 _NO_SPACE_TEXTS = ("no space left on device", "database or disk is full", "disk quota exceeded")
 
 
 class FileProblem(UserError):
-    """A file or folder cannot be used, and nothing says by whose fault: its stack trace belongs into the log."""
+    """A file or folder cannot be used for an unknown reason, so the log should contain the stack trace."""
 
 
 def as_user_error(error: BaseException) -> UserError | None:
-    """The sentence for an error that a user can cause; None for one that is nnclr's own fault.
+    """Returns an error that a user can fix, with one sentence; None for an error that is nnclr's own fault.
 
-    Libraries wrap what is raised inside of them, so the errors behind an error count, too.
+    Libraries wrap errors in errors of their own, so the causes of an error are examined, too.
     """
     chain = list(_chain(error))
     for cause in chain:
@@ -26,8 +26,8 @@ def as_user_error(error: BaseException) -> UserError | None:
     if any(_is_disk_full(cause) for cause in chain):
         where = next((cause.filename for cause in chain if isinstance(cause, OSError) and cause.filename), None)
         return DiskFull(
-            f"There is no space left on the disk{f' ({where})' if where else ''}. What was half-written does not "
-            "count: make room and start the same command again."
+            f"There is no space left on the disk{f' ({where})' if where else ''}. Incomplete files are ignored: "
+            "free some space and start the same command again."
         )
     for cause in chain:
         if isinstance(cause, UserError):

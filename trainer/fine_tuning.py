@@ -1,4 +1,7 @@
-"""Trains a whole encoder on labelled images, as the second half of the Keras example does. A figure to report only."""
+"""Fine-tuning: trains a whole encoder on labelled images, as the second half of the Keras example does.
+
+The accuracy is only reported and plays no part in the evaluator's verdict.
+"""
 
 import keras
 import numpy as np
@@ -8,7 +11,7 @@ from trainer import augmentation, export
 from trainer.data import LabelledPixels
 from trainer.progress import Reporter
 
-# Apart from the streams of pretraining's own random views.
+# Different from the streams of pretraining (see trainer.step).
 _STREAM = 100
 
 
@@ -24,21 +27,21 @@ def accuracy(
 ) -> float:
     """Fine-tunes an exported encoder with a dense layer on top and returns its accuracy on `test`.
 
-    Images are augmented as in pretraining; Adam, at a constant rate, in float32 on one device.
+    Images are augmented as in pretraining. The optimiser is Adam at a constant rate, in float32 on one device.
 
     Args:
-        directory: SavedModel that `export_encoder` wrote; it is not changed.
-        train: images to train on.
-        test: images to score on, once.
-        classes: how many there are.
-        epochs: passes over `train`.
-        batch_size: at most.
-        learning_rate: Adam's.
-        seed: of order, views and the dense layer.
+        directory: Folder of the exported SavedModel, which is not changed.
+        train: Images to train on.
+        test: Images to measure the accuracy on.
+        classes: Number of classes.
+        epochs: Number of passes over `train`.
+        batch_size: Largest number of images in a step.
+        learning_rate: Learning rate of Adam.
+        seed: Seed of the order, the views and the dense layer.
     """
     keras.utils.set_random_seed(seed)
     settings = export.describe(directory).settings
-    encoder = export.rebuilt(directory)
+    encoder = export.load_encoder(directory)
     images = keras.Input(encoder.input_shape[1:])
     model = keras.Model(images, keras.layers.Dense(classes)(encoder(images)))
     optimizer = keras.optimizers.Adam(learning_rate)

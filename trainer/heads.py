@@ -1,4 +1,4 @@
-"""The heads between the encoder and the loss."""
+"""The projection head and the prediction head, which stand between encoder and loss."""
 
 import keras
 
@@ -20,27 +20,28 @@ def _head(name: str, features: int, settings: HeadSettings, norm_last: bool, dty
 
 
 def projection_head(features: int, settings: HeadSettings, dtype: str) -> keras.Model:
-    """g: [N, features] to [N, d], not normalised (arXiv 2104.14548, implementation details).
+    """Builds the head g from embeddings [N, features] to projections [N, d] (arXiv 2104.14548, implementation details).
 
-    The paper's has 2048, 2048 and d = 256 units with batch norm on all layers, the last included, and ReLU on all but
-    the last. The Keras example's has 128 and 128 without batch norm.
+    Its output is not normalised. The paper's head has 2048, 2048 and d = 256 units with batch norm on all layers, and
+    ReLU on all but the last. The Keras example's head has 128 and 128 units without batch norm.
 
     Args:
-        features: length of the embedding.
-        settings: of the head; its last number of units is d.
+        features: Length of an embedding.
+        settings: Settings of the head. The last number of units is d.
         dtype: Keras dtype policy of the layers.
     """
     return _head("projection", features, settings, norm_last=True, dtype=dtype)
 
 
 def prediction_head(settings: HeadSettings, width: int, dtype: str) -> keras.Model:
-    """h: [N, d] to [N, d], not normalised (arXiv 2104.14548, implementation details).
+    """Builds the head h from projections [N, d] to predictions [N, d] (arXiv 2104.14548, implementation details).
 
-    The paper's has 4096 and d units, with batch norm and ReLU on the hidden layer alone.
+    Its output is not normalised. The paper's head has 4096 and d units, with batch norm and ReLU on the hidden layer
+    only.
 
     Args:
-        settings: of the head.
-        width: d, the length of a projection.
+        settings: Settings of the head.
+        width: Length d of a projection.
         dtype: Keras dtype policy of the layers.
     """
     return _head("prediction", width, settings, norm_last=False, dtype=dtype)

@@ -1,4 +1,4 @@
-"""The rows of metrics that a training leaves behind: in memory, as `history.csv`, and for TensorBoard."""
+"""The metrics of a training over time: in memory, in `history.csv` and for TensorBoard."""
 
 import csv
 
@@ -8,11 +8,11 @@ from trainer import aside
 
 
 class History:
-    """Metrics of one training, a row per measurement.
+    """The metrics of one training, one row for each measurement.
 
     Args:
-        directory: where TensorBoard logs and `history.csv` go; nowhere if None.
-        rows: from before an interruption; they are written again, so that the curves are whole.
+        directory: Folder for TensorBoard logs and `history.csv`; None writes neither.
+        rows: Rows from before an interruption. They are written again, so that the curves are complete.
     """
 
     def __init__(self, directory: str | None, rows: list[dict[str, float]]):
@@ -25,7 +25,7 @@ class History:
             self._write()
 
     def append(self, row: dict[str, float]) -> None:
-        """Adds a row, which must have a `step`."""
+        """Adds a row, which must contain `step`."""
         self._log(row)
         self._write()
 

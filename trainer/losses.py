@@ -78,7 +78,7 @@ def straight_through_loss(
 
     See `Loss` for the arguments and the result.
     """
-    straight = [rows + tf.stop_gradient(nearest - rows) for rows, nearest in zip(z, neighbours, strict=False)]
+    straight = [rows + tf.stop_gradient(nearest - rows) for rows, nearest in zip(z[:2], neighbours, strict=True)]
     gathered = gather(*z, *straight)
     projections, anchors = gathered[: len(z)], gathered[len(z) :]
     return _mean(

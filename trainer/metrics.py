@@ -1,23 +1,25 @@
-"""Measures of a representation, on embeddings in NumPy."""
+"""Measures of the quality of embeddings, in NumPy."""
 
 import numpy as np
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
-# Of the similarity-weighted kNN classifier of Wu et al. 2018 (arXiv 1805.01978).
+# Temperature of the weighted kNN classifier (arXiv 1805.01978, section 3.4).
 _KNN_TEMPERATURE = 0.07
 
 
 def knn_accuracy(
     train: np.ndarray, train_labels: np.ndarray, test: np.ndarray, test_labels: np.ndarray, neighbours: int
 ) -> float:
-    """kNN on cosine similarity, votes weighted by exp(similarity / 0.07) (arXiv 1805.01978, section 3.4).
+    """Returns the accuracy of a kNN classifier on cosine similarity (arXiv 1805.01978, section 3.4).
+
+    Votes are weighted by exp(similarity / 0.07).
 
     Args:
-        train: features to vote, [N, d].
-        train_labels: their classes, [N].
-        test: features to classify, [M, d].
-        test_labels: their classes, [M].
-        neighbours: that vote on each, at most; fewer where `train` has fewer.
+        train: Features that vote, [N, d].
+        train_labels: Classes of the features that vote, [N].
+        test: Features to classify, [M, d].
+        test_labels: Classes of the features to classify, [M].
+        neighbours: Number of votes on each feature, at most N.
     """
     model = KNeighborsClassifier(
         min(neighbours, len(train_labels)),
@@ -28,18 +30,23 @@ def knn_accuracy(
 
 
 def neighbour_label_share(projections: np.ndarray, labels: np.ndarray) -> float:
-    """How often the nearest other projection, by cosine, has the same label: [N, d] and [N], N at least 2.
+    """Returns how often the nearest other projection, by cosine similarity, has the same label.
 
-    The neighbours of NNCLR are positives: this is how often they are of the right class.
+    NNCLR takes nearest neighbours for positives, and this is how often that is right.
+
+    Args:
+        projections: At least two projections, [N, d].
+        labels: Classes of the projections, [N].
     """
-    found = NearestNeighbors(n_neighbors=1, metric="cosine").fit(projections).kneighbors(return_distance=False)
-    return float(np.mean(labels[found[:, 0]] == labels))
+    nearest = NearestNeighbors(n_neighbors=1, metric="cosine").fit(projections).kneighbors(return_distance=False)
+    return float(np.mean(labels[nearest[:, 0]] == labels))
 
 
 def rank_me(embeddings: np.ndarray) -> float:
-    """Effective rank of embeddings [N, d]: exp of the entropy of their normalised singular values (arXiv 2210.02885).
+    """Returns RankMe, the effective rank of embeddings [N, d] (arXiv 2210.02885).
 
-    From 1, where all lie on one line, to min(N, d), where they fill all directions evenly; 0 if all are zero.
+    It is the exponential of the entropy of the normalised singular values: from 1, if all embeddings lie on one line,
+    to min(N, d), if they fill all directions evenly; 0 if all embeddings are zero.
     """
     singular = np.linalg.svd(embeddings.astype(np.float64), compute_uv=False)
     if singular.sum() == 0:

@@ -1,4 +1,4 @@
-"""Optimisers and their learning rate; Keras' own where there is one."""
+"""Optimisers and learning rates; they are Keras' own if Keras has them."""
 
 import keras
 import tensorflow as tf
@@ -9,19 +9,21 @@ from trainer.config import OptimizerSettings
 def learning_rate(
     settings: OptimizerSettings, batch_size: int, steps: int, warmup: int
 ) -> keras.optimizers.schedules.LearningRateSchedule:
-    """Rises linearly from 0, and then stays or falls to 0 as half a cosine (arXiv 1608.03983).
+    """Returns the learning rate after a number of steps.
+
+    It rises linearly from 0 and then stays constant, or falls to 0 as half a cosine (arXiv 1608.03983).
 
     Args:
-        settings: of the optimiser.
-        batch_size: images a step, which the rate is scaled to.
-        steps: of the whole training.
-        warmup: of these, fewer than `steps`.
+        settings: Settings of the optimiser.
+        batch_size: Number of images in a step, which the rate may be scaled to.
+        steps: Length of the whole training.
+        warmup: Length of the rise, shorter than `steps`.
     """
     peak = settings.peak(batch_size)
     return keras.optimizers.schedules.CosineDecay(
         0.0 if warmup else peak,
         decay_steps=steps - warmup,
-        # The share of the peak that is left at the end.
+        # The final rate as a share of the peak.
         alpha=0.0 if settings.schedule == "cosine" else 1.0,
         warmup_target=peak if warmup else None,
         warmup_steps=warmup,
@@ -33,9 +35,14 @@ def build_optimizer(
     rate: keras.optimizers.schedules.LearningRateSchedule,
     variables: list[keras.Variable],
 ) -> keras.optimizers.Optimizer:
-    """Builds the configured optimiser for `variables`; it wants gradients that are summed over the replicas already.
+    """Builds the configured optimiser. Its gradients must already be summed over the replicas.
 
-    Neither biases nor batch norm's gamma and beta decay, nor does LARS adapt their rate.
+    Biases and batch norm's gamma and beta do not decay, and LARS does not adapt their rate.
+
+    Args:
+        settings: Settings of the optimiser.
+        rate: The learning rate after a number of steps.
+        variables: The variables that the optimiser will update.
     """
     decay = settings.weight_decay or None
     optimizer: keras.optimizers.Optimizer
@@ -50,44 +57,43 @@ def build_optimizer(
             optimizer = LARS(rate, settings.momentum, settings.weight_decay)
     optimizer.exclude_from_weight_decay(var_list=[variable for variable in variables if _is_vector(variable)])
     optimizer.build(variables)
-    # Keras would sum the gradients over the replicas itself, after clipping each replica's share; it has no switch for
-    # that. Were this hook to vanish, several devices would no longer equal one, which tests/trainer/test_devices.py
-    # demands.
+    # Keras would sum the gradients over the replicas itself, after clipping each replica's share, and has no option to
+    # turn that off. Without this hook, several devices would not equal one: see tests/trainer/test_devices.py.
     optimizer._all_reduce_sum_gradients = lambda gradients_and_variables: gradients_and_variables
     return optimizer
 
 
 def _is_vector(variable) -> bool:
-    """Biases and batch norm's parameters are; kernels are not."""
+    """Tells biases and batch norm's parameters from kernels."""
     return len(variable.shape) <= 1
 
 
 class LARS(keras.optimizers.Optimizer):
-    """Layer-wise adaptive rate scaling (arXiv 1708.03888), as SimCLR trains with it (arXiv 2002.05709, appendix B).
+    """Layer-wise adaptive rate scaling (arXiv 1708.03888), as SimCLR uses it (arXiv 2002.05709, appendix B).
 
     For kernels w with gradient g: u = g + decay w; v = momentum v + rate (trust |w| / |u|) u; w = w - v. For biases and
-    batch norm u = g and the factor in brackets is 1.
+    batch norm, u = g, and the factor in brackets is 1.
 
     Args:
-        learning_rate: number or schedule.
-        momentum: of v.
-        decay: L2 regularisation, part of the gradient and so of its norm.
-        trust: the coefficient eta.
+        learning_rate: The learning rate, a number or a schedule.
+        momentum: Momentum of the velocity v.
+        decay: L2 regularisation, which is part of the gradient and so of its norm.
+        trust: The trust coefficient, eta in the paper.
     """
 
     def __init__(self, learning_rate, momentum: float = 0.9, decay: float = 0.0, trust: float = 1e-3):
-        # Keras' weight decay would be taken from the weights beside the adapted step.
+        # Keras' own weight decay is not passed on: it would bypass the adaptation of the rate.
         super().__init__(learning_rate, name="lars")
         self._momentum, self._decay, self._trust = momentum, decay, trust
 
     def build(self, variables) -> None:
-        """Creates v for each variable."""
+        """Creates the velocity of each variable."""
         if not self.built:
             super().build(variables)
             self._velocities = self.add_optimizer_variables(variables, "velocity")
 
     def update_step(self, gradient, variable, learning_rate) -> None:
-        """One update of one variable."""
+        """Updates one variable."""
         rate = tf.cast(learning_rate, variable.dtype)
         if not _is_vector(variable):
             gradient = gradient + self._decay * variable

@@ -1,4 +1,4 @@
-"""What a finished training comes to, and what is left of it on disk."""
+"""The result of a finished training, and how it is written to disk."""
 
 import signal
 from dataclasses import dataclass
@@ -16,16 +16,16 @@ from trainer.stopping import StopRequest
 
 @dataclass
 class TrainingResult:
-    """What a finished training has to tell.
+    """The result of a finished training.
 
     Attributes:
-        image_size: height and width.
-        steps: optimiser steps.
-        seconds: spent training, before interruptions too, without measuring.
-        images_per_second: while training.
-        history: a row of metrics per measurement.
-        checkpoints: of the training, still there; None if there were none.
-        is_chief: whether this process writes, of several that trained together.
+        image_size: Height and width of the images.
+        steps: Number of optimiser steps.
+        seconds: Time spent training, including before interruptions, without measurements.
+        images_per_second: Images that were trained on in a second of training time.
+        history: One row of metrics for each measurement.
+        checkpoints: Checkpoints of the training, which still exist; None if there are none.
+        is_chief: Whether this process writes the results, if several processes trained together.
     """
 
     image_size: tuple[int, int]
@@ -38,7 +38,7 @@ class TrainingResult:
 
     @property
     def final_loss(self) -> float:
-        """Mean contrastive loss since the measurement before the last."""
+        """Mean contrastive loss between the last two measurements."""
         return self.history[-1]["c_loss"]
 
     def figures(self) -> TrainingFigures:
@@ -51,22 +51,22 @@ class TrainingResult:
         )
 
 
-def leave(model: NNCLR, settings: TrainerSettings, result: TrainingResult, model_dir: str, run_dir: str) -> None:
-    """Exports the encoder, writes `training.json`, and deletes the checkpoints, which nobody needs from then on.
+def write(model: NNCLR, settings: TrainerSettings, result: TrainingResult, model_dir: str, run_dir: str) -> None:
+    """Exports the encoder, writes the training's figures, and deletes the checkpoints, which are no longer needed.
 
-    SIGTERM and Ctrl-C are acted on after the export: raised inside TensorFlow they would surface as other errors. The
-    checkpoints stay then, and the same command exports once more.
+    SIGTERM and Ctrl-C take effect after the export, because TensorFlow would turn them into other errors. The
+    checkpoints are kept in that case, and the same command exports again.
 
     Args:
-        model: trained.
-        settings: that it was trained with.
-        result: of the training.
-        model_dir: for the SavedModel.
-        run_dir: for `training.json`.
+        model: The trained model.
+        settings: Settings of the training.
+        result: Result of the training.
+        model_dir: Folder for the SavedModel.
+        run_dir: Folder for `training.json`.
 
     Raises:
-        Stopped: SIGTERM came meanwhile.
-        KeyboardInterrupt: SIGINT came meanwhile.
+        Stopped: If SIGTERM came during the export.
+        KeyboardInterrupt: If SIGINT came during the export.
     """
     if not result.is_chief:
         return
@@ -77,6 +77,6 @@ def leave(model: NNCLR, settings: TrainerSettings, result: TrainingResult, model
     if stop.signal == signal.SIGINT:
         raise KeyboardInterrupt
     if stop.signal is not None:
-        raise Stopped("The export was asked to stop. Start the same command again: the training itself is over.")
+        raise Stopped("The export was asked to stop. Start the same command again: the training itself is finished.")
     if result.checkpoints is not None:
         result.checkpoints.clear()

@@ -1,4 +1,4 @@
-"""Progress of long work as log records: a pod's log shows them as lines, a terminal draws a bar from them."""
+"""Reports the progress of long work as log records, which a terminal draws as a bar and a pod's log shows as lines."""
 
 import logging
 import threading
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 logger = logging.getLogger("nnclr.progress")
 
 _EVERY_SECONDS = 0.5
-# How long somebody looks at a silent screen before it must say what it waits for.
+# A message explains any silence that is longer than this.
 _SILENT_SECONDS = 5.0
 
 _waiting = threading.local()
@@ -18,15 +18,15 @@ _waiting = threading.local()
 
 @contextmanager
 def waiting_for(what: str) -> Iterator[None]:
-    """Says what is being waited for, if what happens inside takes more than 5 seconds.
+    """Logs what is being waited for, if the body takes more than 5 seconds. Of nested calls, only the outermost logs.
 
     Args:
-        what: a place that may not answer, and when it is given up. Of several around each other the outermost counts.
+        what: The service that may not answer, and when nnclr gives up.
     """
-    if getattr(_waiting, "told", False):
+    if getattr(_waiting, "announced", False):
         yield
         return
-    _waiting.told = True
+    _waiting.announced = True
     timer = threading.Timer(_SILENT_SECONDS, logger.info, ["Waiting for %s ...", what])
     timer.daemon = True
     timer.start()
@@ -34,12 +34,20 @@ def waiting_for(what: str) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
-        _waiting.told = False
+        _waiting.announced = False
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a piece of work is. It travels as the attribute `progress` of the log record."""
+    """The progress of a piece of work, which is the attribute `progress` of a log record.
+
+    Attributes:
+        task: Name of the work.
+        done: Number of images done.
+        total: Number of all images.
+        images_per_second: Speed of the work.
+        note: A few words on how the work is going.
+    """
 
     task: str
     done: int
@@ -53,12 +61,12 @@ class Progress:
 
 
 class Reporter:
-    """Counts images and reports at most twice a second, and once at the end.
+    """Counts images and logs the progress at most twice a second, and at the end.
 
     Args:
-        task: what is being done, as a person would say it.
-        total: images in all.
-        done: of these, before now.
+        task: Name of the work, for people.
+        total: Number of all images.
+        done: Number of images that were done earlier.
     """
 
     def __init__(self, task: str, total: int, done: int = 0):
@@ -67,7 +75,7 @@ class Reporter:
         self._start = self._last = time.monotonic()
 
     def advance(self, images: int, note: str = "") -> None:
-        """Adds `images` to those done; `note` is a few words on how it goes."""
+        """Adds a number of images to those done; `note` is a few words on how the work is going."""
         self._done += images
         now = time.monotonic()
         if now - self._last < _EVERY_SECONDS and self._done < self._total:

@@ -1,4 +1,4 @@
-"""What TFX's Trainer calls: the bridge from its arguments to `trainer.loop`."""
+"""The function that TFX's Trainer calls, which passes Trainer's arguments to `trainer.loop`."""
 
 import logging
 
@@ -14,12 +14,12 @@ logger = logging.getLogger("nnclr")
 
 
 def run_fn(fn_args) -> None:
-    """Trains on `train_files` (unlabelled), watches on `eval_files` (labelled) and exports the encoder.
+    """Trains on `train_files` (unlabelled) with an online probe on `eval_files` (labelled), and exports the encoder.
 
     Args:
-        fn_args: `tfx.components.FnArgs`. In `custom_config`, `settings` is a `TrainerSettings` as JSON, and
-            `checkpoints` the folder below which the state of unfinished trainings is kept. `base_model` is the
-            champion, where the settings ask to start from it.
+        fn_args: A `tfx.components.FnArgs`. In its `custom_config`, `settings` is a `TrainerSettings` as JSON, and
+            `checkpoints` is the folder for checkpoints of unfinished trainings. Its `base_model` is the champion, if
+            the settings say to start from the champion.
     """
     settings = TrainerSettings.model_validate_json(fn_args.custom_config[SETTINGS])
     job = loop.Job(
@@ -27,16 +27,16 @@ def run_fn(fn_args) -> None:
         data.matching_files(fn_args.eval_files),
         run_dir=fn_args.model_run_dir,
         checkpoint_root=fn_args.custom_config[CHECKPOINTS],
-        warm_start=_start(settings, fn_args.base_model),
+        warm_start=_warm_start(settings, fn_args.base_model),
     )
     model, result = loop.train(settings, job)
-    outcome.leave(model, settings, result, fn_args.serving_model_dir, fn_args.model_run_dir)
+    outcome.write(model, settings, result, fn_args.serving_model_dir, fn_args.model_run_dir)
 
 
-def _start(settings: TrainerSettings, base_model: str | None) -> str | None:
+def _warm_start(settings: TrainerSettings, base_model: str | None) -> str | None:
     if settings.warm_start != CHAMPION:
         return settings.warm_start
     if base_model is None or not tf.io.gfile.exists(base_model):
-        logger.info("There is no champion to start from yet: training starts from scratch.")
+        logger.info("There is no champion to start from yet: training starts from random weights.")
         return None
     return base_model

@@ -1,4 +1,4 @@
-"""Settings as trees of YAML: read, laid over each other, overridden value by value, and validated with clear errors."""
+"""Reads settings from YAML, merges and overrides them, and validates them with clear errors."""
 
 import difflib
 from pathlib import Path
@@ -12,8 +12,8 @@ from trainer.errors import SettingsError
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
-class _NoDoubles(yaml.SafeLoader):
-    """YAML whose mappings name nothing twice: of two values PyYAML would silently drop one."""
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """Loads YAML and refuses mappings with a key twice, of which PyYAML would silently drop one."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -28,7 +28,7 @@ def read(file: Path) -> dict[str, Any]:
     """Reads a YAML file of settings.
 
     Raises:
-        SettingsError: it cannot be read, or holds no mapping.
+        SettingsError: If the file cannot be read or is not a mapping.
     """
     try:
         text = file.read_text(encoding="utf-8")
@@ -38,10 +38,14 @@ def read(file: Path) -> dict[str, Any]:
 
 
 def overridden(tree: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
-    """Lays single values over a tree: `trainer.epochs=2` and the like; the values are YAML.
+    """Overrides single values of a tree.
+
+    Args:
+        tree: The tree of settings, which is not changed.
+        overrides: Texts of the form NAME=VALUE, such as `trainer.epochs=2`. The values are YAML.
 
     Raises:
-        SettingsError: one has another form.
+        SettingsError: If an override has another form.
     """
     for override in overrides:
         path, equals, value = override.partition("=")
@@ -52,10 +56,11 @@ def overridden(tree: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
 
 
 def validated(model: type[_Model], tree: dict[str, Any]) -> _Model:
-    """Makes settings of a tree.
+    """Validates a tree of settings.
 
     Raises:
-        SettingsError: a setting is unknown or has a value that is not allowed; it names field, value and what is.
+        SettingsError: If a setting is unknown or its value is not allowed. The message names the setting, the value and
+            what is allowed.
     """
     try:
         return model.model_validate(tree)
@@ -64,25 +69,29 @@ def validated(model: type[_Model], tree: dict[str, Any]) -> _Model:
 
 
 def parsed(text: str, where: str) -> dict[str, Any]:
-    """Reads YAML.
+    """Parses YAML.
+
+    Args:
+        text: The YAML text.
+        where: Where the text comes from, for messages.
 
     Raises:
-        SettingsError: it is none, or no mapping; `where` says what cannot be used.
+        SettingsError: If the text is not valid YAML or not a mapping.
     """
     try:
-        tree = yaml.load(text, _NoDoubles)
+        tree = yaml.load(text, _UniqueKeyLoader)
     except yaml.YAMLError as error:
         raise SettingsError(f"{where} cannot be used: {' '.join(str(error).split())}.") from error
     if tree is None:
         return {}
     if not isinstance(tree, dict):
-        raise SettingsError(f"{where} holds no settings: expected `name: value` lines.")
+        raise SettingsError(f"{where} contains no settings: expected lines of the form `name: value`.")
     return tree
 
 
 def _parsed_value(override: str, value: str) -> Any:
     try:
-        return yaml.load(value, _NoDoubles)
+        return yaml.load(value, _UniqueKeyLoader)
     except yaml.YAMLError as error:
         raise SettingsError(f"The value in --set {override} cannot be used: {' '.join(str(error).split())}.") from error
 
@@ -94,7 +103,7 @@ def _nested(path: list[str], value: Any) -> dict[str, Any]:
 
 
 def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """Lays one tree over another: mappings are merged, anything else is replaced."""
+    """Merges two trees. Mappings are merged; any other value of `above` replaces that of `below`."""
     result = dict(below)
     for name, value in above.items():
         both = isinstance(value, dict) and isinstance(result.get(name), dict)
@@ -103,7 +112,7 @@ def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 
 def _explained(root: type[BaseModel], problem: Any) -> str:
-    """One sentence that names the field, the value and what is allowed."""
+    """Returns one sentence that names the field, the value and what is allowed."""
     path = [str(part) for part in problem["loc"]]
     field = ".".join(path)
     if problem["type"] == "extra_forbidden":

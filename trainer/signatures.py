@@ -1,4 +1,4 @@
-"""What an exported model computes: images as they come, of any size, encoded or decoded, to embeddings and classes."""
+"""The signatures of an exported model, which map images of any size, encoded or decoded, to embeddings and classes."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,13 @@ import tensorflow as tf
 
 @dataclass(frozen=True)
 class Classifier:
-    """A linear classifier on embeddings: weights, float32 [d, classes], bias, float32 [classes], and the classes."""
+    """A linear classifier on embeddings.
+
+    Attributes:
+        weights: float32 [d, classes].
+        bias: float32 [classes].
+        class_names: Names of the classes.
+    """
 
     weights: np.ndarray
     bias: np.ndarray
@@ -17,18 +23,23 @@ class Classifier:
 
 
 class Embedder(tf.Module):
-    """Encoder with its preprocessing: shorter side resized to the training size, centre cropped, scaled to [0, 1]."""
+    """An encoder with its preprocessing: resizes to the training size, crops the centre and scales to [0, 1].
+
+    Args:
+        encoder: Maps float32 images [N, height, width, 3] in [0, 1] to embeddings [N, d].
+        size: Height and width of the images that the encoder was trained on.
+    """
 
     def __init__(self, encoder: keras.Model, size: tuple[int, int]):
         super().__init__(name="embedder")
         self._encoder, self._size = encoder, tuple(size)
 
     def _fit(self, images: tf.Tensor) -> tf.Tensor:
-        """uint8 [N, h, w, 3] of one size to float32 [N, height, width, 3] in [0, 255]."""
+        """Resizes and crops images of one size, uint8 [N, h, w, 3], to float32 [N, height, width, 3] in [0, 255]."""
         height, width = self._size
-        have = tf.cast(tf.shape(images)[1:3], tf.float32)
-        scale = tf.reduce_max(tf.constant([height, width], tf.float32) / have)
-        wanted = tf.maximum(tf.cast(tf.round(have * scale), tf.int32), [height, width])
+        actual = tf.cast(tf.shape(images)[1:3], tf.float32)
+        scale = tf.reduce_max(tf.constant([height, width], tf.float32) / actual)
+        wanted = tf.maximum(tf.cast(tf.round(actual * scale), tf.int32), [height, width])
         fitted = tf.cond(
             tf.reduce_all(wanted == tf.shape(images)[1:3]),
             lambda: tf.cast(images, tf.float32),
@@ -40,12 +51,12 @@ class Embedder(tf.Module):
 
     @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8, name="pixels")])
     def embed_pixels(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        """uint8 [N, h, w, 3] to `embeddings`, float32 [N, d]."""
+        """Maps pixels, uint8 [N, h, w, 3], to `embeddings`, float32 [N, d]."""
         return {"embeddings": self._encoder(self._fit(pixels) / 255.0, training=False)}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
     def serve(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Encoded images (JPEG, PNG, BMP or GIF's first frame), strings [N], to `embeddings`, float32 [N, d]."""
+        """Maps encoded images (JPEG, PNG, BMP or a GIF's first frame), strings [N], to `embeddings`, float32 [N, d]."""
 
         def decode(encoded):
             image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
@@ -56,7 +67,13 @@ class Embedder(tf.Module):
 
 
 class ClassifyingEmbedder(Embedder):
-    """An embedder with a linear classifier on top."""
+    """An embedder with a linear classifier on top.
+
+    Args:
+        encoder: See `Embedder`.
+        size: See `Embedder`.
+        classifier: The linear classifier.
+    """
 
     def __init__(self, encoder: keras.Model, size: tuple[int, int], classifier: Classifier):
         super().__init__(encoder, size)
@@ -65,7 +82,7 @@ class ClassifyingEmbedder(Embedder):
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
     def classify(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Encoded images, strings [N], to `labels`, class names [N], and `probabilities`, float32 [N, classes]."""
+        """Maps encoded images, strings [N], to `labels`, strings [N], and `probabilities`, float32 [N, classes]."""
         logits = self.serve(image_bytes)["embeddings"] @ self._weights + self._bias
         return {
             "labels": tf.gather(self._class_names, tf.argmax(logits, -1)),

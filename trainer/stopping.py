@@ -1,4 +1,4 @@
-"""Requests to stop, taken between two steps instead of in the middle of one."""
+"""Requests to stop, which take effect between two steps."""
 
 import signal
 import threading
@@ -6,9 +6,12 @@ from types import FrameType, TracebackType
 
 
 class StopRequest:
-    """While it is entered, SIGTERM and the first SIGINT (Ctrl-C) only set `signal`; a second SIGINT interrupts at once.
+    """A context in which SIGTERM and the first SIGINT (Ctrl-C) only set `signal`. A second SIGINT interrupts at once.
 
-    Python runs signal handlers in the main thread alone: elsewhere this does nothing, and `signal` stays None.
+    Python runs signal handlers only in the main thread. In other threads the context does nothing.
+
+    Attributes:
+        signal: Number of the last signal; None if none came.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""What is measured now and then while training, always on the same images."""
+"""Measurements of a model during its training, always on the same images."""
 
 import numpy as np
 import tensorflow as tf
@@ -8,18 +8,18 @@ from trainer.config import TrainerSettings
 from trainer.model import NNCLR
 
 _BATCH = 250
-# Of the two k that the field reports (20 and 200), the one for small sets.
+# Papers report kNN accuracies with 20 and with 200 neighbours; 20 suits small sets.
 _NEIGHBOURS = 20
 
 
 class Watch:
-    """Measures a model on fixed images: some unlabelled ones, and the labelled ones' two sides.
+    """Measures a model on fixed unlabelled images and, if there are labels, on training and held-out images.
 
     Args:
-        settings: the trainer's.
-        unlabelled_files: TFRecords.
-        labelled: None where there are no labels.
-        size: height and width of the images.
+        settings: Settings of the trainer.
+        unlabelled_files: TFRecords of unlabelled images.
+        labelled: The labelled images; None if there are none.
+        size: Height and width of the images.
     """
 
     def __init__(
@@ -36,11 +36,16 @@ class Watch:
             self._sides = [labelled.images(held_out, _BATCH, count).cache() for held_out in (False, True)]
 
     def measure(self, model: NNCLR) -> dict[str, float]:
-        """`rank_me` of unlabelled embeddings; with labels also how the online probe and kNN do on held-out images."""
-        row = {"rank_me": metrics.rank_me(_seen(model, self._unlabelled)["embedding"])}
+        """Measures the model.
+
+        Returns:
+            `rank_me` of the embeddings of unlabelled images. If there are labels, also `val_p_loss` and `val_p_acc` of
+            the online probe and `knn_acc` on held-out images, and `neighbour_label_share` on training images.
+        """
+        row = {"rank_me": metrics.rank_me(_infer_all(model, self._unlabelled)["embedding"])}
         if self._sides is None:
             return row
-        train, held_out = (_seen(model, side) for side in self._sides)
+        train, held_out = (_infer_all(model, side) for side in self._sides)
         loss = tf.nn.sparse_softmax_cross_entropy_with_logits(held_out["label"], held_out["logits"])
         hits = held_out["logits"].argmax(axis=1) == held_out["label"]
         row |= {"val_p_loss": float(tf.reduce_mean(loss)), "val_p_acc": float(hits.mean())}
@@ -52,7 +57,7 @@ class Watch:
         return row
 
 
-def _seen(model: NNCLR, images: tf.data.Dataset) -> dict[str, np.ndarray]:
+def _infer_all(model: NNCLR, images: tf.data.Dataset) -> dict[str, np.ndarray]:
     parts = []
     for batch in images:
         label = {"label": batch["label"]} if "label" in batch else {}

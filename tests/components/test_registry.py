@@ -412,7 +412,7 @@ def test_resolver_brings_the_champion_or_says_that_there_is_none(tmp_path, regis
         atol=1e-6,
     )
     # A warm start can load a released encoder.
-    assert export.rebuilt(f"{champion}/Format-Serving").count_params() > 0
+    assert export.load_encoder(f"{champion}/Format-Serving").count_params() > 0
 
 
 def test_a_damaged_champion_stops_a_run_with_advice(tmp_path, registry):

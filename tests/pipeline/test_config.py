@@ -101,7 +101,7 @@ def test_unknown_preset_and_unreadable_files_are_named(tmp_path):
     with pytest.raises(SettingsError, match=r"missing\.yaml cannot be read"):
         config.load(file=tmp_path / "missing.yaml")
     (tmp_path / "list.yaml").write_text("- 1\n")
-    with pytest.raises(SettingsError, match=r"list\.yaml holds no settings"):
+    with pytest.raises(SettingsError, match=r"list\.yaml contains no settings"):
         config.load(file=tmp_path / "list.yaml")
 
 

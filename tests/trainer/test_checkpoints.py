@@ -92,7 +92,7 @@ def test_a_foreign_one_is_named_and_the_one_before_it_used(tmp_path, caplog):
 def test_one_of_another_network_is_named(tmp_path, caplog):
     checkpoints = saved(str(tmp_path), 1)
     assert checkpoints.latest(SHAPES | {"a/0000-kernel": (3, 3)}) is None
-    assert "step-00000001.npz is not used: it holds other variables (a/0000-kernel)" in caplog.text
+    assert "step-00000001.npz is not used: it has other variables (a/0000-kernel)" in caplog.text
 
 
 def test_pickles_are_refused(tmp_path, caplog):

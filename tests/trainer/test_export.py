@@ -133,17 +133,17 @@ def test_warm_start_takes_all_weights_and_statistics_under_any_strategy(exported
 
 def test_warm_start_from_another_architecture_is_refused_with_both(encoder, exported, exported_norm):
     with pytest.raises(
-        SettingsError, match=r"(?s)is \(name convnet, width 8, batch_norm True.* wants .*batch_norm False"
+        SettingsError, match=r"(?s)is \(name convnet, width 8, batch_norm True.* needs .*batch_norm False"
     ):
         export.load_weights(encoder, SETTINGS, (32, 32), exported_norm)
     larger = build_encoder(SETTINGS.encoder, (48, 48))
-    with pytest.raises(SettingsError, match=r"32x32 pixels\), and this training wants .*48x48 pixels"):
+    with pytest.raises(SettingsError, match=r"32x32 pixels\), and this training needs .*48x48 pixels"):
         export.load_weights(larger, SETTINGS, (48, 48), exported)
 
 
 def test_warm_start_from_nothing_is_refused(encoder, tmp_path):
     for start in (export.fingerprint, lambda directory: export.load_weights(encoder, SETTINGS, (32, 32), directory)):
-        with pytest.raises(SettingsError, match=rf"trainer\.warm_start: {tmp_path} holds no encoder of nnclr"):
+        with pytest.raises(SettingsError, match=rf"trainer\.warm_start: {tmp_path} has no encoder of nnclr"):
             start(str(tmp_path))
 
 
@@ -155,7 +155,7 @@ def test_warm_start_from_settings_of_another_version_is_refused(encoder, exporte
     written["settings"]["optimizer"]["nesterov"] = True
     description.write_text(json.dumps(written))
     for start in (export.fingerprint, lambda directory: export.load_weights(encoder, SETTINGS, (32, 32), directory)):
-        with pytest.raises(SettingsError, match=rf"{foreign} holds no encoder of nnclr .*nesterov"):
+        with pytest.raises(SettingsError, match=rf"{foreign} has no encoder of nnclr .*nesterov"):
             start(str(foreign))
 
 

@@ -54,7 +54,7 @@ def test_where_the_libraries_are_installed_the_driver_is_suspected(driver, cuda_
 
 def test_a_build_without_cuda_is_named(driver, monkeypatch):
     monkeypatch.setattr(tf.test, "is_built_with_cuda", lambda: False)
-    assert "this TensorFlow is built for CPUs alone" in devices.unused_gpu()
+    assert "this TensorFlow is built for CPUs only" in devices.unused_gpu()
 
 
 @pytest.mark.parametrize("hidden", ["", "-1"])

@@ -13,8 +13,6 @@ from trainer import loop
 from trainer import state as states
 from trainer.config import TrainerSettings
 from trainer.errors import DataError, SettingsError, TrainingError
-from trainer.plan import Plan
-from trainer.views import whole_view_size
 
 SETTINGS = {
     "encoder": {"width": 8},
@@ -226,13 +224,6 @@ def test_fewer_images_than_a_batch_are_refused(tfrecords, logical_cpus):
         train(tfrecords, logical_cpus[:1], batch_size=128)
 
 
-def test_views_have_their_sizes_at_first_and_at_the_end():
-    resized, whole = settings(progressive_resizing={"size": 0.97, "until": 0.5}, **NORM), settings(**NORM)
-    sizes = [whole_view_size(resized, Plan.of(resized, 96), (32, 32), step) for step in (0, 5, 6, 11)]
-    assert sizes == [(31, 31), (31, 31), (32, 32), (32, 32)]
-    assert {whole_view_size(whole, Plan.of(whole, 96), (32, 32), step) for step in range(12)} == {(32, 32)}
-
-
 def test_smaller_views_change_the_training(tfrecords, logical_cpus):
     resizing = {"size": 0.97, "until": 0.5}
     model, result = train(tfrecords, logical_cpus[:1], **NORM, progressive_resizing=resizing)
@@ -240,15 +231,3 @@ def test_smaller_views_change_the_training(tfrecords, logical_cpus):
     whole, _ = train(tfrecords, logical_cpus[:1], **NORM)
     kernel = next(name for name in state(model) if name.startswith("encoder") and name.endswith("kernel"))
     assert not np.allclose(state(model)[kernel], state(whole)[kernel])
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"progressive_resizing": {"size": 0.5}}, r"progressive_resizing\.size is 0\.5, and views of 16x16 pixels"),
-        ({"multi_crop": {"views": 1, "size": 0.25}}, r"multi_crop\.size is 0\.25, and views of 8x8 pixels are too"),
-    ],
-)
-def test_views_too_small_for_the_encoder_are_refused(tfrecords, logical_cpus, changes, message):
-    with pytest.raises(SettingsError, match=message):
-        train(tfrecords, logical_cpus[:1], **NORM, **changes)

@@ -114,5 +114,5 @@ def test_a_signal_to_one_stops_both_at_the_same_step_and_they_resume(records, tm
 @pytest.mark.parametrize("text", ["{", "[]", '{"cluster": 3}'])
 def test_a_broken_tf_config_is_named(monkeypatch, text):
     monkeypatch.setenv("TF_CONFIG", text)
-    with pytest.raises(SettingsError, match="The environment variable TF_CONFIG is no cluster description"):
+    with pytest.raises(SettingsError, match="The environment variable TF_CONFIG is not a cluster description"):
         devices.default_strategy()

@@ -34,7 +34,7 @@ def test_help_is_instant_and_has_examples():
     [
         (["in", "out", "--set", "trainer.epoch=1"], 2, "Did you mean trainer.epochs?"),
         (["in", "out", "--config", "missing.yaml"], 2, "The settings file missing.yaml cannot be read"),
-        (["in", "out", "--set", "trainer.warm_start=champion"], 2, "the champion is known to the pipeline alone"),
+        (["in", "out", "--set", "trainer.warm_start=champion"], 2, "only the pipeline knows the champion"),
         (["in"], 2, "Missing argument"),
     ],
 )

@@ -77,5 +77,5 @@ def test_without_a_champion_it_starts_from_scratch(tfrecords, champion, tmp_path
 
 def test_a_champion_of_another_architecture_is_refused(tfrecords, champion, tmp_path):
     wider = {"warm_start": "champion", "encoder": {"width": 9}}
-    with pytest.raises(SettingsError, match=r"width 8, .* this training wants .*width 9"):
+    with pytest.raises(SettingsError, match=r"width 8, .* this training needs .*width 9"):
         run(arguments(tfrecords, tmp_path, str(champion / "model"), **wider))

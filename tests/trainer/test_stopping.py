@@ -60,10 +60,10 @@ def test_a_request_during_the_export_is_taken_after_it_and_keeps_the_checkpoints
     with monkeypatch.context() as patch:
         patch.setattr(tf.saved_model, "save", asked_meanwhile)
         with pytest.raises(expected):
-            outcome.leave(model, model.settings, result, *places)
+            outcome.write(model, settings(duration="3 steps"), result, *places)
     assert list((tmp_path / "checkpoints").rglob("*.npz"))
     # The same command comes here once more, and finds what this one left.
-    outcome.leave(model, model.settings, result, *places)
+    outcome.write(model, settings(duration="3 steps"), result, *places)
     assert (tmp_path / "model" / "saved_model.pb").exists()
     assert not list((tmp_path / "checkpoints").rglob("*.npz"))
 

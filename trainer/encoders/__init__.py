@@ -1,6 +1,6 @@
 """The networks that turn an image into its embedding.
 
-To add one, write a function like `convnet.build` in a package of your own and declare it there:
+To add an encoder, write a `Builder` such as `convnet.build` in a package of your own and declare it there:
 
     [project.entry-points."nnclr.encoders"]
     my-encoder = "my_package.my_module:build"
@@ -18,11 +18,16 @@ from trainer.encoders import convnet, resnet
 
 
 class Builder(Protocol):
-    """What builds an encoder.
+    """A function that builds an encoder.
 
-    Given are the settings, height and width of the images, and the Keras dtype policy of the layers (weights are
-    float32 whatever it is). The model maps float [N, height, width, 3] in [0, 1] to embeddings [N, d]. Batch norm in it
-    must be `trainer.layers.batch_norm.BatchNormalization`, which is the same on any number of devices.
+    Args:
+        settings: Settings of the encoder.
+        size: Height and width of the images.
+        dtype: Keras dtype policy of the layers. The weights are float32 in any policy.
+
+    Returns:
+        A model of float images [N, height, width, 3] in [0, 1] to embeddings [N, d]. Batch norm in the model must be
+        `trainer.layers.batch_norm.BatchNormalization`, which computes the same on any number of devices.
     """
 
     def __call__(self, settings: EncoderSettings, size: tuple[int, int], dtype: str) -> keras.Model: ...
@@ -36,12 +41,12 @@ _BUILT_IN: dict[str, Builder] = {
 
 
 def build_encoder(settings: EncoderSettings, size: tuple[int, int], dtype: str = "float32") -> keras.Model:
-    """Builds the configured encoder; `keras.utils.set_random_seed` decides its weights.
+    """Builds the encoder that the settings name. `keras.utils.set_random_seed` determines its weights.
 
     Args:
-        settings: which one, how wide.
-        size: height and width of the images.
-        dtype: Keras dtype policy; the weights are float32 whatever it is.
+        settings: Settings of the encoder.
+        size: Height and width of the images.
+        dtype: Keras dtype policy of the layers. The weights are float32 in any policy.
     """
     build = _BUILT_IN.get(settings.name)
     if build is None:

@@ -1,4 +1,4 @@
-"""The Keras example's encoder, and the same with batch norm and average pooling."""
+"""The Keras example's encoder, with optional batch norm and average pooling."""
 
 import keras
 
@@ -11,15 +11,17 @@ _WIDTH = 128
 
 
 def build(settings: EncoderSettings, size: tuple[int, int], dtype: str) -> keras.Model:
-    """Four strided 3x3 convolutions; a dense layer on all positions (keras.io/examples/vision/nnclr) or their mean.
+    """Builds four strided 3x3 convolutions and a dense layer on all positions (keras.io/examples/vision/nnclr).
+
+    With average pooling, the mean over the positions replaces the dense layer.
 
     Args:
-        settings: the (last) `width` is also the length of the embedding.
-        size: height and width of the images, at least 31 each (four unpadded stride-2 convolutions).
+        settings: Settings of the encoder. The last width is also the length of an embedding.
+        size: Height and width of the images, at least 31 each because of four unpadded convolutions of stride 2.
         dtype: Keras dtype policy of the layers.
 
     Returns:
-        A model from float [N, height, width, 3] in [0, 1] to [N, width].
+        A model of float images [N, height, width, 3] in [0, 1] to embeddings [N, width].
     """
     layers, width = keras.layers, settings.width or _WIDTH
     widths = width if isinstance(width, list) else [width] * CONVNET_CONVOLUTIONS
@@ -28,7 +30,7 @@ def build(settings: EncoderSettings, size: tuple[int, int], dtype: str) -> keras
     for i, channels in enumerate(widths, 1):
         name = f"conv_{i}"
         if settings.batch_norm:
-            # A bias before batch norm would be subtracted again.
+            # Batch norm would subtract a bias again.
             stack.append(Conv2D(channels, 3, strides=2, use_bias=False, dtype=dtype, name=name))
             stack.append(BatchNormalization(dtype=dtype, name=f"norm_{i}"))
             stack.append(ReLU(dtype=dtype, name=f"relu_{i}"))

@@ -1,4 +1,4 @@
-"""Residual networks (arXiv 1512.03385), with a stem for small images."""
+"""Residual networks (arXiv 1512.03385), with another stem for small images."""
 
 from collections.abc import Callable
 
@@ -9,19 +9,19 @@ from trainer.layers.batch_norm import BatchNormalization
 from trainer.layers.relu import ReLU
 
 _WIDTH = 64
-# Below this many pixels the standard stem, which divides height and width by 4, leaves too little to look at
-# (arXiv 2002.05709, appendix B.9, for CIFAR-10).
+# Images with fewer pixels a side get a stem that keeps their size (arXiv 2002.05709, appendix B.9, for CIFAR-10),
+# because the standard stem divides height and width by 4.
 _SMALL = 128
 
 
 class _Layers:
-    """Makes the layers of one network, each with its name, dtype policy and initialisation."""
+    """Creates the layers of a network with their names, dtype policy and initialisation."""
 
     def __init__(self, dtype: str):
         self._dtype = dtype
 
     def conv(self, x, channels: int, kernel: int, strides: int, name: str):
-        """Convolution with the padding of PyTorch's ResNets, symmetric also where it strides; no bias."""
+        """Convolves without bias, and with the padding of PyTorch's ResNets, which is symmetric for any stride."""
         if kernel > 1:
             x = keras.layers.ZeroPadding2D(kernel // 2, dtype=self._dtype, name=f"{name}_pad")(x)
         return keras.layers.Conv2D(
@@ -42,13 +42,13 @@ class _Layers:
 
 
 def _basic(layers: _Layers, x, channels: int, strides: int, name: str):
-    """Two 3x3 convolutions."""
+    """Adds two 3x3 convolutions."""
     x = layers.norm_relu(layers.conv(x, channels, 3, strides, f"{name}_conv1"), f"{name}_conv1")
     return layers.conv(x, channels, 3, 1, f"{name}_conv2")
 
 
 def _bottleneck(layers: _Layers, x, channels: int, strides: int, name: str):
-    """1x1, 3x3 (which strides, as in ResNet v1.5) and 1x1 to four times the channels."""
+    """Adds convolutions of 1x1, of 3x3 (with the stride, as in ResNet v1.5), and of 1x1 to four times the channels."""
     x = layers.norm_relu(layers.conv(x, channels, 1, 1, f"{name}_conv1"), f"{name}_conv1")
     x = layers.norm_relu(layers.conv(x, channels, 3, strides, f"{name}_conv2"), f"{name}_conv2")
     return layers.conv(x, 4 * channels, 1, 1, f"{name}_conv3")
@@ -58,7 +58,7 @@ def _resnet(
     branch: Callable, blocks: tuple[int, ...], settings: EncoderSettings, size: tuple[int, int], dtype: str
 ) -> keras.Model:
     layers, width = _Layers(dtype), settings.width or _WIDTH
-    assert isinstance(width, int)  # the settings refuse a list
+    assert isinstance(width, int)  # The settings refuse a list.
     images = keras.Input((None, None, 3))
     small = min(size) < _SMALL
     x = layers.conv(images, width, 3 if small else 7, 1 if small else 2, "stem")
@@ -82,10 +82,10 @@ def _resnet(
 
 
 def build_resnet18(settings: EncoderSettings, size: tuple[int, int], dtype: str) -> keras.Model:
-    """ResNet-18: float [N, height, width, 3] in [0, 1] to [N, 8 x width]; see `trainer.encoders.Builder`."""
+    """Builds a ResNet-18 with embeddings of length 8 x width; see `trainer.encoders.Builder`."""
     return _resnet(_basic, (2, 2, 2, 2), settings, size, dtype)
 
 
 def build_resnet50(settings: EncoderSettings, size: tuple[int, int], dtype: str) -> keras.Model:
-    """ResNet-50: float [N, height, width, 3] in [0, 1] to [N, 32 x width]; see `trainer.encoders.Builder`."""
+    """Builds a ResNet-50 with embeddings of length 32 x width; see `trainer.encoders.Builder`."""
     return _resnet(_bottleneck, (3, 4, 6, 3), settings, size, dtype)

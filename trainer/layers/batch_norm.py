@@ -1,4 +1,4 @@
-"""Batch normalisation over the global batch, fast on one device."""
+"""Batch normalisation over the global batch that is fast on one device."""
 
 import keras
 import tensorflow as tf
@@ -9,15 +9,17 @@ EPSILON = 1e-5
 class BatchNormalization(keras.layers.Layer):
     """Normalises each channel by the mean and variance of the whole global batch.
 
-    Keras' layer can synchronise too, but takes four times as long on CPUs (0.31 s against 0.08 s forward and backward
-    on 512 x 23 x 23 x 128): on one device this one uses TensorFlow's fused operation. On several, one collective joins
-    the moments of all replicas, so that any number of devices computes the same (arXiv 2104.14548 trains with batch
-    norm on all layers of its heads; per-device statistics leak which rows share a device, arXiv 1911.05722, 3.3).
+    On one device, the layer uses TensorFlow's fused operation. On several devices, one collective joins the moments of
+    all replicas, so that any number of devices computes the same. Statistics of single devices would reveal which rows
+    share a device (arXiv 1911.05722, section 3.3).
+
+    Keras' own layer can synchronise as well, but takes four times as long on CPUs (0.31 s instead of 0.08 s forward and
+    backward on 512 x 23 x 23 x 128).
 
     Args:
-        momentum: of the moving averages that stand for the batch at inference.
-        zero_init: start with gamma 0, so that a residual branch starts as nothing (arXiv 1706.02677, section 5.1).
-        **kwargs: of `keras.layers.Layer`; the statistics are float32 in any precision.
+        momentum: Momentum of the moving averages, which replace the batch's statistics at inference.
+        zero_init: Whether gamma starts at 0, so that a residual branch starts as 0 (arXiv 1706.02677, section 5.1).
+        **kwargs: Arguments of `keras.layers.Layer`. The statistics are float32 in any precision.
     """
 
     def __init__(self, momentum: float = 0.9, zero_init: bool = False, **kwargs):
@@ -25,11 +27,11 @@ class BatchNormalization(keras.layers.Layer):
         self._momentum, self._zero_init = momentum, zero_init
 
     def build(self, input_shape) -> None:
-        """Creates gamma, beta and the moving averages, each of the length of the last axis."""
+        """Creates gamma, beta and the moving averages, with one value for each channel."""
         shape = (input_shape[-1],)
 
         def moving(name: str, initializer: str):
-            # All replicas compute the same update from the global moments, so the first one's stands for all.
+            # All replicas compute the same update from the global moments, so the first replica's update is enough.
             return self.add_weight(
                 shape=shape,
                 initializer=initializer,
@@ -49,12 +51,12 @@ class BatchNormalization(keras.layers.Layer):
         self.moving_variance = moving("moving_variance", "ones")
 
     def compute_output_shape(self, input_shape):
-        """Of the input."""
+        """Returns the shape of the input."""
         return input_shape
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """[..., channels] to the same; the moving averages are updated where `training`."""
-        # The fused operation wants images: rows of features become images of one pixel.
+        """Normalises inputs [..., channels], and updates the moving averages if `training` is set."""
+        # The fused operation needs images, so that rows of features become images of one pixel.
         images = inputs if inputs.shape.rank == 4 else inputs[:, tf.newaxis, tf.newaxis, :]
         gamma, beta = tf.convert_to_tensor(self.gamma), tf.convert_to_tensor(self.beta)
         if not training:
@@ -67,7 +69,7 @@ class BatchNormalization(keras.layers.Layer):
             else:
                 mean, variance, values = _global_moments(images, context)
                 normalised = _affine(images, mean, variance, gamma, beta)
-                # The fused operation's estimate for inference is unbiased.
+                # The fused operation estimates the variance for inference without bias, too.
                 variance *= values / (values - 1)
             self._move(self.moving_mean, mean)
             self._move(self.moving_variance, variance)
@@ -79,16 +81,16 @@ class BatchNormalization(keras.layers.Layer):
 
 
 def _affine(images, mean, variance, gamma, beta) -> tf.Tensor:
-    """Computed in float32 as one multiplication and one addition, given back in the images' precision."""
+    """Normalises in float32, by one multiplication and one addition, and returns the precision of the images."""
     scale = gamma * tf.math.rsqrt(variance + EPSILON)
     return tf.cast(tf.cast(images, tf.float32) * scale + (beta - mean * scale), images.dtype)
 
 
 def _global_moments(images: tf.Tensor, context) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Mean and biased variance of each channel over all replicas, and how many values each was computed from.
+    """Returns mean and biased variance of each channel over all replicas, and the number of values of a channel.
 
-    Every replica holds as many rows, so the mean of the means is the mean, and the variance is the mean of the
-    variances and the variance of the means together: unlike a mean of squares, this loses no digits.
+    All replicas have the same number of rows. So the mean is the mean of the replicas' means, and the variance is the
+    mean of their variances plus the variance of their means. Unlike a mean of squares, this loses no digits.
     """
     local = tf.stack(tf.nn.moments(tf.cast(images, tf.float32), axes=[0, 1, 2]))
     means, variances = tf.unstack(context.all_gather(local[tf.newaxis], axis=0), num=2, axis=1)

@@ -1,8 +1,8 @@
-"""Convolution with faster gradients on CPUs.
+"""A convolution with faster gradients on CPUs.
 
-In bfloat16 the kernel for filter gradients (oneDNN with AMX) fills its tiles, 32 values long, from the channels of one
-pixel and from one row of outputs. Where there are few of either, it runs at a fraction of its speed, and a product of
-matrices takes its place (python -m tests.benchmarks.filter_gradients).
+In bfloat16, the kernel for filter gradients (oneDNN with AMX) fills its tiles of 32 values from the channels of one
+pixel and from one row of outputs. If there are few of either, the kernel is slow, and a product of matrices replaces it
+(python -m tests.benchmarks.filter_gradients).
 """
 
 import keras
@@ -11,17 +11,17 @@ import tensorflow as tf
 
 from trainer.layers.relu import relu_gradient
 
-# Up to this many outputs in a row: with 3 the kernel runs at a tenth of its speed, with 15 it is ahead again.
+# Longest row of outputs that is short for the kernel: with 3 it runs at a tenth of its speed, with 15 it is faster.
 _SHORT = 12
-# More values than a patch of three colours has.
+# Length of a tile, which is longer than a 3x3 patch of three colours.
 _TILE = 32
 
 
 class Conv2D(keras.layers.Conv2D):
-    """`keras.layers.Conv2D` in all but speed."""
+    """The same as `keras.layers.Conv2D`, but faster."""
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """[N, height, width, channels] to [N, rows, columns, filters]."""
+        """Maps [N, height, width, channels] to [N, rows, columns, filters]."""
         if not self._is_plain or None in inputs.shape[1:] or tf.config.list_logical_devices("GPU"):
             return super().call(inputs)
         bias = tf.convert_to_tensor(self.bias) if self.use_bias else None
@@ -43,18 +43,18 @@ class Conv2D(keras.layers.Conv2D):
 def convolve(
     inputs: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor | None = None, stride: int = 1, relu: bool = False
 ) -> tf.Tensor:
-    """Unpadded convolution.
+    """Convolves without padding.
 
     Args:
-        inputs: float32 or bfloat16 [N, height, width, channels], of static size but for N.
+        inputs: float32 or bfloat16 [N, height, width, channels]. Only N may be unknown when the graph is built.
         kernel: [kernel height, kernel width, channels, filters].
-        bias: [filters], or none.
-        stride: of both axes.
-        relu: whether negative outputs become 0.
+        bias: [filters]; None adds nothing.
+        stride: Stride of both axes.
+        relu: Whether negative outputs become 0.
     """
     strides = [1, stride, stride, 1]
 
-    # All in one, as TensorFlow fuses convolution, bias and ReLU only where nothing stands between them.
+    # One operation, because TensorFlow fuses convolution, bias and ReLU only if nothing is between them.
     @tf.custom_gradient
     def operation(inputs, kernel, *bias):
         outputs = tf.nn.conv2d(inputs, kernel, stride, "VALID")
@@ -66,13 +66,13 @@ def convolve(
         def gradient(upstream):
             if relu:
                 upstream = relu_gradient(upstream, outputs)
-            of_kernel, of_bias = _weight_gradients(inputs, upstream, kernel.shape, stride)
-            # One after the other: at once, each would have half of the cores and of the cache.
-            with tf.control_dependencies([of_kernel]):
-                of_inputs = tf.raw_ops.Conv2DBackpropInput(
+            kernel_gradient, bias_gradient = _weight_gradients(inputs, upstream, kernel.shape, stride)
+            # One after the other, because at the same time each would have half of the cores and of the cache.
+            with tf.control_dependencies([kernel_gradient]):
+                input_gradient = tf.raw_ops.Conv2DBackpropInput(
                     input_sizes=tf.shape(inputs), filter=kernel, out_backprop=upstream, strides=strides, padding="VALID"
                 )
-            return of_inputs, of_kernel, *([of_bias] if bias else [])
+            return input_gradient, kernel_gradient, *([bias_gradient] if bias else [])
 
         return outputs, gradient
 
@@ -82,27 +82,33 @@ def convolve(
 def _weight_gradients(
     inputs: tf.Tensor, upstream: tf.Tensor, kernel: tf.TensorShape, stride: int
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Of the kernel: the sum over all positions of a patch of the inputs times the gradient there; and of the bias."""
+    """Returns the gradients of kernel and bias.
+
+    The kernel's gradient is the sum over all positions of a patch of the inputs times the output's gradient there.
+    """
     if int(np.prod(kernel[:-1])) < _TILE:
         return _product_of_small_patches(inputs, upstream, kernel, stride)
     if inputs.dtype == tf.bfloat16 and upstream.shape[2] <= _SHORT:
         return _product_of_patches(inputs, upstream, kernel, stride), _bias_gradient(upstream)
     strides = [1, stride, stride, 1]
-    of_kernel = tf.raw_ops.Conv2DBackpropFilter(
+    kernel_gradient = tf.raw_ops.Conv2DBackpropFilter(
         input=inputs, filter_sizes=kernel, out_backprop=upstream, strides=strides, padding="VALID"
     )
-    return of_kernel, _bias_gradient(upstream)
+    return kernel_gradient, _bias_gradient(upstream)
 
 
 def _product_of_small_patches(
     inputs: tf.Tensor, upstream: tf.Tensor, kernel: tf.TensorShape, stride: int
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """A convolution with a kernel of zeros and ones copies each patch, and a 1 for the bias, into one pixel."""
+    """Computes both gradients as a product, for patches that fit into a tile.
+
+    A convolution with a kernel of zeros and ones copies each patch, and a 1 for the bias, into one pixel.
+    """
     values, positions = int(np.prod(kernel[:-1])), int(np.prod(upstream.shape[1:3]))
     copying = tf.constant(np.eye(values, _TILE).reshape(*kernel[:-1], _TILE), inputs.dtype)
     one = tf.constant(np.eye(_TILE)[values], inputs.dtype)
     patches = tf.nn.bias_add(tf.nn.conv2d(inputs, copying, stride, "VALID"), one)
-    # A product for each image: so few rows at a time stay in the cache, and the sum of products is one of float32.
+    # One product for each image, so that the rows stay in the cache and the sum of the products is in float32.
     patches = tf.reshape(patches, [-1, positions, _TILE])
     products = tf.matmul(patches, tf.reshape(upstream, [-1, positions, kernel[-1]]), transpose_a=True)
     total = tf.cast(tf.reduce_sum(tf.cast(products, tf.float32), axis=0), inputs.dtype)
@@ -112,9 +118,9 @@ def _product_of_small_patches(
 def _product_of_patches(inputs: tf.Tensor, upstream: tf.Tensor, kernel: tf.TensorShape, stride: int) -> tf.Tensor:
     (height, width, channels), (rows, columns, filters) = inputs.shape[1:], upstream.shape[1:]
     y, x, i, j = np.meshgrid(range(rows), range(columns), range(kernel[0]), range(kernel[1]), indexing="ij")
-    places = (stride * y + i) * width + stride * x + j
-    # A gather copies whole pixels: strided slices give the same patches, ten times slower.
-    patches = tf.gather(tf.reshape(inputs, [-1, height * width, channels]), places.reshape(-1), axis=1)
+    pixels = (stride * y + i) * width + stride * x + j
+    # A gather copies whole pixels. Strided slices give the same patches, but are ten times slower.
+    patches = tf.gather(tf.reshape(inputs, [-1, height * width, channels]), pixels.reshape(-1), axis=1)
     patches = tf.reshape(patches, [-1, int(np.prod(kernel[:-1]))])
     product = tf.matmul(patches, tf.reshape(upstream, [-1, filters]), transpose_a=True)
     return tf.reshape(product, kernel)
@@ -123,6 +129,6 @@ def _product_of_patches(inputs: tf.Tensor, upstream: tf.Tensor, kernel: tf.Tenso
 def _bias_gradient(upstream: tf.Tensor) -> tf.Tensor:
     if upstream.dtype != tf.bfloat16:
         return tf.raw_ops.BiasAddGrad(out_backprop=upstream)
-    # It would add up in bfloat16, and lose a third of 100,000 values; a product with ones adds up in float32.
+    # BiasAddGrad adds in bfloat16 and loses a third of 100,000 values. A product with ones adds in float32.
     rows = tf.reshape(upstream, [-1, upstream.shape[-1]])
     return tf.matmul(tf.ones([1, tf.shape(rows)[0]], rows.dtype), rows)[0]

@@ -1,8 +1,8 @@
-"""ReLU that is as fast in bfloat16 on CPUs as memory allows.
+"""A ReLU that is as fast in bfloat16 on CPUs as the memory allows.
 
-TensorFlow's loops over bfloat16 and int16 have no vector instructions of their own. The compiler adds them, but not
-where a result may be written over an input: there, a ReLU's gradient takes two to eight times as long. TensorFlow
-writes over whatever nobody else needs; a function that is not inlined still holds its arguments.
+The compiler vectorises TensorFlow's loops over bfloat16 and int16, but not if a result may overwrite an input. In that
+case, the gradient of a ReLU takes two to eight times as long. TensorFlow overwrites every input that nothing else
+needs. The arguments of a function that is not inlined are still needed, so they are not overwritten.
 """
 
 import keras
@@ -12,13 +12,14 @@ _not_inlined = tf.function(autograph=False, experimental_attributes={"_noinline"
 
 
 class ReLU(keras.layers.ReLU):
-    """`keras.layers.ReLU` in all but speed, and that in training NaN may become 0.
+    """The same as `keras.layers.ReLU`, but faster, and NaN may become 0 in training.
 
-    Put it behind a normalisation: its gradient is NaN where its outputs are, so that no divergence goes unseen.
+    Place it behind a normalisation, whose gradient is NaN if its outputs are, so that every divergence is noticed.
     """
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Of the inputs' shape; at inference nothing stands in the way of what TensorFlow fuses."""
+        """Returns the positive inputs, and 0 for the others."""
+        # At inference, Keras' own operation, which TensorFlow fuses with the operation before it.
         if training and inputs.dtype == tf.bfloat16 and not tf.config.list_logical_devices("GPU"):
             return _relu(inputs)
         return super().call(inputs)
@@ -30,7 +31,7 @@ def _relu(inputs: tf.Tensor):
     return outputs, lambda upstream: relu_gradient(upstream, outputs)
 
 
-# A bfloat16 is positive where its bits are, as a number of two's complement; so neither function converts to float32.
+# A bfloat16 is positive if its bits are a positive int16, so that no conversion to float32 is needed.
 @_not_inlined
 def _values(inputs: tf.Tensor) -> tf.Tensor:
     return tf.bitcast(tf.nn.relu(tf.bitcast(inputs, tf.int16)), tf.bfloat16)
@@ -43,7 +44,7 @@ def _where_positive(upstream: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
 
 
 def relu_gradient(upstream: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
-    """`upstream` where `outputs` of a ReLU are positive, 0 elsewhere; both of one shape."""
+    """Returns `upstream` where the `outputs` of a ReLU are positive, and 0 elsewhere; both have the same shape."""
     if outputs.dtype == tf.bfloat16:
         return _where_positive(upstream, outputs)
     return tf.raw_ops.ReluGrad(gradients=upstream, features=outputs)

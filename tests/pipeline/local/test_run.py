@@ -127,7 +127,7 @@ def test_a_champion_of_another_shape_is_nothing_to_start_from(data, tmp_path):
     assert first.code == 0, first.err
     assert mismatched.code == 2
     assert "width 16" in mismatched.err
-    assert "this training wants (name convnet, width 24" in mismatched.err
+    assert "this training needs (name convnet, width 24" in mismatched.err
     assert "Traceback" not in mismatched.err
 
 
