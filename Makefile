@@ -9,7 +9,7 @@ SOURCES := pipeline components trainer tests
 LOCK := $(BIN)/uv pip compile --generate-hashes --no-emit-index-url --quiet --python-version 3.11 \
 	--python-platform x86_64-manylinux_2_28
 
-.PHONY: help demo test test-fast soak slips gpu bench lint format lock clean
+.PHONY: help demo test test-fast soak slips gpu bench docs lint format lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this help.
@@ -34,6 +34,9 @@ gpu: $(CUDA) ## Install CUDA's libraries into the environment, for NVIDIA GPUs (
 
 bench: $(READY) ## Measure the speed (an hour; PEER=a Python with torch and lightly: compare with PyTorch).
 	$(BIN)/python -m tests.benchmarks $(if $(PEER),--peer $(PEER))
+
+docs: $(READY) ## Generate the reference in docs/settings.md and the JSON schema of the settings.
+	$(BIN)/python -m pipeline.settings_reference
 
 lint: $(READY) ## Check style, types, layering, the container image and the manifests.
 	$(BIN)/ruff check $(SOURCES)

@@ -1,4 +1,4 @@
-"""A lock on a file, which the operating system gives up with the process that holds it."""
+"""A lock on a file, which the operating system releases when the process that holds it ends."""
 
 import errno
 import fcntl
@@ -10,7 +10,7 @@ from pathlib import Path
 
 logger = logging.getLogger("nnclr")
 
-# What file systems without locks answer.
+# Errors by which a file system says that it has no locks.
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
@@ -18,15 +18,15 @@ _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 def locked(path: Path, wait: bool = True) -> Iterator[None]:
     """Holds an exclusive lock.
 
-    A file system without locks, as some network ones are, is used without: the log says so.
+    On a file system without locks, such as some network file systems, it logs a warning and holds none.
 
     Args:
-        path: folder to lock, or a file, which is created if need be.
-        wait: until another process gives the lock up.
+        path: The folder or file to lock. A file is created if it does not exist.
+        wait: Whether to wait while another process holds the lock.
 
     Raises:
-        BlockingIOError: another process holds it, and `wait` is false.
-        OSError: the file cannot be created.
+        BlockingIOError: If another process holds the lock and `wait` is false.
+        OSError: If the file cannot be created.
     """
     flags = os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT
     descriptor = os.open(path, flags, 0o666)

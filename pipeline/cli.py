@@ -6,7 +6,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from pipeline.commands import bench, data, doctor, kubeflow, models, presets, prune, run, schedule
+from pipeline.commands import bench, data, doctor, init, kubeflow, models, presets, prune, run, schedule, settings
 from pipeline.terminal import process
 from pipeline.terminal.screen import write_line
 from trainer import failures
@@ -21,6 +21,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("run", epilog=exit_codes())(run.run)
+app.command("init")(init.init)
+app.command("settings")(settings.settings)
 app.command("compile")(kubeflow.compile_for_kubeflow)
 app.command("submit")(kubeflow.submit)
 app.command("runs")(kubeflow.list_runs)

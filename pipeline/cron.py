@@ -1,4 +1,4 @@
-"""Cron expressions of five fields, here and on Kubeflow Pipelines."""
+"""Cron expressions of five fields, for schedules on this machine and on Kubeflow Pipelines."""
 
 import re
 from datetime import datetime
@@ -9,63 +9,66 @@ from cronsim import CronSim, CronSimError
 from trainer.errors import SettingsError
 
 
-def checked(expression: str) -> str:
-    """The expression, with single blanks.
+def validated(expression: str) -> str:
+    """Returns the expression with single spaces between its fields.
 
     Raises:
-        SettingsError: it has not five fields, or one of them is wrong.
+        SettingsError: If the expression does not have five fields, or if one of them is invalid.
     """
     fields = expression.split()
     if len(fields) != 5:
         raise SettingsError(
             f"--cron {expression!r} has {len(fields)} fields, not 5: minute, hour, day of month, month, day of week; "
-            'for instance "0 3 * * 1" for Mondays at three.'
+            'for instance "0 3 * * 1" for Mondays at 03:00.'
         )
     try:
         CronSim(expression, datetime(2000, 1, 1))
     except CronSimError as error:
-        raise SettingsError(f"--cron {expression!r} cannot be understood: {error}.") from error
+        raise SettingsError(f"--cron {expression!r} is invalid: {error}.") from error
     return " ".join(fields)
 
 
-def following(expression: str, moment: datetime) -> datetime:
-    """The first time after `moment`, in its time zone; where summer time begins or ends, as Debian's cron does it."""
-    return next(CronSim(expression, moment))
+def next_time(expression: str, after: datetime) -> datetime:
+    """Returns the first scheduled time after `after`, in its time zone.
+
+    Changes to and from summer time are handled as in Debian's cron.
+    """
+    return next(CronSim(expression, after))
 
 
 def in_words(expression: str) -> str:
-    """`At 03:00 on Monday`."""
+    """Describes an expression in English, for example `At 03:00 on Monday`."""
     return CronSim(expression, datetime(2000, 1, 1)).explain()
 
 
-def for_kubeflow(expression: str) -> str:
-    """The same with six fields, seconds first, as Kubeflow Pipelines (Go's robfig/cron) wants it.
+def to_kubeflow(expression: str) -> str:
+    """Converts an expression to the six fields, seconds first, of Kubeflow Pipelines (Go's robfig/cron).
 
     Raises:
-        SettingsError: it uses what is unknown there.
+        SettingsError: If the expression is invalid or uses syntax that Kubeflow Pipelines does not support.
     """
-    fields = checked(expression).split()
+    fields = validated(expression).split()
     if re.search("[#L]", f"{fields[2]} {fields[4]}".upper()):
-        raise SettingsError(f"--cron {expression!r}: Kubeflow Pipelines knows neither L nor #.")
+        raise SettingsError(f"--cron {expression!r}: Kubeflow Pipelines supports neither L nor #.")
     if re.search(r"\b0*7\b", fields[4]):
-        # Sunday is 0 there, never 7.
+        # Kubeflow Pipelines accepts 0 for Sunday, but not 7.
         days = CronSim(expression, datetime(2000, 1, 1)).weekdays
         fields[4] = ",".join(sorted({str(day % 7) for day in days if isinstance(day, int)}))
     return " ".join(["0", *fields])
 
 
 def from_kubeflow(expression: str) -> str:
-    """Back to five fields, where its seconds are 0."""
+    """Converts an expression of Kubeflow Pipelines to five fields if its seconds are 0; returns others unchanged."""
     return expression.removeprefix("0 ") if len(expression.split()) == 6 else expression
 
 
 def time_zone(name: str) -> ZoneInfo:
-    """A time zone.
+    """Returns the time zone of an IANA name such as `Europe/Berlin`.
 
     Raises:
-        SettingsError: there is none of this name.
+        SettingsError: If no time zone has this name.
     """
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise SettingsError(f"--time-zone {name!r} is unknown; a name looks like Europe/Berlin.") from error
+        raise SettingsError(f"--time-zone {name!r} is unknown; a valid name is, for example, Europe/Berlin.") from error

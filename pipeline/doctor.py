@@ -1,4 +1,4 @@
-"""Whether this machine, or this container image, can run the pipeline: what `nnclr doctor` finds."""
+"""Checks whether this machine or container image can run the pipeline (`nnclr doctor`)."""
 
 import os
 import re
@@ -12,21 +12,27 @@ from trainer.errors import UserError
 
 _PINNED = re.compile(r"^([A-Za-z0-9][\w.-]*)==(\S+)", re.MULTILINE)
 _SHOWN = 5
-# The CPU image has the build without code for GPUs, which is a project of its own.
-_SAME_CONTENT = {"tensorflow": "tensorflow-cpu"}
+# The CPU image contains the build of TensorFlow without GPU code, which is a separate project.
+_EQUIVALENT_PROJECTS = {"tensorflow": "tensorflow-cpu"}
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at: what was found, and whether the pipeline can run with it."""
+    """The result of a check.
+
+    Attributes:
+        name: The name of the check.
+        ok: Whether the check passed.
+        detail: The versions and devices of this machine, or the problem.
+    """
 
     name: str
-    fine: bool
+    ok: bool
     detail: str
 
 
-def examine() -> list[Finding]:
-    """Looks at everything. Takes as long as loading TensorFlow and TFX does."""
+def run_checks() -> list[Finding]:
+    """Runs all checks, which load TensorFlow and TFX."""
     checks: dict[str, Callable[[], str]] = {
         "Python": _python,
         "Packages": _packages,
@@ -46,7 +52,7 @@ def _finding(name: str, check: Callable[[], str]) -> Finding:
         return Finding(name, True, check())
     except UserError as error:
         return Finding(name, False, str(error))
-    # Whatever else is wrong is what shall be told.
+    # Any other error is a problem of the machine too, and is reported.
     except Exception as error:
         return Finding(name, False, " ".join(f"{type(error).__name__}: {error}".split()))
 
@@ -54,7 +60,7 @@ def _finding(name: str, check: Callable[[], str]) -> Finding:
 def _python() -> str:
     version = ".".join(map(str, sys.version_info[:3]))
     if sys.version_info[:2] != (3, 11):
-        raise UserError(f"{version}, and nnclr needs 3.11")
+        raise UserError(f"{version} is installed, but nnclr needs 3.11")
     return version
 
 
@@ -63,15 +69,15 @@ def _packages() -> str:
     if lock is None:
         raise UserError("requirements.lock is not part of this installation")
     pinned: dict[str, str] = dict(_PINNED.findall(lock.read_text(encoding="utf-8")))
-    other = []
+    differences = []
     for name, version in pinned.items():
-        found = _installed_version(name) or _installed_version(_SAME_CONTENT.get(name, name)) or "missing"
-        if found != version:
-            other.append(f"{name} {found} instead of {version}")
-    if other:
-        more = f" and {len(other) - _SHOWN} more" if len(other) > _SHOWN else ""
-        raise UserError(f"not as locked: {', '.join(other[:_SHOWN])}{more}")
-    return f"nnclr {metadata.version('nnclr')}, {len(pinned)} dependencies as locked"
+        installed = _installed_version(name) or _installed_version(_EQUIVALENT_PROJECTS.get(name, name)) or "missing"
+        if installed != version:
+            differences.append(f"{name} {installed} instead of {version}")
+    if differences:
+        more = f" and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
+        raise UserError(f"versions differ from requirements.lock: {', '.join(differences[:_SHOWN])}{more}")
+    return f"nnclr {metadata.version('nnclr')}, {len(pinned)} dependencies as in requirements.lock"
 
 
 def _installed_version(name: str) -> str | None:
@@ -84,7 +90,7 @@ def _installed_version(name: str) -> str | None:
 def _own_packages() -> str:
     if replaced := installation.replaced_packages():
         raise UserError(" ".join(replaced))
-    return "no other project has replaced one"
+    return "not replaced by another project"
 
 
 def _tensorflow() -> str:
@@ -103,12 +109,12 @@ def _devices() -> str:
         raise UserError(unused)
     gpus = tf.config.list_physical_devices("GPU")
     names = [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in gpus]
-    where = f"{len(gpus)} GPUs ({', '.join(names)})" if gpus else f"no GPU, {os.cpu_count()} CPU cores"
-    return f"{where}; precision auto is {devices.compute_dtype('auto')}"
+    summary = f"{len(gpus)} GPUs ({', '.join(names)})" if gpus else f"no GPU, {os.cpu_count()} CPU cores"
+    return f"{summary}; precision auto is {devices.compute_dtype('auto')}"
 
 
 def _tfx() -> str:
-    # TFX first: it brings a module that this TFDV misses.
+    # TFX must be imported first: it provides a module that this version of TFDV lacks.
     from tfx import version
 
     # isort: split
@@ -144,5 +150,5 @@ def _registry() -> str:
     from components.model_registry import SERVER_VARIABLE, ModelRegistry
 
     if not os.environ.get(SERVER_VARIABLE):
-        return f"embedded, as {SERVER_VARIABLE} is not set"
-    return f"the server of {SERVER_VARIABLE} answers: {len(ModelRegistry('').names())} models"
+        return f"embedded, because {SERVER_VARIABLE} is not set"
+    return f"the server in {SERVER_VARIABLE} responds and has {len(ModelRegistry('').names())} models"

@@ -1,4 +1,4 @@
-"""Which code made a release."""
+"""The version of the code that produces a release."""
 
 import hashlib
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from components.registry_pusher.provenance import CodeVersion
 
-# Of an installed package the commit is not known: who builds the image says it.
+# An installed package does not record its commit, so the build of a container image sets this variable.
 _COMMIT_VARIABLE = "NNCLR_GIT_COMMIT"
 _UNKNOWN = "unknown"
 
@@ -25,9 +25,9 @@ def code_version() -> CodeVersion:
 
 
 def lock_file() -> Traversable | None:
-    """`requirements.lock`: the wheel carries it inside of the package, a checkout beside it."""
-    places = (resources.files("pipeline") / "requirements.lock", _root() / "requirements.lock")
-    return next((place for place in places if place.is_file()), None)
+    """Returns `requirements.lock`, which lies inside the package in a wheel and beside it in a checkout."""
+    candidates = (resources.files("pipeline") / "requirements.lock", _root() / "requirements.lock")
+    return next((path for path in candidates if path.is_file()), None)
 
 
 def _root() -> Path:
@@ -41,7 +41,7 @@ def _commit(root: Path) -> str:
         commit = _git(root, "rev-parse", "HEAD")
         return f"{commit}+changes" if _git(root, "status", "--porcelain") else commit
     except (OSError, subprocess.CalledProcessError):
-        # No git on this machine, or a checkout that belongs to someone else.
+        # Git is not installed, or refuses a checkout that belongs to another user.
         return _UNKNOWN
 
 

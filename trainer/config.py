@@ -20,7 +20,10 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 # One probability for both views or one for each, because BYOL's two views differ.
 PerView = Annotated[
     tuple[Fraction, Fraction],
-    BeforeValidator(lambda value: (value, value) if isinstance(value, int | float) else value),
+    BeforeValidator(
+        lambda value: (value, value) if isinstance(value, int | float) else value,
+        json_schema_input_type=Fraction | tuple[Fraction, Fraction],
+    ),
 ]
 
 # What an image is compared with; see trainer.losses.

@@ -4,7 +4,7 @@ import math
 import re
 from typing import Annotated
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, WithJsonSchema
 
 _FORM = re.compile(r"(\d+(?:[._]\d+)*(?:e\d+)?)\s*(steps?|epochs?|examples?)?")
 
@@ -18,7 +18,17 @@ def _normalised(value: object) -> str:
 
 
 # A number of epochs, or a text with its unit: `10 epochs`, `0.5 epochs`, `500 steps`, `1_000_000 examples`.
-Duration = Annotated[str, BeforeValidator(_normalised)]
+Duration = Annotated[
+    str,
+    BeforeValidator(_normalised),
+    WithJsonSchema(
+        {
+            "type": ["string", "number"],
+            "pattern": f"^{_FORM.pattern}$",
+            "examples": ["10 epochs", "500 steps", "1e6 examples"],
+        }
+    ),
+]
 
 
 def in_steps(duration: Duration, batch_size: int, steps_per_epoch: int) -> int:

@@ -18,7 +18,7 @@ class Dataset(Content):
         source: Path or URI of the images.
         fingerprint: Fingerprint of the source's contents.
         kind: Kind of the source.
-        image_size: Height and width of the images, in pixels.
+        image_size: Height and width of the images, in pixels; 0 in summaries of nnclr 0.1.0, which did not record it.
         counts: Number of images by split.
         rejected: Number of images that could not be decoded.
         class_names: Names of the classes, in the order of the labels.
@@ -27,7 +27,7 @@ class Dataset(Content):
     source: str
     fingerprint: str
     kind: str = ""
-    image_size: int
+    image_size: int = 0
     counts: dict[str, int]
     rejected: int = 0
     class_names: tuple[str, ...] = ()

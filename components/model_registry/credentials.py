@@ -1,15 +1,15 @@
-"""Users and passwords in addresses: where one may stand, and where none may be shown."""
+"""Users and passwords in the addresses of servers: whether a text holds any, and the text without them."""
 
 import re
 
-_IN_ADDRESS = re.compile(r"(?<=://)[^/@\s]+@")
+_USER_AND_PASSWORD = re.compile(r"(?<=://)[^/@\s]+@")
 
 
 def holds_credentials(text: str) -> bool:
-    """Whether an address in a text names a user or a password."""
-    return bool(_IN_ADDRESS.search(text))
+    """Returns whether an address in the text names a user or a password."""
+    return bool(_USER_AND_PASSWORD.search(text))
 
 
 def without_credentials(text: str) -> str:
-    """The text without the users and passwords that addresses in it hold."""
-    return _IN_ADDRESS.sub("", text)
+    """Returns the text with users and passwords removed from all addresses."""
+    return _USER_AND_PASSWORD.sub("", text)

@@ -1,8 +1,9 @@
-"""Every move of an alias: who, when, from where, to where, why. MLflow itself keeps none.
+"""The recorded moves of aliases: who moved which alias, when, from which version to which, and why.
 
-A move is recorded before it is made, and marked as done afterwards. So an interrupted one can be recognised, and a
-retry by the same author completes its record instead of adding another. A move that was made with another tool leaves
-no record: it is recorded as found when nnclr makes the next one.
+MLflow keeps no such history, so nnclr records each move in a tag of the registered model. The record is written before
+the alias moves and marked as done afterwards. An interrupted move can therefore be recognised, and a retry by the same
+author completes its record instead of adding another. A move by another tool leaves no record; nnclr adds one before
+its own next move of the alias.
 """
 
 import json
@@ -10,28 +11,31 @@ import secrets
 from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 
-_PREFIX = "alias_move."
+_TAG_PREFIX = "alias_move."
 
-PUSH, PROMOTE, ROLLBACK, SETTLE, FOUND = "push", "promote", "rollback", "settle", "found"
+PUSH, PROMOTE, ROLLBACK, SETTLE, EXTERNAL = "push", "promote", "rollback", "settle", "external"
+# Kinds under which earlier releases of nnclr stored moves.
+_FORMER_KINDS = {"found": EXTERNAL}
 
 
 @dataclass(frozen=True)
 class Move:
-    """An alias goes from one version to another.
+    """An alias moves from one version to another.
 
     Attributes:
-        alias: that moves.
-        previous: version that it pointed to; None if to none.
-        version: that it points to from now on.
-        kind: what moved it: `push`, `promote`, `rollback`, `settle` (two pushes raced, and the first one won), or
-            `found` (it had been moved by other means than nnclr).
-        by: a pipeline run, or a user and machine.
-        reason: a sentence.
-        at: time, ISO 8601 in UTC.
-        key: name of its record.
-        done: whether it was marked as done.
-        completed: whether the alias really moved.
+        alias: The alias.
+        previous: The version that the alias pointed to before; None if it did not exist.
+        version: The version that the alias points to afterwards.
+        kind: The cause: `push`, `promote`, `rollback`, `settle` (two pushes raced, and the first one won), or
+            `external` (a tool other than nnclr moved the alias).
+        by: The author: a pipeline run, or `USER@MACHINE`.
+        reason: The reason, a sentence.
+        at: The time, ISO 8601 in UTC.
+        key: The key of the tag that records the move.
+        done: Whether the record is marked as done.
+        completed: Whether the alias really moved.
     """
 
     alias: str
@@ -46,56 +50,69 @@ class Move:
     completed: bool = True
 
     def stamped(self) -> "Move":
-        """The same, as a record of its own, now."""
+        """Returns the move with the present time and the key of a new record."""
         now = datetime.now(UTC)
-        return replace(self, at=now.isoformat(), key=f"{_PREFIX}{now:%Y%m%dT%H%M%S.%f}.{secrets.token_hex(2)}")
+        return replace(self, at=now.isoformat(), key=f"{_TAG_PREFIX}{now:%Y%m%dT%H%M%S.%f}.{secrets.token_hex(2)}")
 
     def as_tag(self) -> tuple[str, str]:
-        """Key and value of the registered model's tag that records it."""
+        """Returns the key and the value of the registered model's tag that records the move."""
         record = asdict(self)
         return record.pop("key"), json.dumps({name: record[name] for name in record if name != "completed"})
 
 
 def from_tags(tags: dict[str, str], aliases: dict[str, int]) -> list[Move]:
-    """The moves in a registered model's tags, oldest first.
+    """Reads the moves from a registered model's tags, oldest first.
 
     Args:
-        tags: of the registered model.
-        aliases: where each points now.
+        tags: The registered model's tags.
+        aliases: The version that each alias points to now.
     """
-    moves = [Move(**json.loads(tags[key]), key=key) for key in sorted(tags) if key.startswith(_PREFIX)]
-    # A move that was never marked as done counts as made if the next one started from its version.
-    following: dict[str, int | None] = dict(aliases)
-    known = []
+    moves = [_from_tag(key, tags[key]) for key in sorted(tags) if key.startswith(_TAG_PREFIX)]
+    # A move that was never marked as done counts as completed if the next move of the alias started from its version.
+    started_from: dict[str, int | None] = dict(aliases)
+    newest_first = []
     for move in reversed(moves):
-        known.append(replace(move, completed=move.done or following.get(move.alias) == move.version))
-        following[move.alias] = move.previous
-    return known[::-1]
+        newest_first.append(replace(move, completed=move.done or started_from.get(move.alias) == move.version))
+        started_from[move.alias] = move.previous
+    return newest_first[::-1]
+
+
+def completed_moves(moves: Iterable[Move], alias: str) -> list[Move]:
+    """Returns the completed moves of one alias, in the order given."""
+    return [move for move in moves if move.alias == alias and move.completed]
 
 
 def rollback_target(moves: Iterable[Move], alias: str, current: int, existing: Collection[int]) -> int | None:
-    """The last version other than `current` that an alias pointed to and that still exists.
+    """Returns the last version other than `current` that an alias pointed to and that still exists.
 
-    Versions that a rollback left are not gone back to, so that rollbacks, done again and again, come to an end.
+    A version that a rollback left is never returned again, so that repeated rollbacks come to an end.
 
     Args:
-        moves: all moves, oldest first.
-        alias: whose moves count.
-        current: version that it points to now.
-        existing: numbers of the versions that there are.
+        moves: The moves of all aliases, oldest first.
+        alias: The alias to roll back.
+        current: The version that the alias points to now.
+        existing: The numbers of the existing versions.
+
+    Returns:
+        The version's number; None if there is no version to roll back to.
     """
-    way: list[int] = []
-    for move in moves:
-        if move.alias != alias or not move.completed:
-            continue
-        if move.kind == ROLLBACK and move.version in way:
-            while way[-1] != move.version:
-                way.pop()
-        elif move.kind == SETTLE and way:
-            # The loser of a race had the alias for a moment by mistake.
-            way[-1] = move.version
+    # The versions that the alias pointed to, without those that a rollback left.
+    trail: list[int] = []
+    for move in completed_moves(moves, alias):
+        if move.kind == ROLLBACK and move.version in trail:
+            while trail[-1] != move.version:
+                trail.pop()
+        elif move.kind == SETTLE and trail:
+            # The loser of the race had the alias for a moment only.
+            trail[-1] = move.version
         else:
-            way.append(move.version)
-    if not way or way[-1] != current:
-        way.append(current)
-    return next((version for version in reversed(way) if version != current and version in existing), None)
+            trail.append(move.version)
+    if not trail or trail[-1] != current:
+        trail.append(current)
+    return next((version for version in reversed(trail) if version != current and version in existing), None)
+
+
+def _from_tag(key: str, value: str) -> Move:
+    record: dict[str, Any] = json.loads(value)
+    kind = _FORMER_KINDS.get(record["kind"], record["kind"])
+    return Move(**record | {"kind": kind, "key": key})

@@ -1,43 +1,53 @@
-"""What each run of the pipeline came to, and on which data: the memory of scheduled retraining.
+"""The results of the pipeline's runs, and the data of each; scheduled retraining decides by them.
 
-MLflow keeps it, in an experiment beside the model's own: encoders that were refused have no version to hold it.
+MLflow keeps them as runs of an experiment of their own, because an encoder that was not blessed has no version to hold
+its result.
 """
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from components.model_registry.registry import ModelRegistry, all_pages
+from components.model_registry.paging import all_pages
+from components.model_registry.registry import ModelRegistry
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
 RELEASED, UNCHANGED, NOT_PROMOTED, NOT_BLESSED = "released", "unchanged", "not promoted", "not blessed"
 NOTHING_NEW, FAILED = "nothing new", "failed"
-# Outcomes that would be the same if the run were repeated; one that stood back is to be compared anew.
+# Outcomes that a repeated run would have again. A run that was not promoted is repeated: it must be compared with the
+# new champion.
 _SETTLED = (RELEASED, UNCHANGED, NOT_BLESSED)
-# Of the names of their experiments.
-_SUFFIX = " pipeline runs"
-# The longest value of a tag that MLflow takes everywhere.
+# Outcomes under the names that earlier releases of nnclr stored.
+_FORMER_OUTCOMES = {"stood back": NOT_PROMOTED}
+
+# The key of the MLflow tag for `PipelineRun.settings_fingerprint`. It keeps its first name: with another one, the runs
+# that existing registries hold would no longer match, and schedules would train again.
+_SETTINGS_FINGERPRINT = "recipe"
+# The end of the names of the experiments that hold pipeline runs.
+_EXPERIMENT_SUFFIX = " pipeline runs"
+# The longest value of a tag that every MLflow store accepts, in characters.
 _LONGEST_TAG = 5_000
 
 
 @dataclass(frozen=True)
 class PipelineRun:
-    """One run of the pipeline.
+    """The result of one run of the pipeline.
 
     Attributes:
-        run: its identity, as the orchestrator gave it.
-        outcome: `released`, `unchanged` (the registry had the encoder), `not promoted` (another one was pushed during
-            the run), `not blessed`, `nothing new` (nothing was trained) or `failed`.
-        detail: why, in a sentence.
-        source: place of the images.
-        data: identity of the images, see `data_identity`.
-        settings_fingerprint: Fingerprint of the settings that decide on the encoder.
-        version: of the registry, if any.
-        probe_accuracy: of the encoder, if it was measured.
-        compared_with: version of the champion that the encoder was compared with, if there was one.
-        at: when it ended, UTC.
+        run: The run's id, from the orchestrator.
+        outcome: `released`, `unchanged` (the registry already had the encoder), `not promoted` (the alias stayed where
+            it was, because it had moved during the run), `not blessed`, `nothing new` (nothing was trained) or
+            `failed`.
+        detail: The reason for the outcome, a sentence.
+        source: The path or URI of the images.
+        data: The identity of the images, from `data_identity`.
+        settings_fingerprint: The identity of the settings that decide on the encoder.
+        version: The number of the encoder's version in the registry, if any.
+        probe_accuracy: The accuracy of the encoder, if it was measured.
+        compared_with: The number of the champion's version that the encoder was compared with, if any.
+        at: The time at which the run's result was recorded, in UTC; None for a run that is not recorded yet.
     """
 
     run: str
@@ -53,94 +63,101 @@ class PipelineRun:
 
 
 def data_identity(fingerprint: str, labelled_fingerprint: str | None) -> str:
-    """Changes when the images do, those to train on or those to measure with."""
+    """Returns an identity that changes with the images to train on and with those to measure on.
+
+    Args:
+        fingerprint: The fingerprint of the source.
+        labelled_fingerprint: The fingerprint of the labelled set, if it is not part of the source.
+    """
     return f"{fingerprint}.{labelled_fingerprint or fingerprint}"
 
 
 class PipelineRuns:
-    """The pipeline's runs for one registered model.
+    """The recorded pipeline runs for one registered model.
 
     Args:
-        registry: that keeps them.
-        model_name: of the registered model; it need not exist yet.
+        registry: The registry that keeps the records.
+        model_name: The name of the registered model, which need not exist yet.
     """
 
     def __init__(self, registry: ModelRegistry, model_name: str):
-        self._registry, self._experiment = registry, f"{model_name}{_SUFFIX}"
+        self._connection, self._experiment = registry.connection, f"{model_name}{_EXPERIMENT_SUFFIX}"
 
     @staticmethod
     def model_names(registry: ModelRegistry) -> list[str]:
-        """The models that the pipeline ran for, released or not."""
-        with registry.understandable():
-            names = [experiment.name for experiment in all_pages(registry.client.search_experiments)]
-        return sorted(name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX))
+        """Returns the names of the models that the pipeline ran for, released or not, sorted."""
+        with registry.connection.readable_errors():
+            experiments = all_pages(registry.connection.client.search_experiments)
+        names = [experiment.name for experiment in experiments]
+        return sorted(name.removesuffix(_EXPERIMENT_SUFFIX) for name in names if name.endswith(_EXPERIMENT_SUFFIX))
 
     def record(self, run: PipelineRun) -> None:
-        """Adds a run."""
+        """Records a run; its `at` is not used."""
         tags = {
-            **{"outcome": run.outcome, "detail": run.detail, "source": run.source, "data": run.data},
-            **{
-                "recipe": run.settings_fingerprint,
-                "version": str(run.version or ""),
-                "compared_with": str(run.compared_with or ""),
-            },
-            # MLflow's searches know no "one of these" for tags.
+            "outcome": run.outcome,
+            "detail": run.detail,
+            "source": run.source,
+            "data": run.data,
+            _SETTINGS_FINGERPRINT: run.settings_fingerprint,
+            "version": str(run.version or ""),
+            "compared_with": str(run.compared_with or ""),
+            # MLflow's searches cannot ask whether a tag has one of several values.
             "settled": "yes" if run.outcome in _SETTLED else "",
         }
-        with self._registry.understandable():
-            client = self._registry.client
-            made = client.create_run(
-                self._registry.experiment(self._experiment),
+        with self._connection.readable_errors():
+            client = self._connection.client
+            stored = client.create_run(
+                self._connection.experiment_id(self._experiment),
                 tags={key: value[:_LONGEST_TAG] for key, value in tags.items() if value},
                 run_name=run.run,
             )
             if run.probe_accuracy is not None:
-                client.log_metric(made.info.run_id, "probe_accuracy", run.probe_accuracy)
-            client.set_terminated(made.info.run_id, "FAILED" if run.outcome == FAILED else "FINISHED")
+                client.log_metric(stored.info.run_id, "probe_accuracy", run.probe_accuracy)
+            client.set_terminated(stored.info.run_id, "FAILED" if run.outcome == FAILED else "FINISHED")
 
-    def newest(self, most: int = 20) -> list[PipelineRun]:
-        """The newest runs, the newest first."""
-        return self._found("", most)
+    def newest(self, limit: int = 20) -> list[PipelineRun]:
+        """Returns the newest runs, newest first."""
+        return self._search("", limit)
 
-    def settled(self, data: str, recipe: str, champion: int | None) -> PipelineRun | None:
-        """The newest run on these images by this recipe that would come to the same if it were repeated.
+    def settled(self, data: str, settings_fingerprint: str, champion: int | None) -> PipelineRun | None:
+        """Returns the newest run with the same images and settings whose outcome a repeated run would have again.
 
         Args:
-            data: identity of the images, see `data_identity`.
-            recipe: identity of the settings.
-            champion: version of the present champion. An encoder that was not blessed beside another one is judged
-                anew.
+            data: The identity of the images, from `data_identity`.
+            settings_fingerprint: The identity of the settings.
+            champion: The number of the present champion's version, if any. An encoder that was not blessed in
+                comparison with another champion may be blessed now.
         """
-        condition = f"tags.data = '{data}' and tags.recipe = '{recipe}' and tags.settled = 'yes'"
-        newest = next(iter(self._found(condition, 1)), None)
+        condition = f"tags.data = '{data}' and tags.{_SETTINGS_FINGERPRINT} = '{settings_fingerprint}'"
+        newest = next(iter(self._search(f"{condition} and tags.settled = 'yes'", 1)), None)
         if newest and newest.outcome == NOT_BLESSED and newest.compared_with != champion:
             return None
         return newest
 
-    def _found(self, condition: str, most: int) -> list[PipelineRun]:
-        with self._registry.understandable():
-            client = self._registry.client
+    def _search(self, condition: str, limit: int) -> list[PipelineRun]:
+        with self._connection.readable_errors():
+            client = self._connection.client
             experiment = client.get_experiment_by_name(self._experiment)
             if experiment is None:
                 return []
-            found = client.search_runs(
-                [experiment.experiment_id], condition, max_results=most, order_by=["attributes.start_time DESC"]
+            stored = client.search_runs(
+                [experiment.experiment_id], condition, max_results=limit, order_by=["attributes.start_time DESC"]
             )
-        return [_from_mlflow(run) for run in found]
+        return [_from_mlflow(run) for run in stored]
 
 
-def _from_mlflow(run: "Run") -> PipelineRun:
-    tags = run.data.tags
+def _from_mlflow(stored: "Run") -> PipelineRun:
+    tags = stored.data.tags
     version, compared_with = tags.get("version"), tags.get("compared_with")
     return PipelineRun(
-        run=run.info.run_name or run.info.run_id,
-        outcome=tags["outcome"],
+        run=stored.info.run_name or stored.info.run_id,
+        outcome=_FORMER_OUTCOMES.get(tags["outcome"], tags["outcome"]),
         detail=tags.get("detail", ""),
         source=tags.get("source", ""),
         data=tags.get("data", ""),
-        settings_fingerprint=tags.get("recipe", ""),
+        settings_fingerprint=tags.get(_SETTINGS_FINGERPRINT, ""),
         version=int(version) if version else None,
-        probe_accuracy=run.data.metrics.get("probe_accuracy"),
+        probe_accuracy=stored.data.metrics.get("probe_accuracy"),
         compared_with=int(compared_with) if compared_with else None,
-        at=datetime.fromtimestamp(run.info.start_time / 1000, UTC),
+        at=datetime.fromtimestamp(stored.info.start_time / 1000, UTC),
     )

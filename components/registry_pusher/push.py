@@ -1,7 +1,7 @@
-"""Makes a blessed encoder a version of the registry, and its champion, once.
+"""Registers a blessed encoder as a version and makes it the champion, exactly once.
 
-Each step can be broken off, even by SIGKILL, and the whole be done again: what is there is found, what is half is
-cleared up. The alias moves after the version has proven to load back and to compute the same.
+A push can be interrupted at any step, even by SIGKILL, and repeated: it continues with what is complete and deletes
+what is not. The alias moves only after the version was downloaded again and computed the same embeddings.
 """
 
 import tempfile
@@ -15,14 +15,14 @@ from components.registry_pusher.release import Candidate
 
 @dataclass(frozen=True)
 class Pushed:
-    """What a push came to.
+    """The result of a push.
 
     Attributes:
-        version: of the registry.
-        new: whether it was not there before.
-        moved: whether the alias moved to it.
-        not_promoted: why the alias did not move to it, if it is not there.
-        served: folder for TensorFlow Serving, if one is published.
+        version: The encoder's version in the registry.
+        new: Whether the push registered the version.
+        moved: Whether the push moved the alias to the version.
+        not_promoted: Why the alias does not point to the version, a sentence; None if it does.
+        served: The folder from which TensorFlow Serving serves the champion; None if it is not served.
     """
 
     version: Version
@@ -39,72 +39,75 @@ def push(
     candidate: Candidate,
     serving_directory: str | None = None,
 ) -> Pushed:
-    """Registers a candidate, unless it is registered, and points the alias to it.
+    """Registers a candidate, unless it is already registered, and points the alias to its version.
 
-    Whether an encoder may replace the champion is decided by the evaluation alone, which compared it with one champion.
-    Where the alias points to another version by now, it stays there, and the run is to be repeated.
+    The evaluation alone decides whether an encoder may replace the champion, and it compared the candidate with one
+    version. If the alias points to another version by now, it stays there, and the run has to be repeated.
 
     Args:
-        registry: to push to.
-        name: of the registered model, created if it is new.
-        alias: that marks the champion.
-        candidate: blessed.
-        serving_directory: that TensorFlow Serving watches, if it shall be published.
+        registry: The registry.
+        name: The name of the registered model, which is created if it does not exist.
+        alias: The alias that marks the champion.
+        candidate: The blessed encoder.
+        serving_directory: The folder that TensorFlow Serving watches; None to publish only where the registered model
+            was published before.
 
     Raises:
-        DamagedVersion: what the registry gives back is not what it was given.
-        SettingsError: the serving directory cannot be written to, or holds what others published there.
+        DamagedVersion: If the registry returns other files than were registered, or they compute other embeddings.
+        SettingsError: If the serving directory cannot be written to, or holds versions that others published.
     """
-    by = candidate.pipeline_run
+    pipeline_run = candidate.pipeline_run
     with registry.locked():
         if serving_directory:
             serving.require_usable(registry, name, serving_directory)
         champion = registry.aliased(name, alias)
-        version, new = _registered(registry, name, alias, candidate)
-        registry.clear_up(name, candidate.identity)
+        version, new = _register_or_repair(registry, name, alias, candidate)
+        registry.delete_abandoned_runs(name, candidate.identity)
         not_promoted = _reason_not_to_promote(registry, candidate, version, alias, champion)
         moved = False
         if not not_promoted and (champion is None or champion.version != version.version):
-            found = differences(registry, version)
-            if found:
-                raise DamagedVersion(f"{version.uri}: {'; '.join(found)}")
-            reason = f"Linear probe {version.probe_accuracy:.1%}, blessed by run {by}."
-            registry.move_alias(name, Move(alias, None, version.version, history.PUSH, by, reason))
+            damage = differences(registry, version)
+            if damage:
+                raise DamagedVersion(f"{version.uri}: {'; '.join(damage)}")
+            reason = f"Linear probe {version.probe_accuracy:.1%}, blessed by run {pipeline_run}."
+            registry.move_alias(name, Move(alias, None, version.version, history.PUSH, pipeline_run, reason))
             moved = True
-        _settle(registry, name, alias, by)
+        _settle_race(registry, name, alias, pipeline_run)
         if serving_directory:
-            serving.watch(registry, name, serving_directory)
+            serving.record_folder(registry, name, serving_directory)
         served = serving.serve_champion(registry, name, alias)
-        now = registry.version(name, version.version)
-        if not not_promoted and alias not in now.aliases:
+        version = registry.version(name, version.version)
+        if not not_promoted and alias not in version.aliases:
             not_promoted, moved = "Another encoder was pushed at the same time: run again to compare with it.", False
-    return Pushed(now, new, moved, not_promoted, served)
-
-
-def _registered(registry: ModelRegistry, name: str, alias: str, candidate: Candidate) -> tuple[Version, bool]:
-    """The candidate's version, whole, and whether it was made now."""
-    known = registry.find(name, candidate.identity)
-    with tempfile.TemporaryDirectory() as aside:
-        if known is not None and not registry.download_as_is(known, f"{aside}/stored")[1]:
-            return known, False
-        made = release.build(candidate, name, alias, Path(aside, "model"))
-        return (registry.register(name, made), True) if known is None else (registry.repair(known, made), False)
+    return Pushed(version, new, moved, not_promoted, served)
 
 
 def differences(registry: ModelRegistry, version: Version) -> list[str]:
-    """What differs in a version from what was registered: a clause for each file, or for its embeddings."""
+    """Returns how a version differs from what was registered: a clause for each file, or one for its embeddings."""
     with tempfile.TemporaryDirectory() as aside:
-        folder, damage = registry.download_as_is(version, aside)
-        # What is damaged is not run.
-        return damage or verification.differences(folder)
+        copy = registry.download_even_if_damaged(version, aside)
+        # A damaged model is not loaded.
+        return copy.damage or verification.differences(copy.directory)
+
+
+def _register_or_repair(registry: ModelRegistry, name: str, alias: str, candidate: Candidate) -> tuple[Version, bool]:
+    """Returns the candidate's version, whose files are intact, and whether it is new."""
+    registered = registry.find_release(name, candidate.identity)
+    with tempfile.TemporaryDirectory() as aside:
+        if registered and not registry.download_even_if_damaged(registered, f"{aside}/stored").damage:
+            return registered, False
+        built = release.build(candidate, name, alias, Path(aside, "model"))
+        if registered:
+            return registry.repair(registered, built), False
+        return registry.register(name, built), True
 
 
 def _reason_not_to_promote(
     registry: ModelRegistry, candidate: Candidate, version: Version, alias: str, champion: Version | None
 ) -> str | None:
-    """Why the alias must stay where it is: it points elsewhere than when the candidate was compared."""
+    """Returns why the alias must stay: it has moved since the candidate was compared. None if it may move."""
     baseline = candidate.metrics.champion_version
-    moves = [move for move in registry.history(version.name) if move.alias == alias and move.completed]
+    moves = history.completed_moves(registry.history(version.name), alias)
     last = moves[-1] if moves else None
     if champion is None:
         if last is None:
@@ -126,14 +129,14 @@ def _reason_not_to_promote(
     )
 
 
-def _settle(registry: ModelRegistry, name: str, alias: str, by: str) -> None:
-    """Gives the alias to the first of several racing pushes, which all started from the same champion.
+def _settle_race(registry: ModelRegistry, name: str, alias: str, pipeline_run: str) -> None:
+    """Gives the alias to the first of several pushes that raced, all of which started from the same champion.
 
-    A server has no lock, so that the last of them has it, although nobody compared it with the first one. The last one
-    gives it back; what was moved since then stays.
+    A server offers no lock, so the last push has the alias, although its encoder was not compared with the first one's.
+    That push gives the alias back, unless a person or another tool has moved it meanwhile.
     """
-    moves = [move for move in registry.history(name) if move.alias == alias and move.completed]
-    if not moves or (moves[-1].kind, moves[-1].by) != (history.PUSH, by):
+    moves = history.completed_moves(registry.history(name), alias)
+    if not moves or (moves[-1].kind, moves[-1].by) != (history.PUSH, pipeline_run):
         return
     raced: list[Move] = []
     for move in reversed(moves):
@@ -145,5 +148,5 @@ def _settle(registry: ModelRegistry, name: str, alias: str, by: str) -> None:
         return
     first = raced[-1]
     numbers = ", ".join(str(move.version) for move in reversed(raced))
-    reason = f"Versions {numbers} were pushed at once; this is the first one."
-    registry.move_alias(name, Move(alias, None, first.version, history.SETTLE, by, reason))
+    reason = f"Versions {numbers} were pushed at the same time; version {first.version} was the first."
+    registry.move_alias(name, Move(alias, None, first.version, history.SETTLE, pipeline_run, reason))

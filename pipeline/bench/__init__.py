@@ -1,1 +1,1 @@
-"""How fast training is on this machine, and what limits it: `nnclr bench`."""
+"""Measurements of the training speed of this machine and of its limits (`nnclr bench`)."""

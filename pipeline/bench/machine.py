@@ -1,4 +1,4 @@
-"""What `nnclr bench` measures: the step in each precision, the machine's limit, and whether reading keeps up."""
+"""The measurements of `nnclr bench`: the training step, the limit of the machine, and the input pipeline."""
 
 import statistics
 from collections.abc import Callable, Mapping
@@ -10,20 +10,23 @@ PRECISIONS = ("float32", "bfloat16")
 _BATCHES = 8
 
 
-def tables(settings: TrainerSettings, image_size: int, rounds: int) -> list[Table]:
-    """Measures a training with these settings on this machine.
+def measure(settings: TrainerSettings, image_size: int, rounds: int) -> list[Table]:
+    """Measures the speed of a training on this machine.
 
     Args:
-        settings: the trainer's; both precisions are tried.
-        image_size: height and width of the images.
-        rounds: of each.
+        settings: Settings of the trainer. `precision` is ignored: both precisions are measured.
+        image_size: Height and width of the images in pixels.
+        rounds: The number of measurements of each quantity.
+
+    Returns:
+        Tables of the training step, of its share of the machine's limit, and of the input pipeline.
     """
     from pipeline.bench.reading import Reading, random_records
     from pipeline.bench.training import MatrixProduct, Step
 
     size = (image_size, image_size)
-    made = {name: Step(settings.model_copy(update={"precision": name}), size) for name in PRECISIONS}
-    contenders: dict[str, Callable[[], object]] = {f"step, {name}": step for name, step in made.items()}
+    training_steps = {name: Step(settings.model_copy(update={"precision": name}), size) for name in PRECISIONS}
+    contenders: dict[str, Callable[[], object]] = {f"step, {name}": step for name, step in training_steps.items()}
     contenders |= {f"matrix product, {name}": MatrixProduct(name) for name in PRECISIONS}
     with random_records(_BATCHES * settings.batch_size, image_size) as files:
         contenders["input pipeline"] = Reading(files, settings, size)
@@ -32,12 +35,12 @@ def tables(settings: TrainerSettings, image_size: int, rounds: int) -> list[Tabl
     steps = {name: seconds[f"step, {name}"] for name in PRECISIONS}
     training = Table(f"Training at {image_size}x{image_size}, batch {settings.batch_size}")
     training.rates(settings.batch_size, steps, "images/s")
-    reading = Table("Input pipeline", note="ratio: to the faster step. Below 1 training waits for its images.")
+    reading = Table("Input pipeline", note="ratio: to the faster training step. Below 1, training waits for images.")
     rates = [_BATCHES * settings.batch_size / sample for sample in seconds["input pipeline"]]
     fastest = max(figure.median for figure in training.figures)
     reading.figures.append(Figure.of("TFRecords to batches", rates, "images/s", statistics.median(rates) / fastest))
     products = {name: seconds[f"matrix product, {name}"] for name in PRECISIONS}
-    flops = {name: step.flops() for name, step in made.items()}
+    flops = {name: step.flops() for name, step in training_steps.items()}
     return [training, share_of_limit(flops, steps, products, MatrixProduct.flops), reading]
 
 
@@ -47,18 +50,18 @@ def share_of_limit(
     products: Mapping[str, list[float]],
     product_flops: float,
 ) -> Table:
-    """What of the best matrix product a step reaches, by precision.
+    """Compares the arithmetic speed of a training step with that of the fastest matrix product.
 
     Args:
-        flops: of a step, as `Step.flops` counts them.
-        steps: seconds of each.
-        products: seconds of each matrix product of the same run.
-        product_flops: of one such call.
+        flops: Floating-point operations of one step by precision, as counted by `Step.flops`.
+        steps: Seconds of each measured step by precision.
+        products: Seconds of each matrix product, measured in the same run, by precision.
+        product_flops: Floating-point operations of one measured matrix product.
     """
     table = Table(
         "Arithmetic",
-        note="ratio: of the best matrix product in this precision. Counted are the encoder's and the heads' forward "
-        "and backward passes; the step's time is all that it does.",
+        note="ratio: to the fastest matrix product in this precision. Operations: forward and backward passes of the "
+        "encoder and its heads. Time: the whole step.",
     )
     for precision, samples in steps.items():
         best = product_flops / min(products[precision]) / 1e9

@@ -1,10 +1,9 @@
-"""Measures contenders alternately, so that whatever else the machine does hits all of them alike."""
+"""Alternating time measurements, and tables of their results."""
 
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
 from rich.table import Table as RichTable
 
@@ -12,12 +11,15 @@ from rich.table import Table as RichTable
 def alternately(
     contenders: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 1
 ) -> dict[str, list[float]]:
-    """Seconds that each contender took in each round.
+    """Measures contenders in turns, so that other load on the machine affects all of them alike.
 
     Args:
-        contenders: each does the same amount of work at every call.
-        rounds: that count.
-        warm_up: rounds before, which don't: graphs are built, and caches filled.
+        contenders: Functions by name. Each does the same amount of work at every call.
+        rounds: The number of measured calls of each contender.
+        warm_up: The number of earlier calls that are not measured, in which graphs are built and caches are filled.
+
+    Returns:
+        The seconds of each measured call, by the name of the contender.
     """
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for number in range(warm_up + rounds):
@@ -34,13 +36,14 @@ class Figure:
     """One measured quantity.
 
     Attributes:
-        what: was measured.
-        median: over the rounds.
-        lowest: of the rounds.
-        highest: of the rounds.
-        unit: of the three.
-        ratio: of the median to that of the table's first figure of the same unit, or of what `note` names.
-        note: what a reader must know.
+        what: The name of the quantity.
+        median: The median over all rounds.
+        lowest: The lowest value of all rounds.
+        highest: The highest value of all rounds.
+        unit: The unit of `median`, `lowest` and `highest`.
+        ratio: The ratio of the median to the median of the table's first figure, or to the quantity that the note of
+            the table names.
+        note: A remark for the reader.
     """
 
     what: str
@@ -53,37 +56,33 @@ class Figure:
 
     @classmethod
     def of(cls, what: str, samples: list[float], unit: str, ratio: float | None = None, note: str = "") -> "Figure":
-        """From the samples of all rounds."""
+        """Summarises the samples of all rounds."""
         return cls(what, statistics.median(samples), min(samples), max(samples), unit, ratio, note)
 
 
 @dataclass
 class Table:
-    """What one benchmark found."""
+    """The results of one benchmark: its title, its figures and a note below them."""
 
     title: str
     figures: list[Figure] = field(default_factory=list)
     note: str = ""
 
     def rates(self, amount: float, seconds: Mapping[str, list[float]], unit: str) -> None:
-        """Adds a rate a contender, in `unit`, and its ratio to the first one's.
+        """Adds a rate for each contender, with its ratio to the rate of the first contender.
 
         Args:
-            amount: of work that each call did.
-            seconds: as `alternately` gives them.
-            unit: of amount / seconds.
+            amount: The amount of work of each call.
+            seconds: The seconds of each call, as returned by `alternately`.
+            unit: The unit of `amount` per second.
         """
         base = statistics.median(next(iter(seconds.values())))
         for name, samples in seconds.items():
             ratio = base / statistics.median(samples)
             self.figures.append(Figure.of(name, [amount / sample for sample in samples], unit, ratio))
 
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
-
     def rendered(self) -> RichTable:
-        """For a terminal."""
+        """Renders the table for a terminal."""
         table = RichTable(title=self.title, title_justify="left", caption=self.note or None, caption_justify="left")
         for name in ("", "median", "lowest to highest", "unit", "ratio", ""):
             table.add_column(name, justify="right" if name in ("median", "ratio") else "left")
@@ -95,7 +94,7 @@ class Table:
 
 
 def _short(value: float) -> str:
-    """Three significant digits, or all before the point."""
+    """Formats a number with three significant digits, or without decimals from 100 on."""
     if value >= 100:
         return f"{value:,.0f}"
     return f"{value:.3g}"

@@ -1,4 +1,4 @@
-"""The input pipeline alone: TFRecords that exist for a moment, read as training reads them."""
+"""The input pipeline without training: temporary TFRecords, read as the trainer reads them."""
 
 import tempfile
 from collections.abc import Iterator
@@ -17,7 +17,15 @@ _SHARDS = 4
 
 @contextmanager
 def random_records(images: int, size: int) -> Iterator[list[str]]:
-    """TFRecords of random images, as ImageExampleGen lays them out."""
+    """Writes temporary TFRecords of random images in the layout of ImageExampleGen.
+
+    Args:
+        images: The number of images.
+        size: Height and width of the images in pixels.
+
+    Yields:
+        The paths of the files, which are deleted afterwards.
+    """
     import tensorflow as tf
 
     rng = np.random.default_rng(0)
@@ -33,19 +41,19 @@ def random_records(images: int, size: int) -> Iterator[list[str]]:
 
 
 class Reading:
-    """One epoch of batches, thrown away; call it to read one.
+    """Reads one epoch of batches at each call, and discards them.
 
     Args:
-        files: TFRecords.
-        settings: the trainer's.
-        size: height and width of the images.
+        files: Paths of the TFRecords.
+        settings: Settings of the trainer.
+        size: Height and width of the images in pixels.
     """
 
     def __init__(self, files: list[str], settings: TrainerSettings, size: tuple[int, int]):
         self._files, self._settings, self._size, self._epoch = files, settings, size, 0
 
     def __call__(self) -> int:
-        """How many images there were."""
+        """Reads an epoch and returns its number of images."""
         settings = self._settings
         self._epoch += 1
         order = data.Order(settings.shuffle_buffer, settings.seed, self._epoch)

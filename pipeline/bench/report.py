@@ -1,9 +1,9 @@
-"""Tables with the machine they were measured on, for people and for programs."""
+"""Benchmark tables together with the machine that they were measured on."""
 
 import argparse
 import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -11,30 +11,37 @@ from pipeline.bench.environment import environment
 from pipeline.bench.measuring import Table
 
 
-def as_dict(tables: list[Table], machine: dict[str, str]) -> dict[str, Any]:
-    """For JSON: `environment`, and `tables` as `Table.as_dict` gives them."""
-    return {"environment": machine, "tables": [table.as_dict() for table in tables]}
+@dataclass(frozen=True)
+class Report:
+    """The results of benchmarks.
 
+    Attributes:
+        environment: The machine and its versions, as returned by `environment`.
+        tables: The results.
+    """
 
-def show(tables: list[Table], machine: dict[str, str]) -> None:
-    """Prints them."""
-    # Wide enough for the figures where the output is no terminal.
-    console = Console() if Console().is_terminal else Console(width=140)
-    for name, value in machine.items():
-        console.print(f"{name}: {value}", highlight=False)
-    for table in tables:
-        console.print()
-        console.print(table.rendered())
+    environment: dict[str, str]
+    tables: list[Table]
+
+    def show(self) -> None:
+        """Prints the report."""
+        # Without a terminal, Rich assumes 80 columns, which are too few for the figures.
+        console = Console() if Console().is_terminal else Console(width=140)
+        for name, value in self.environment.items():
+            console.print(f"{name}: {value}", highlight=False)
+        for table in self.tables:
+            console.print()
+            console.print(table.rendered())
 
 
 def add_option(parser: argparse.ArgumentParser) -> None:
-    """`--json FILE`, for `finish`."""
+    """Adds the option `--json FILE`, whose value `finish` takes."""
     parser.add_argument("--json", type=Path, metavar="FILE", help="file for the figures")
 
 
 def finish(tables: list[Table], file: Path | None) -> None:
-    """Prints tables, and writes them into a file if one is given."""
-    machine = environment()
-    show(tables, machine)
+    """Prints a report, and writes it as JSON if a file is given."""
+    report = Report(environment(), tables)
+    report.show()
     if file:
-        file.write_text(json.dumps(as_dict(tables, machine), indent=2), encoding="utf-8")
+        file.write_text(json.dumps(asdict(report), indent=2), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""One training step on random images, and the arithmetic in it."""
+"""A training step on random images, and the number of its arithmetic operations."""
 
 import keras
 import numpy as np
@@ -9,21 +9,21 @@ from trainer.config import TrainerSettings
 from trainer.plan import Plan
 
 _CLASSES = 10
-# Long enough for any schedule: only single steps are made of it.
+# The assumed size of the data set: large enough for every learning-rate schedule.
 _IMAGES = 100_000
 _MATRIX, _PRODUCTS = 4096, 5
 
 
 class Step:
-    """The step of `trainer.loop`, on images that are in memory already; call it to make one update.
+    """Runs one step of `trainer.loop` at each call, on images that are already in memory.
 
     Args:
-        settings: the trainer's; `precision` counts.
-        size: height and width of the images.
-        strategy: by default the one that a training would take.
+        settings: Settings of the trainer, with the precision to measure.
+        size: Height and width of the images in pixels.
+        strategy: The distribution strategy. By default it is the strategy that the trainer would choose.
 
     Raises:
-        SettingsError: the replicas cannot share a batch evenly.
+        SettingsError: If a batch cannot be divided evenly among the replicas.
     """
 
     def __init__(
@@ -37,9 +37,9 @@ class Step:
         replicas = strategy.num_replicas_in_sync
 
         def images(rows: int):
-            drawn = rng.integers(0, 256, (replicas, rows // replicas, *size, 3), np.uint8)
+            pixels = rng.integers(0, 256, (replicas, rows // replicas, *size, 3), np.uint8)
             return strategy.experimental_distribute_values_from_function(
-                lambda context: tf.constant(drawn[context.replica_id_in_sync_group])
+                lambda context: tf.constant(pixels[context.replica_id_in_sync_group])
             )
 
         probe_rows = settings.online_probe.batch_size
@@ -57,16 +57,17 @@ class Step:
         self._step, self._number = step, 0
 
     def __call__(self) -> float:
-        """The loss."""
+        """Runs one update and returns its loss."""
         loss = self._step(*self._batch, tf.constant(self._number, tf.int64))
         self._number += 1
         return float(loss)
 
     def flops(self) -> float:
-        """Floating-point operations of one update that the encoder and its heads cannot do without.
+        """Returns the number of floating-point operations of one update in the encoder and its heads.
 
-        A multiplication and an addition count as two; a backward pass costs two forward passes, less the gradient of
-        the images. Augmentation, losses, neighbour search, optimiser and online probe are left out.
+        A multiplication and an addition count as two operations. A backward pass counts as two forward passes, without
+        the gradient with respect to the images. Augmentation, losses, neighbour search, optimizer and online probe are
+        not counted.
         """
         model, (height, width) = self.model, self._size
         heads = [model.projection, *([model.prediction] if model.prediction else [])]
@@ -76,7 +77,7 @@ class Step:
 
 
 def _forward_flops(network: keras.Model, shape: tuple[int, ...]) -> list[float]:
-    """Of each convolution and matrix product for one input of `shape`, in order."""
+    """Returns the operations of each convolution and matrix product, in order, for one input of this shape."""
     traced = tf.function(lambda inputs: network(inputs, training=False), autograph=False)
     costs = []
     for operation in traced.get_concrete_function(tf.TensorSpec([1, *shape])).graph.get_operations():
@@ -87,10 +88,13 @@ def _forward_flops(network: keras.Model, shape: tuple[int, ...]) -> list[float]:
 
 
 class MatrixProduct:
-    """Products of large square matrices: the most that a machine multiplies in a precision; call it to make some.
+    """Multiplies large square matrices at each call, to measure the arithmetic limit of the machine in a precision.
 
     Args:
         precision: `float32` or `bfloat16`.
+
+    Attributes:
+        flops: Floating-point operations of one call.
     """
 
     flops = _PRODUCTS * 2.0 * _MATRIX**3
@@ -100,7 +104,7 @@ class MatrixProduct:
 
         @tf.function(autograph=False)
         def product():
-            # Each needs the one before, so that none is left out.
+            # Each product depends on the one before, so that TensorFlow cannot skip any.
             result = matrix
             for _ in range(_PRODUCTS):
                 result = tf.matmul(matrix, result)
@@ -109,5 +113,5 @@ class MatrixProduct:
         self._product = product
 
     def __call__(self) -> float:
-        """One number of the result."""
+        """Multiplies the matrices and returns one element of the result."""
         return float(self._product())

@@ -1,6 +1,5 @@
-"""`nnclr bench`."""
+"""The command `nnclr bench`."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -8,22 +7,22 @@ import typer
 from rich.console import Console
 
 from pipeline.commands.options import ConfigOption, JsonOption, PresetOption, SetOption
+from pipeline.terminal import output
 from pipeline.terminal.screen import Screen
-
-_LOG = "bench.log"
 
 
 def bench(
     preset: PresetOption = None,
     config_file: ConfigOption = None,
     overrides: SetOption = None,
-    rounds: Annotated[int, typer.Option(min=1, help="How often each is measured, alternately.")] = 5,
-    log: Annotated[Path, typer.Option(help="File for what TensorFlow tells.")] = Path(_LOG),
+    rounds: Annotated[int, typer.Option(min=1, help="Number of measurements of each quantity, in turns.")] = 5,
+    log: Annotated[Path, typer.Option(help="File for the messages of TensorFlow.")] = Path("bench.log"),
     as_json: JsonOption = False,
 ) -> None:
-    """Measure how fast this machine trains: each precision, share of its limit, and whether reading keeps up.
+    """Measure the training speed of this machine.
 
-    Needs no data: images are random. Takes about a minute on two cores.
+    Report the images per second in each precision, the share of the machine's arithmetic limit, and whether the input
+    pipeline keeps up. No data is needed: the images are random. This takes about a minute on two cores.
 
     **Examples**
 
@@ -32,16 +31,17 @@ def bench(
     `nnclr bench --preset stl10-resnet18 --set trainer.batch_size=512 --json`
     """
     from pipeline import config
-    from pipeline.bench import machine, report
+    from pipeline.bench import machine
     from pipeline.bench.environment import environment
-    from pipeline.terminal import output
+    from pipeline.bench.report import Report
 
     settings = config.load(preset, config_file, overrides or [])
-    surroundings = environment()
+    # Recorded first, because it includes the load of the machine before the measurement.
+    machine_and_versions = environment()
     with output.captured(log) as (_, stderr), Screen(Console(file=stderr)) as screen:
         screen.waiting("Measuring")
-        found = machine.tables(settings.trainer, settings.data.image_size, rounds)
+        report = Report(machine_and_versions, machine.measure(settings.trainer, settings.data.image_size, rounds))
     if as_json:
-        print(json.dumps(report.as_dict(found, surroundings)))
+        output.print_json(report)
     else:
-        report.show(found, surroundings)
+        report.show()

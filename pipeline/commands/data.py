@@ -9,7 +9,7 @@ from rich.console import Console
 from pipeline.terminal.screen import Screen
 from trainer.errors import SettingsError
 
-app = typer.Typer(help="Puts data sets on disk.", no_args_is_help=True)
+app = typer.Typer(help="Put data sets on disk.", no_args_is_help=True)
 
 
 @app.command("sample")
@@ -22,22 +22,23 @@ def data_sample(out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder 
     from trainer.progress import Reporter
 
     if out.exists() and any(out.iterdir()) if out.is_dir() else out.exists():
-        raise SettingsError(f"{out} exists already: name a new folder.")
+        raise SettingsError(f"{out} already exists: choose a new folder.")
     with Screen(Console(stderr=True)):
         reporter = Reporter("Drawing", sum(sample.COUNTS.values()))
         sample.write_sample(out, reporter.advance)
-    print(f"Wrote {', '.join(f'{n:,} {split}' for split, n in sample.COUNTS.items())} images to {out}.")
+    counts = ", ".join(f"{count:,} {split}" for split, count in sample.COUNTS.items())
+    print(f"Wrote {counts} images to {out}.")
     print(f"Next: nnclr run --preset sample --data {out}")
 
 
 @app.command("stl10")
 def data_stl10(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to download into.")],
-    url: Annotated[str | None, typer.Option(help="A mirror of stl10_binary.tar.gz.")] = None,
+    url: Annotated[str | None, typer.Option(help="Address of a mirror of stl10_binary.tar.gz.")] = None,
 ) -> None:
-    """Download the official STL-10 archive (2.6 GB), going on where an earlier download broke off.
+    """Download the official STL-10 archive (2.6 GB), or resume an interrupted download.
 
-    Size and SHA-256 are checked. The archive stays packed: ingest reads it as it is.
+    Verify its size and its SHA-256. The archive need not be unpacked for nnclr run.
 
     **Example**: `nnclr data stl10 data && nnclr run --preset stl10-convnet --data data/stl10_binary.tar.gz`
     """
@@ -52,5 +53,5 @@ def data_stl10(
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("", total=archive.size)
         file = stl10_download.download(archive, out, lambda done: progress.update(task, completed=done))
-    print(f"{file} is whole.")
+    print(f"Downloaded and verified {file}.")
     print(f"Next: nnclr run --preset stl10-convnet --data {file}")

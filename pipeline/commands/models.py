@@ -1,13 +1,13 @@
-"""The command `nnclr models`: looks into the model registry, and moves what its aliases point to."""
+"""The command `nnclr models`: inspects the model registry and moves its aliases."""
 
 import getpass
-import json
 import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 import typer
 from rich.console import Console
@@ -15,7 +15,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipeline.commands.options import JsonOption, WorkdirOption
-from pipeline.local import workdir as workdirs
+from pipeline.local.workdir import DEFAULT_WORKDIR, Workdir
+from pipeline.terminal import output
 from pipeline.terminal.screen import Screen, write_line
 from trainer.errors import DAMAGED, SettingsError
 
@@ -23,229 +24,240 @@ if TYPE_CHECKING:
     from components.model_registry import ModelRegistry, Version
 
 app = typer.Typer(
-    help="Looks into the model registry, and moves what its aliases point to."
-    "\n\nThe registry is the server of MLFLOW_TRACKING_URI, or else the working directory's own.",
+    help="Inspect the model registry, and move its aliases."
+    "\n\nThe registry is the server in MLFLOW_TRACKING_URI if that is set, or else the one in the working directory.",
     no_args_is_help=True,
 )
 
 NameOption = Annotated[
-    str | None, typer.Option("--name", help="The registered model; needed where the registry has several.")
+    str | None, typer.Option("--name", help="Name of the registered model; required if the registry has several.")
 ]
-AliasOption = Annotated[str, typer.Option(help="The alias that is meant.")]
-ReasonOption = Annotated[str, typer.Option(help="Why; kept in the history.")]
-VersionArgument = Annotated[str, typer.Argument(metavar="VERSION", help="Number of the version, or an alias.")]
+AliasOption = Annotated[str, typer.Option(help="Alias to move.")]
+ReasonOption = Annotated[str, typer.Option(help="Reason for the move, for the history.")]
+VersionArgument = Annotated[str, typer.Argument(metavar="VERSION", help="Number or alias of the version.")]
+
+# Written in this form because `from` is a keyword.
+AliasMove = TypedDict("AliasMove", {"name": str, "alias": str, "from": int | None, "to": int, "served": str | None})
 
 
 @app.command("list")
 def list_versions(
-    workdir: WorkdirOption = workdirs.DEFAULT, name: NameOption = None, as_json: JsonOption = False
+    directory: WorkdirOption = DEFAULT_WORKDIR, name: NameOption = None, as_json: JsonOption = False
 ) -> None:
-    """List the registered versions: accuracy, date, aliases.
+    """List the registered versions with their aliases, linear-probe accuracies and dates.
 
     **Example**: `nnclr models list --workdir nnclr-runs`
     """
-    with _opened(workdir) as registry:
-        names = registry.names() if name is None else [_name(registry, name)]
-        versions = [version for known in names for version in registry.versions(known)]
+    with _opened(directory) as registry:
+        names = registry.names() if name is None else [_model_name(registry, name)]
+        versions = [version for model in names for version in registry.versions(model)]
     if as_json:
-        print(json.dumps([_as_json(version) for version in versions]))
+        output.print_json([_json_fields(version) for version in versions])
         return
     table = Table("Model", "Version", "Alias", "Probe", "Created")
-    for v in versions:
-        created = f"{v.created.astimezone():%Y-%m-%d %H:%M}"
-        table.add_row(v.name, str(v.version), ", ".join(v.aliases), _percent(v.probe_accuracy), created)
+    for version in versions:
+        aliases, created = ", ".join(version.aliases), f"{version.created.astimezone():%Y-%m-%d %H:%M}"
+        table.add_row(version.name, str(version.version), aliases, _percent(version.probe_accuracy), created)
     Console().print(table)
 
 
 @app.command()
 def show(
     version: VersionArgument,
-    workdir: WorkdirOption = workdirs.DEFAULT,
+    directory: WorkdirOption = DEFAULT_WORKDIR,
     name: NameOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show all that is known of a version: figures, settings, where it comes from.
+    """Show a version: its metrics, settings and origin.
 
     **Example**: `nnclr models show champion`
     """
-    with _opened(workdir) as registry:
-        found = _version(registry, name, version)
-        details = _as_json(found) | registry.details(found)
+    with _opened(directory) as registry:
+        shown = _find_version(registry, name, version)
+        details = asdict(registry.details(shown))
     if as_json:
-        print(json.dumps(details))
+        output.print_json(_json_fields(shown) | details)
         return
     console = Console()
-    table = Table(show_header=False, title=f"{found.name} version {found.version}", title_justify="left")
+    table = Table(show_header=False, title=f"{shown.name} version {shown.version}", title_justify="left")
     table.add_column(style="dim")
     table.add_column(overflow="fold")
-    for key in ("uri", "aliases", "created", "sha256", "artifacts", "page"):
-        value = details[key]
-        table.add_row(key, ", ".join(value) if isinstance(value, list) else str(value or ""))
+    table.add_row("uri", shown.uri)
+    table.add_row("aliases", ", ".join(shown.aliases))
+    table.add_row("created", shown.created.isoformat())
+    table.add_row("sha256", shown.sha256)
+    table.add_row("artifacts", details["artifacts"])
+    table.add_row("page", details["page"] or "")
     for group in ("metrics", "tags"):
         for key, value in sorted(details[group].items()):
             table.add_row(key, f"{value:.4g}" if isinstance(value, float) else value)
     console.print(table)
     write_line(console, details["description"] or "")
-    write_line(console, f"Its {len(details['parameters'])} settings: --json, or settings.yaml among its artifacts.")
+    write_line(
+        console, f"For its {len(details['parameters'])} settings, see --json, or settings.yaml in its artifacts."
+    )
 
 
 @app.command()
 def promote(
     version: VersionArgument,
     reason: ReasonOption,
-    workdir: WorkdirOption = workdirs.DEFAULT,
+    directory: WorkdirOption = DEFAULT_WORKDIR,
     name: NameOption = None,
     alias: AliasOption = "champion",
     as_json: JsonOption = False,
 ) -> None:
-    """Point the alias to a version, once its files have proven whole.
+    """Move an alias to a version, after verifying the files of the version.
 
     **Example**: `nnclr models promote 3 --reason "better on last week's images"`
     """
     from components.model_registry import history
 
-    with _opened(workdir) as registry:
-        found = _version(registry, name, version)
-        moved = _move(registry, found, alias, history.PROMOTE, reason)
-    _tell_move(moved, as_json)
+    with _opened(directory) as registry:
+        promoted = _find_version(registry, name, version)
+        move = _move_alias(registry, promoted, alias, history.PROMOTE, reason)
+    _print_move(move, as_json)
 
 
 @app.command()
 def rollback(
     reason: ReasonOption,
-    workdir: WorkdirOption = workdirs.DEFAULT,
+    directory: WorkdirOption = DEFAULT_WORKDIR,
     name: NameOption = None,
     alias: AliasOption = "champion",
     as_json: JsonOption = False,
 ) -> None:
-    """Point the alias back to the last other version that had it and still exists.
+    """Move an alias back to the previous version that had it and still exists.
 
-    Done again, it goes back further: versions that were left by a rollback are not gone back to.
+    Repeated rollbacks go further back: a version from which an alias was rolled back is not chosen again.
 
     **Example**: `nnclr models rollback --reason "slower in production"`
     """
     from components.model_registry import history
 
-    with _opened(workdir) as registry:
-        known = _name(registry, name)
-        current = registry.aliased(known, alias)
+    with _opened(directory) as registry:
+        model = _model_name(registry, name)
+        current = registry.aliased(model, alias)
         if current is None:
-            raise SettingsError(f"{known} has no {alias} to roll back from.")
-        previous = registry.rollback_target(known, alias)
+            raise SettingsError(f"{model} has no {alias} to roll back from.")
+        previous = registry.rollback_target(model, alias)
         if previous is None:
-            raise SettingsError(f"Version {current.version} of {known} is the first {alias}: there is none before it.")
-        moved = _move(registry, previous, alias, history.ROLLBACK, reason)
-    _tell_move(moved, as_json)
+            raise SettingsError(f"Version {current.version} of {model} is the first {alias}: no version precedes it.")
+        move = _move_alias(registry, previous, alias, history.ROLLBACK, reason)
+    _print_move(move, as_json)
 
 
 @app.command()
 def verify(
     version: Annotated[
-        str | None, typer.Argument(metavar="VERSION", help="Number of the version, or an alias; all by default.")
+        str | None, typer.Argument(metavar="VERSION", help="Number or alias of the version; by default all versions.")
     ] = None,
-    workdir: WorkdirOption = workdirs.DEFAULT,
+    directory: WorkdirOption = DEFAULT_WORKDIR,
     name: NameOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check that versions are what was registered: every file's sha256, and the embeddings of example images.
+    """Verify the sha256 of every file of a version, and its embeddings of example images.
 
-    Ends with exit code 5, and names the file, where something differs.
+    Name each file that differs from what was registered, and exit with code 5 if there are any.
 
     **Examples**: `nnclr models verify`, `nnclr models verify champion`
     """
-    with _opened(workdir) as registry:
+    with _opened(directory) as registry:
         from components.registry_pusher.push import differences
 
-        names = [_name(registry, name)] if name or version else registry.names()
-        chosen = (
-            [_version(registry, name, version)] if version else [v for known in names for v in registry.versions(known)]
+        names = [_model_name(registry, name)] if name or version else registry.names()
+        versions = (
+            [_find_version(registry, name, version)]
+            if version
+            else [registered for model in names for registered in registry.versions(model)]
         )
-        results = [(found, differences(registry, found)) for found in chosen]
+        results = [(checked, differences(registry, checked)) for checked in versions]
     if as_json:
-        print(json.dumps([_as_json(found) | {"differences": problems} for found, problems in results]))
-    for found, problems in results:
+        output.print_json([_json_fields(checked) | {"differences": problems} for checked, problems in results])
+    for checked, problems in results:
         if not as_json:
-            print(f"{found.uri}: {'whole' if not problems else 'differs'}")
+            print(f"{checked.uri}: {'differs' if problems else 'intact'}")
         for problem in problems:
-            write_line(Console(stderr=True), f"[red]{found.uri}[/]: {problem}")
+            write_line(Console(stderr=True), f"[red]{checked.uri}[/]: {problem}")
     if any(problems for _, problems in results):
         raise typer.Exit(DAMAGED)
 
 
 @app.command("history")
 def show_history(
-    workdir: WorkdirOption = workdirs.DEFAULT, name: NameOption = None, as_json: JsonOption = False
+    directory: WorkdirOption = DEFAULT_WORKDIR, name: NameOption = None, as_json: JsonOption = False
 ) -> None:
-    """List every move of an alias: when, by whom, from where to where, why.
+    """List every move of an alias: time, versions, cause, author and reason.
 
     **Example**: `nnclr models history`
     """
-    with _opened(workdir) as registry:
-        moves = registry.history(_name(registry, name))
+    with _opened(directory) as registry:
+        moves = registry.history(_model_name(registry, name))
     if as_json:
-        print(json.dumps([asdict(move) for move in moves]))
+        output.print_json(moves)
         return
-    table = Table("When", "Alias", "From", "To", "How", "By", "Why")
+    table = Table("Time", "Alias", "From", "To", "Cause", "By", "Reason")
     for move in moves:
-        how = move.kind if move.completed else f"{move.kind}, broken off"
-        came = str(move.previous or "")
-        table.add_row(move.at[:19], move.alias, came, str(move.version), how, move.by, move.reason)
+        cause = move.kind if move.completed else f"{move.kind}, not completed"
+        previous = str(move.previous or "")
+        table.add_row(move.at[:19], move.alias, previous, str(move.version), cause, move.by, move.reason)
     Console().print(table)
 
 
 @app.command("runs")
 def list_pipeline_runs(
-    workdir: WorkdirOption = workdirs.DEFAULT,
+    directory: WorkdirOption = DEFAULT_WORKDIR,
     name: NameOption = None,
-    most: Annotated[int, typer.Option(min=1, max=1000, help="How many of the newest.")] = 20,
+    most: Annotated[int, typer.Option(min=1, max=1000, help="Maximum number of runs, newest first.")] = 20,
     as_json: JsonOption = False,
 ) -> None:
-    """List what each run of the pipeline came to, released or not, the newest first.
+    """List the runs of the pipeline with their outcomes, newest first.
 
     **Example**: `nnclr models runs`
     """
     from components.model_registry.pipeline_runs import PipelineRuns
 
-    with _opened(workdir) as registry:
+    with _opened(directory) as registry:
         names = [name] if name else PipelineRuns.model_names(registry)
-        found = [(known, run) for known in names for run in PipelineRuns(registry, known).newest(most)]
-    runs = sorted(found, key=lambda one: str(one[1].at), reverse=True)[:most]
+        runs = [(model, run) for model in names for run in PipelineRuns(registry, model).newest(most)]
+    runs = sorted(runs, key=lambda model_and_run: str(model_and_run[1].at), reverse=True)[:most]
     if as_json:
-        print(json.dumps([asdict(run) | {"model": known, "at": f"{run.at:%Y-%m-%dT%H:%M:%SZ}"} for known, run in runs]))
+        output.print_json([asdict(run) | {"model": model, "at": f"{run.at:%Y-%m-%dT%H:%M:%SZ}"} for model, run in runs])
         return
-    columns = ["When", "Run", "Outcome", "Version", "Probe", "Images"]
+    columns = ["Time", "Run", "Outcome", "Version", "Probe", "Images"]
     table = Table(*columns, *(["Model"] if len(names) > 1 else []))
-    for known, run in runs:
-        when = f"{run.at.astimezone():%Y-%m-%d %H:%M}" if run.at else ""
+    for model, run in runs:
+        ended = f"{run.at.astimezone():%Y-%m-%d %H:%M}" if run.at else ""
         images = run.source.rstrip("/").rpartition("/")[2]
         version, probe = str(run.version or ""), _percent(run.probe_accuracy)
-        table.add_row(when, run.run, run.outcome, version, probe, images, *([known] if len(names) > 1 else []))
+        table.add_row(ended, run.run, run.outcome, version, probe, images, *([model] if len(names) > 1 else []))
     Console().print(table)
-    # The reasons are long: --json tells them all.
+    # The details are too long for the table; --json contains all of them.
     if runs and runs[0][1].detail:
-        write_line(Console(), f"Newest: {escape(runs[0][1].detail)}")
+        write_line(Console(), f"Newest run: {escape(runs[0][1].detail)}")
 
 
 @app.command()
 def prune(
-    keep: Annotated[int, typer.Option(min=0, help="How many of the newest versions stay.")],
-    workdir: WorkdirOption = workdirs.DEFAULT,
+    keep: Annotated[int, typer.Option(min=0, help="Number of newest versions to keep.")],
+    directory: WorkdirOption = DEFAULT_WORKDIR,
     name: NameOption = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be deleted.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Delete old versions with their files.
+    """Delete old versions and their files.
 
-    A version that an alias points to always stays, and so does the one that a rollback would go back to.
+    Always keep the versions that an alias points to, and the version that a rollback would restore.
 
     **Example**: `nnclr models prune --keep 5 --dry-run`
     """
-    with _opened(workdir) as registry, registry.locked():
-        old = registry.prunable(_name(registry, name), keep)
+    with _opened(directory) as registry, registry.locked():
+        old = registry.versions_to_prune(_model_name(registry, name), keep)
         for version in old if not dry_run else []:
             registry.delete(version)
     if as_json:
-        print(json.dumps({"deleted": [] if dry_run else [v.version for v in old], "chosen": [v.version for v in old]}))
+        chosen = [version.version for version in old]
+        output.print_json({"deleted": [] if dry_run else chosen, "chosen": chosen})
         return
     for version in old:
         print(f"{'Would delete' if dry_run else 'Deleted'} {version.uri}")
@@ -254,46 +266,50 @@ def prune(
 
 
 @contextmanager
-def _opened(workdir: Any) -> Iterator["ModelRegistry"]:
-    from pipeline.terminal import imports, output
+def _opened(directory: Path) -> Iterator["ModelRegistry"]:
+    from pipeline.terminal import imports
 
-    place = workdirs.Workdir(workdir)
-    if not os.environ.get("MLFLOW_TRACKING_URI") and not place.registry.exists():
-        raise SettingsError(f"There is no model registry in {workdir}: run the pipeline first, or name its --workdir.")
-    with output.captured(place.root / "models.log") as (_, stderr), Screen(Console(file=stderr)):
+    workdir = Workdir(directory)
+    if not os.environ.get("MLFLOW_TRACKING_URI") and not workdir.registry.exists():
+        raise SettingsError(
+            f"There is no model registry in {directory}: run the pipeline first, or choose another --workdir."
+        )
+    with output.captured(workdir.root / "models.log") as (_, stderr), Screen(Console(file=stderr)):
         with imports.gc_paused():
             from components.model_registry import ModelRegistry
 
-            registry = ModelRegistry(str(place.registry))
+            registry = ModelRegistry(str(workdir.registry))
         yield registry
 
 
-def _name(registry: "ModelRegistry", name: str | None) -> str:
-    known = registry.names()
-    if name in known:
+def _model_name(registry: "ModelRegistry", name: str | None) -> str:
+    """Returns the name of the model that a command works on: the given name, or that of the only model."""
+    names = registry.names()
+    if name in names:
         return name
     if name is not None:
-        raise SettingsError(f"There is no registered model {name}; there are: {', '.join(known) or 'none'}.")
-    if len(known) != 1:
+        raise SettingsError(f"The registry has no model {name}. Registered models: {', '.join(names) or 'none'}.")
+    if len(names) != 1:
         raise SettingsError(
-            f"The registry has the models {', '.join(known)}: choose one with --name."
-            if known
+            f"The registry has the models {', '.join(names)}: choose one with --name."
+            if names
             else "The registry has no models yet: run the pipeline first."
         )
-    return known[0]
+    return names[0]
 
 
-def _version(registry: "ModelRegistry", name: str | None, version: str) -> "Version":
-    known = _name(registry, name)
+def _find_version(registry: "ModelRegistry", name: str | None, version: str) -> "Version":
+    model = _model_name(registry, name)
     if version.isdigit():
-        return registry.version(known, int(version))
-    found = registry.aliased(known, version)
-    if found is None:
-        raise SettingsError(f"{version} is neither the number of a version of {known} nor one of its aliases.")
-    return found
+        return registry.version(model, int(version))
+    aliased = registry.aliased(model, version)
+    if aliased is None:
+        raise SettingsError(f"{version} is neither the number of a version of {model} nor one of its aliases.")
+    return aliased
 
 
-def _move(registry: "ModelRegistry", version: "Version", alias: str, kind: str, reason: str) -> dict[str, Any]:
+def _move_alias(registry: "ModelRegistry", version: "Version", alias: str, kind: str, reason: str) -> AliasMove:
+    """Verifies the files of a version, moves an alias to it, and updates the folder of TensorFlow Serving."""
     import tempfile
 
     from components.model_registry import Move
@@ -317,34 +333,26 @@ def _move(registry: "ModelRegistry", version: "Version", alias: str, kind: str, 
 
 
 def _user() -> str:
-    """The user's name, or number where the system has no name for it, as in many containers."""
+    """Returns the name of the user, or the number if the user has no name, as in many containers."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
         return f"user {os.getuid()}"
 
 
-def _tell_move(moved: dict[str, Any], as_json: bool) -> None:
+def _print_move(move: AliasMove, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(moved))
+        output.print_json(move)
         return
-    before = f", before version {moved['from']}" if moved["from"] else ""
-    print(f"{moved['alias']} of {moved['name']} is version {moved['to']}{before}.")
-    if moved["served"]:
-        print(f"TensorFlow Serving finds it in {moved['served']}.")
+    previous = f"; it was version {move['from']}" if move["from"] else ""
+    print(f"{move['alias']} of {move['name']} is now version {move['to']}{previous}.")
+    if move["served"]:
+        print(f"TensorFlow Serving loads it from {move['served']}.")
     print("Next: nnclr models history")
 
 
-def _as_json(version: "Version") -> dict[str, Any]:
-    return {
-        "name": version.name,
-        "version": version.version,
-        "uri": version.uri,
-        "aliases": list(version.aliases),
-        "probe_accuracy": version.probe_accuracy,
-        "created": version.created.isoformat(),
-        "sha256": version.sha256,
-    }
+def _json_fields(version: "Version") -> dict[str, Any]:
+    return asdict(version) | {"uri": version.uri}
 
 
 def _percent(share: float | None) -> str:

@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Options and arguments that several commands share."""
 
 import json
 from pathlib import Path
@@ -8,15 +8,30 @@ import typer
 
 from components.image_example_gen.sources.opening import known_sources
 
+
+def complete_presets(incomplete: str) -> list[str]:
+    """Names of presets that start with what was typed, for the shell."""
+    from pipeline import config
+
+    return [name for name in config.presets() if name.startswith(incomplete)]
+
+
 WorkdirOption = Annotated[
-    Path, typer.Option("--workdir", help="Folder for everything that runs write: data, artifacts, logs, registry.")
+    Path,
+    typer.Option("--workdir", help="Working directory: the folder for data, artifacts, logs and the model registry."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON, on the last line of stdout.")]
-PresetOption = Annotated[str | None, typer.Option(help="A shipped preset; see nnclr presets list.")]
-ConfigOption = Annotated[Path | None, typer.Option("--config", help="YAML file with settings, on top of the preset.")]
+
+# Settings
+PresetOption = Annotated[
+    str | None, typer.Option(help="Name of a shipped preset; see nnclr presets list.", autocompletion=complete_presets)
+]
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", help="YAML file with settings, which override those of the preset.")
+]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help="One setting, on top of both. May be repeated."),
+    typer.Option("--set", metavar="NAME=VALUE", help="Setting that overrides the preset and the file. Repeatable."),
 ]
 DataOption = Annotated[
     str | None,
@@ -27,7 +42,35 @@ DataOption = Annotated[
     ),
 ]
 
+# Kubeflow Pipelines
+PackageArgument = Annotated[
+    Path, typer.Argument(metavar="PIPELINE.YAML", help="Compiled pipeline, as written by nnclr compile.")
+]
+HostOption = Annotated[
+    str,
+    typer.Option(
+        envvar="KF_PIPELINES_ENDPOINT", help="Address of Kubeflow Pipelines. The kfp client handles authentication."
+    ),
+]
+NamespaceOption = Annotated[str | None, typer.Option(help="Kubernetes namespace, if the host has several users.")]
+ExperimentOption = Annotated[
+    str | None, typer.Option(help="Experiment for the runs; by default the name of the pipeline.")
+]
+ParameterOption = Annotated[
+    list[str] | None,
+    typer.Option("--param", metavar="NAME=VALUE", help="Value of a run parameter. Repeatable."),
+]
+ServiceAccountOption = Annotated[str | None, typer.Option(help="Kubernetes service account under which the steps run.")]
 
-def data_override(data: str | None) -> list[str]:
-    """`--data` as the setting that it stands for."""
-    return [] if data is None else [f"data.source={json.dumps(data)}"]
+# Schedules
+CronOption = Annotated[
+    str,
+    typer.Option(
+        "--cron", metavar="CRON", help='Cron expression of five fields, for instance "0 3 * * 1": Mondays at 03:00.'
+    ),
+]
+
+
+def settings_overrides(overrides: list[str] | None, data: str | None) -> list[str]:
+    """Combines the values of `--set` and `--data` into overrides for `config.load`; `--data` wins."""
+    return [*(overrides or []), *([] if data is None else [f"data.source={json.dumps(data)}"])]

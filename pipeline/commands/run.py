@@ -18,9 +18,9 @@ from pipeline.commands.options import (
     PresetOption,
     SetOption,
     WorkdirOption,
-    data_override,
+    settings_overrides,
 )
-from pipeline.local import workdir as workdirs
+from pipeline.local.workdir import DEFAULT_WORKDIR, Workdir
 from pipeline.terminal import output
 from pipeline.terminal.screen import Screen, write_line
 from trainer import failures
@@ -34,24 +34,26 @@ def run(
     data: DataOption = None,
     beam: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="One Beam pipeline option, e.g. runner=DataflowRunner. Repeatable."),
+        typer.Option(
+            metavar="NAME=VALUE", help="Beam pipeline option, for instance runner=DataflowRunner. Repeatable."
+        ),
     ] = None,
-    workdir: WorkdirOption = workdirs.DEFAULT,
+    directory: WorkdirOption = DEFAULT_WORKDIR,
     accept_baseline_reset: Annotated[
         bool,
-        typer.Option("--accept-baseline-reset", help="Release even where the champion cannot be compared with."),
+        typer.Option("--accept-baseline-reset", help="Release the encoder even if the champion cannot be compared."),
     ] = False,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Run every component, even if nothing changed.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Run the whole pipeline here: ingest, validate, train, evaluate, push.
+    """Run the whole pipeline on this machine: ingest, validate, train, evaluate, push.
 
-    Components whose inputs and settings did not change are taken from the cache, so a run that broke off goes on
-    where it was when it is started again.
+    The results of components whose inputs and settings did not change come from the cache, so an interrupted run
+    resumes when the same command is run again.
 
     **Examples**
 
-    `nnclr run --preset sample` (the demo)
+    `nnclr run --preset sample` (demo)
 
     `nnclr run --preset stl10-convnet --data stl10_binary.tar.gz`
 
@@ -60,26 +62,26 @@ def run(
     from pipeline import config
     from pipeline.local import runner, summary
 
-    extra = data_override(data)
+    all_overrides = settings_overrides(overrides, data)
     for option in beam or []:
         if "=" not in option:
             raise SettingsError(f"--beam takes NAME=VALUE, for instance runner=FlinkRunner, not {option!r}.")
-        extra.append(f"beam.{option}")
+        all_overrides.append(f"beam.{option}")
     if accept_baseline_reset:
-        extra.append("evaluator.accept_baseline_reset=true")
-    settings = config.load(preset, config_file, [*(overrides or []), *extra])
-    place = workdirs.Workdir(workdir)
+        all_overrides.append("evaluator.accept_baseline_reset=true")
+    settings = config.load(preset, config_file, all_overrides)
+    workdir = Workdir(directory)
     run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
-    log = place.run(run_id) / "run.log"
+    log = workdir.run(run_id) / "run.log"
     failure: BaseException | None = None
     result = None
     signal.signal(signal.SIGTERM, _stop)
-    with place.locked():
+    with workdir.locked():
         start = time.monotonic()
         with output.captured(log) as (_, stderr), Screen(Console(file=stderr)) as screen:
             screen.say(f"Run [bold]{run_id}[/] of pipeline {settings.name}, log {log}")
             try:
-                result = runner.run(settings, place, run_id, screen, enable_cache=not no_cache)
+                result = runner.run(settings, workdir, run_id, screen, enable_cache=not no_cache)
             except (Exception, KeyboardInterrupt) as error:
                 if isinstance(failures.as_user_error(error), failures.FileProblem | None):
                     import traceback
@@ -90,27 +92,27 @@ def run(
             _fail_run(failure, log)
     assert result is not None
     if as_json:
-        print(result.model_dump_json())
+        output.print_json(result)
     else:
-        summary.show(result, str(workdir), Console())
+        summary.show(result, str(directory), Console())
         print(f"Took {time.monotonic() - start:.0f} s.")
     raise typer.Exit(summary.exit_code(result))
 
 
 def _stop(*_: object) -> NoReturn:
-    raise Stopped("Asked to stop. Start the same command again: finished components are not repeated.")
+    raise Stopped("Stopped by SIGTERM. Run the same command again to resume; finished components are not repeated.")
 
 
 def _fail_run(error: BaseException, log: Path) -> NoReturn:
     if isinstance(error, KeyboardInterrupt):
         Console(stderr=True).print(
-            "Interrupted. Start the same command again: finished components are not repeated, and training goes on "
-            "where it was."
+            "Interrupted. Run the same command again to resume; finished components are not repeated, and training "
+            "continues from its last checkpoint."
         )
         raise typer.Exit(INTERRUPTED)
-    if told := failures.as_user_error(error):
-        raise told
+    if user_error := failures.as_user_error(error):
+        raise user_error
     message = " ".join(str(error).split())[:500]
     write_line(Console(stderr=True), f"[red]Failed:[/] {type(error).__name__}: {escape(message)}")
-    write_line(Console(stderr=True), f"The whole story is in {log}.")
+    write_line(Console(stderr=True), f"The details are in {log}.")
     raise typer.Exit(FAILED)

@@ -13,6 +13,10 @@ from trainer.errors import SettingsError
 
 # The value of data.source that stands for the embedded sample.
 SAMPLE = "sample"
+# JSON schema of the settings, for completion in editors: beside the presets, and beside what `nnclr init` writes.
+SCHEMA_FILE = "settings.schema.json"
+# How a YAML file names its schema to editors.
+SCHEMA_LINE = f"# yaml-language-server: $schema={SCHEMA_FILE}\n"
 
 
 class Settings(RunSettings):
@@ -38,10 +42,13 @@ class Settings(RunSettings):
 
 
 def presets() -> dict[str, str]:
-    """The shipped presets: name to YAML text."""
+    """The shipped presets: name to YAML text.
+
+    The text lacks the line that names the schema: a copy of a preset has no schema beside it.
+    """
     folder = resources.files("pipeline").joinpath("presets")
     return {
-        file.name.removesuffix(".yaml"): file.read_text(encoding="utf-8")
+        file.name.removesuffix(".yaml"): file.read_text(encoding="utf-8").removeprefix(SCHEMA_LINE)
         for file in sorted(folder.iterdir(), key=lambda file: file.name)
         if file.name.endswith(".yaml")
     }

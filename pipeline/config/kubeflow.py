@@ -8,7 +8,7 @@ from components.model_registry.credentials import holds_credentials
 from trainer.config import StrictModel
 
 # Kubernetes' own notation: 500m, 4, 16Gi.
-Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|[kMGTPE]i?)?$")]
+Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|[kMGTPE]i?)?$", examples=["500m", "4", "16Gi"])]
 EnvironmentName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 

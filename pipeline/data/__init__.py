@@ -1,1 +1,1 @@
-"""Data sets that the command line can put on disk: the embedded sample and the official STL-10 archive."""
+"""Data sets that `nnclr data` writes to disk: the embedded sample and the official STL-10 archive."""

@@ -1,8 +1,9 @@
-"""The embedded sample: an STL-10-shaped data set drawn from what scikit-learn ships, the same on every machine.
+"""The embedded sample: a data set in STL-10's layout, drawn from the images that scikit-learn contains.
 
-Its handwritten digits, in random colour, size, tilt and place, stand on close-up textures cut from its two photographs.
-It is small enough for a demo and hard enough to tell a trained encoder from an untrained one; it also punishes
-shortcuts: an encoder that matches views by their background or colour learns nothing about digits.
+It is the same on every machine. It shows scikit-learn's handwritten digits in random colour, size, rotation and
+position on textures that are cut from scikit-learn's two photographs. It is small enough for a demo, and difficult
+enough to distinguish a trained encoder from an untrained one. It also exposes shortcuts: an encoder that matches views
+by their background or colour learns nothing about digits.
 """
 
 import shutil
@@ -26,19 +27,21 @@ _CHUNK = 250
 def write_sample(
     directory: Path, on_progress: Callable[[int], None] = lambda images: None, counts: dict[str, int] = COUNTS
 ) -> None:
-    """Writes the sample in STL-10's binary layout; 230 MB. A directory appears only when it is whole.
+    """Writes the sample (230 MB by default) in STL-10's binary layout.
+
+    The directory appears only when it is complete.
 
     Args:
-        directory: must not exist yet, or be empty.
-        on_progress: told how many images were just written.
-        counts: images of each split.
+        directory: The directory to create. It must be missing or empty.
+        on_progress: Called with the number of images that were written since the last call.
+        counts: The number of images in each split.
     """
     from sklearn import datasets
 
     digits = datasets.load_digits()
     photographs = [datasets.load_sample_image(name) for name in ("china.jpg", "flower.jpg")]
     rng = np.random.default_rng(0)
-    # Digits of the test split occur in no other, so that recognising one means more than remembering it.
+    # No digit of the test split occurs in another split, so that recognising it takes more than memory.
     order = rng.permutation(len(digits.images))
     drawable = {"test": order[:_TEST_DIGITS], "train": order[_TEST_DIGITS:], "unlabelled": order[_TEST_DIGITS:]}
 
@@ -50,17 +53,17 @@ def write_sample(
             ("train", stl10.TRAIN_IMAGES, stl10.TRAIN_LABELS),
             ("test", stl10.TEST_IMAGES, stl10.TEST_LABELS),
         ):
-            which = rng.choice(drawable[split], counts[split])
+            chosen = rng.choice(drawable[split], counts[split])
             with open(unfinished / images_file, "wb") as file:
-                for start in range(0, len(which), _CHUNK):
-                    chunk = which[start : start + _CHUNK]
-                    drawn = [_draw(digits.images[i], photographs[rng.integers(2)], rng) for i in chunk]
-                    file.write(stl10.encode_images(np.stack(drawn)))
+                for start in range(0, len(chosen), _CHUNK):
+                    chunk = chosen[start : start + _CHUNK]
+                    images = [_draw(digits.images[i], photographs[rng.integers(2)], rng) for i in chunk]
+                    file.write(stl10.encode_images(np.stack(images)))
                     on_progress(len(chunk))
             if labels_file:
-                (digits.target[which] + 1).astype(np.uint8).tofile(unfinished / labels_file)
+                (digits.target[chosen] + 1).astype(np.uint8).tofile(unfinished / labels_file)
         train = counts["train"]
-        # A fifth of the training images each, as STL-10's folds are.
+        # Like the folds of STL-10, each holds a fifth of the training images.
         folds = [np.sort(rng.choice(train, train // 5, replace=False)) for _ in range(FOLDS)]
         (unfinished / stl10.FOLD_INDICES).write_text("".join(" ".join(map(str, fold)) + "\n" for fold in folds))
         (unfinished / stl10.CLASS_NAMES).write_text("".join(f"{name}\n" for name in NAMES))
@@ -70,7 +73,16 @@ def write_sample(
 
 
 def _draw(digit: np.ndarray, photograph: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """One image: `digit` (float [8, 8], 0..16) on a texture from `photograph`; uint8 [96, 96, 3]."""
+    """Draws a digit on a texture.
+
+    Args:
+        digit: Float [8, 8] with values from 0 to 16.
+        photograph: Uint8 [height, width, 3] to cut the texture from.
+        rng: Source of all random choices.
+
+    Returns:
+        Uint8 [96, 96, 3].
+    """
     size = stl10.SIZE
     texture = _texture(photograph, rng)
     side = int(rng.integers(72, size + 1))
@@ -85,7 +97,7 @@ def _draw(digit: np.ndarray, photograph: np.ndarray, rng: np.random.Generator) -
 
 
 def _texture(photograph: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A close-up: a patch of 16 to 40 pixels, enlarged; float32 [96, 96, 3]."""
+    """Enlarges a random patch of 16 to 40 pixels to float32 [96, 96, 3]."""
     height, width, _ = photograph.shape
     side = int(rng.integers(16, 41))
     top, left = rng.integers(0, height - side), rng.integers(0, width - side)
@@ -94,7 +106,7 @@ def _texture(photograph: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _colour_apart_from(background: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A random colour that a person can tell from the background's mean."""
+    """Returns a random colour that clearly differs from the mean colour of the background."""
     while True:
         colour = rng.uniform(0, 255, 3)
         if np.abs(colour - background).mean() > 64:

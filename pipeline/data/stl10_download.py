@@ -1,4 +1,4 @@
-"""Downloads the official STL-10 archive: resumable, checked, and kept packed, as ingest reads it."""
+"""The download of the official STL-10 archive: resumable, verified, and not unpacked, as ImageExampleGen reads it."""
 
 import hashlib
 import re
@@ -19,7 +19,7 @@ _TIMEOUT_SECONDS = 60
 
 @dataclass(frozen=True)
 class Archive:
-    """What to download, and how to know that it is right."""
+    """A file to download, with the size in bytes and the checksum that it must have."""
 
     url: str
     size: int
@@ -44,38 +44,40 @@ def download(
     on_progress: Callable[[int], None] = lambda done: None,
     pause_seconds: float = _FIRST_PAUSE_SECONDS,
 ) -> Path:
-    """Downloads into a folder; the file gets its name only when its checksum is right.
+    """Downloads an archive into a directory; the file gets its final name once its checksum is verified.
 
-    A download that broke off, now or in an earlier process, goes on where it stopped if the server can do that.
+    An interrupted download, including that of an earlier process, resumes where it stopped if the server supports
+    this.
 
     Args:
-        archive: what to download.
-        directory: created if need be.
-        on_progress: told how many bytes are there.
-        pause_seconds: before the second attempt; doubled before each further one.
+        archive: The archive to download.
+        directory: The directory to download to. It is created if it is missing.
+        on_progress: Called with the number of bytes that are on disk.
+        pause_seconds: Seconds before the second attempt; doubled before each further attempt.
 
     Returns:
-        The file.
+        The path of the file.
 
     Raises:
-        DataError: the server has another file than the expected one.
-        UserError: it cannot be reached, or breaks off again and again.
+        DataError: If the file on the server is not the expected one, or if the existing file is damaged.
+        UserError: If the server cannot be reached, if the download is interrupted repeatedly, or if another process is
+            downloading the file.
     """
     directory.mkdir(parents=True, exist_ok=True)
     target = directory / archive.name
     if target.exists():
-        _require_right(archive, target, f"Remove {target} and start again.")
+        _verify(archive, target, f"Remove {target} and start again.")
         return target
-    # Not a name of its own, as elsewhere: a later process goes on with it.
+    # The name is fixed, so that a later process finds the file and resumes the download.
     partial = target.with_name(f"{target.name}.partial")
     try:
         with file_lock.locked(directory, wait=False):
-            # Another process may have finished it since.
+            # Another process may have finished the download in the meantime.
             if not target.exists():
                 _fetch(archive, partial, on_progress, pause_seconds)
                 partial.rename(target)
     except BlockingIOError as error:
-        raise UserError(f"Another process is downloading {target} already: wait for it.") from error
+        raise UserError(f"Another process is already downloading {target}: wait until it is done.") from error
     return target
 
 
@@ -91,11 +93,11 @@ def _fetch(archive: Archive, partial: Path, on_progress: Callable[[int], None], 
     else:
         have = partial.stat().st_size if partial.exists() else 0
         raise UserError(
-            f"{archive.url} broke off {_ATTEMPTS} times ({problem}); {have:,} of {archive.size:,} bytes are there. "
-            "Start the same command again to go on."
+            f"The download of {archive.url} failed {_ATTEMPTS} times ({problem}); {have:,} of {archive.size:,} bytes "
+            "are on disk. Run the same command again to resume it."
         )
     try:
-        _require_right(archive, partial, "It was removed: start again, or name another --url.")
+        _verify(archive, partial, "It was removed: start again, or choose another --url.")
     except DataError:
         partial.unlink()
         raise
@@ -113,8 +115,8 @@ def _fetch_rest(archive: Archive, partial: Path, on_progress: Callable[[int], No
         response.raise_for_status()
         start, total = _served(response)
         if total is not None and total != archive.size:
-            raise DataError(f"{archive.url} has {total:,} bytes, expected {archive.size:,}: it is another file.")
-        # A server that ignores Range sends all of it again.
+            raise DataError(f"{archive.url} has {total:,} bytes instead of {archive.size:,}: it is another file.")
+        # A server that does not support Range sends the whole file again.
         mode = "ab" if start == have and have else "wb"
         done = have if mode == "ab" else 0
         with open(partial, mode) as file:
@@ -126,26 +128,26 @@ def _fetch_rest(archive: Archive, partial: Path, on_progress: Callable[[int], No
                     partial.unlink()
                     raise DataError(f"{archive.url} has more than {archive.size:,} bytes: it is another file.")
     if done < archive.size:
-        raise httpx.RemoteProtocolError(f"only {done:,} of {archive.size:,} bytes came")
+        raise httpx.RemoteProtocolError(f"only {done:,} of {archive.size:,} bytes were received")
 
 
 def _served(response: httpx.Response) -> tuple[int, int | None]:
-    """First byte that the response holds, and the size of the whole file if it says so."""
+    """Returns the position of the response in the file, and the size of the whole file if it is announced."""
     if response.status_code == httpx.codes.PARTIAL_CONTENT:
-        found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
-        if found:
-            return int(found[1]), None if found[2] == "*" else int(found[2])
-        raise httpx.RemoteProtocolError("a part without Content-Range")
+        content_range = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
+        if content_range:
+            return int(content_range[1]), None if content_range[2] == "*" else int(content_range[2])
+        raise httpx.RemoteProtocolError("a partial response without Content-Range")
     length = response.headers.get("Content-Length")
     return 0, int(length) if length else None
 
 
-def _require_right(archive: Archive, file: Path, advice: str) -> None:
+def _verify(archive: Archive, file: Path, advice: str) -> None:
     size = file.stat().st_size
     with open(file, "rb") as stream:
         sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
     if (size, sha256) != (archive.size, archive.sha256):
         raise DataError(
-            f"{file} has {size:,} bytes and the SHA-256 {sha256}, expected {archive.size:,} and {archive.sha256}: "
+            f"{file} has {size:,} bytes and the SHA-256 {sha256} instead of {archive.size:,} and {archive.sha256}: "
             f"it is damaged or another file. {advice}"
         )

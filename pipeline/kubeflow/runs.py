@@ -1,4 +1,4 @@
-"""Runs on a Kubeflow Pipelines host, through kfp's own client, whose ways of authentication hold."""
+"""Runs on a host of Kubeflow Pipelines, through the kfp client and its authentication."""
 
 import contextlib
 import io
@@ -16,13 +16,21 @@ import yaml
 from components.model_registry.credentials import holds_credentials
 from trainer.errors import SettingsError, UserError
 
-_TYPES: dict[str, Callable[[str], Any]] = {"STRING": str, "NUMBER_INTEGER": int, "NUMBER_DOUBLE": float}
-_ENDED = {"SUCCEEDED", "FAILED", "CANCELED", "SKIPPED"}
+_PARAMETER_TYPES: dict[str, Callable[[str], Any]] = {"STRING": str, "NUMBER_INTEGER": int, "NUMBER_DOUBLE": float}
+_FINAL_STATES = {"SUCCEEDED", "FAILED", "CANCELED", "SKIPPED"}
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run: id, name, state as Kubeflow Pipelines calls it, when it was made, and the address of its page."""
+    """A run.
+
+    Attributes:
+        run_id: The id that Kubeflow Pipelines assigned.
+        name: The name of the run.
+        state: The state in the terms of Kubeflow Pipelines, such as `RUNNING` or `SUCCEEDED`.
+        created: The time of creation.
+        page: The address of the page of the run.
+    """
 
     run_id: str
     name: str
@@ -32,8 +40,8 @@ class Run:
 
     @property
     def ended(self) -> bool:
-        """Whether its state will not change any more."""
-        return self.state in _ENDED
+        """Whether the state is final."""
+        return self.state in _FINAL_STATES
 
 
 @dataclass(frozen=True)
@@ -41,10 +49,10 @@ class Package:
     """A compiled pipeline.
 
     Attributes:
-        path: of the YAML file.
-        name: of the pipeline.
-        tasks: names of its steps.
-        parameters: definitions of a run's parameters.
+        path: The path of the YAML file.
+        name: The name of the pipeline.
+        tasks: The names of its steps.
+        parameters: The definitions of its run parameters by name, as in the KFP pipeline spec.
     """
 
     path: Path
@@ -53,14 +61,17 @@ class Package:
     parameters: dict[str, dict[str, Any]]
 
     def arguments(self, given: list[str]) -> dict[str, Any]:
-        """Values of a run's parameters, refused by the rules of the host, and before it is asked.
+        """Parses and checks the values of a run's parameters, before the host would refuse them.
 
         Args:
-            given: `NAME=VALUE`.
+            given: The values as `NAME=VALUE`.
+
+        Returns:
+            The values by name, in the types of the parameters.
 
         Raises:
-            SettingsError: one is unknown, has a value of another type, holds a password, or is missing and has no
-                default.
+            SettingsError: If a parameter is unknown, its value is of another type or contains a password, or a
+                parameter without a default is missing.
         """
         values = {}
         for entry in given:
@@ -69,25 +80,27 @@ class Package:
                 raise SettingsError(f"--param takes NAME=VALUE, not {entry!r}.")
             if name not in self.parameters:
                 known = ", ".join(sorted(self.parameters))
-                raise SettingsError(f"--param {name}: {self.path} has no such parameter; there are: {known}.")
+                raise SettingsError(f"--param {name}: {self.path} has no such parameter. Its parameters are: {known}.")
             if holds_credentials(value):
-                raise SettingsError(f"--param {name} holds a user or a password, which all who see the run could read.")
+                raise SettingsError(
+                    f"--param {name} contains a user or a password, which everyone who sees the run could read."
+                )
             kind = self.parameters[name]["parameterType"]
             try:
-                values[name] = _TYPES[kind](value)
+                values[name] = _PARAMETER_TYPES[kind](value)
             except ValueError as error:
-                raise SettingsError(f"--param {name}: {value!r} is no {kind}.") from error
+                raise SettingsError(f"--param {name}: {value!r} is not of the type {kind}.") from error
         for name, definition in self.parameters.items():
             if name not in values and "defaultValue" not in definition and not definition.get("isOptional"):
-                raise SettingsError(f"--param {name}=VALUE is needed: it has no default.")
+                raise SettingsError(f"--param {name}=VALUE is missing: the parameter has no default.")
         return values
 
 
 def read_package(path: Path) -> Package:
-    """Reads what `nnclr compile` wrote.
+    """Reads a pipeline that `nnclr compile` wrote.
 
     Raises:
-        SettingsError: it is something else.
+        SettingsError: If the file cannot be read or is not a compiled pipeline.
     """
     try:
         spec = next(yaml.safe_load_all(path.read_text(encoding="utf-8")))
@@ -96,11 +109,12 @@ def read_package(path: Path) -> Package:
         return Package(path, spec["pipelineInfo"]["name"], tasks, parameters)
     except (OSError, UnicodeDecodeError, yaml.YAMLError, StopIteration, KeyError, TypeError, AttributeError) as error:
         raise SettingsError(
-            f"{path} is no compiled pipeline ({type(error).__name__}): make one with nnclr compile."
+            f"{path} is not a compiled pipeline ({type(error).__name__}): create one with nnclr compile."
         ) from error
 
 
 def _steps(spec: dict[str, Any], dag: dict[str, Any]) -> Iterator[str]:
+    """Yields the names of the steps of a DAG and of the DAGs in it."""
     for name, task in dag["tasks"].items():
         component = spec["components"][task["componentRef"]["name"]]
         yield name
@@ -112,16 +126,18 @@ class Host:
     """A host of Kubeflow Pipelines.
 
     Args:
-        address: of it, `http://...`.
-        namespace: on a host for several users.
+        address: The address of the host, `http://...` or `https://...`.
+        namespace: The Kubernetes namespace, if the host has several users.
 
     Attributes:
-        client: kfp's, for the other modules of this package; what it refuses, `understandable` explains.
+        address: The address without a trailing slash.
+        namespace: The Kubernetes namespace.
+        client: The kfp client. Wrap calls of the client in `understandable`, which translates its errors.
     """
 
     def __init__(self, address: str, namespace: str | None = None):
         self.address, self.namespace = address.rstrip("/"), namespace
-        # The client logs each failed attempt with its whole story; what comes of them is told below.
+        # Keeps the client's log messages about failed attempts off the screen: `understandable` reports the error.
         logging.getLogger().addHandler(logging.NullHandler())
         with self.understandable():
             import kfp
@@ -131,7 +147,14 @@ class Host:
     def submit(
         self, package: Package, arguments: dict[str, Any], experiment: str, service_account: str | None = None
     ) -> Run:
-        """Starts a run of a package in an experiment, which is made if it is new."""
+        """Starts a run of a package.
+
+        Args:
+            package: The compiled pipeline.
+            arguments: The values of the run's parameters.
+            experiment: The experiment of the run. It is created if it is missing.
+            service_account: The Kubernetes service account of the steps; by default that of the host.
+        """
         name = f"{package.name} {datetime.now():%Y-%m-%d %H:%M:%S}"
         with self.understandable():
             submitted = self.client.create_run_from_pipeline_package(
@@ -145,62 +168,70 @@ class Host:
         return self._run(submitted.run_info)
 
     def follow(
-        self, run_id: str, tasks: frozenset[str], told: Callable[[str, str], None], every_seconds: float = 10.0
+        self, run_id: str, tasks: frozenset[str], on_change: Callable[[str, str], None], interval_seconds: float = 10.0
     ) -> Run:
         """Waits until a run has ended.
 
         Args:
-            run_id: of it.
-            tasks: the steps that matter; a host lists helpers of its own, too.
-            told: called with a step's name and state whenever that changes.
-            every_seconds: how often to ask.
+            run_id: The id of the run.
+            tasks: The names of the steps to report. Kubeflow Pipelines lists its own helper tasks too.
+            on_change: Called with the name and the state of a step whenever the state changes.
+            interval_seconds: Seconds between two requests to the host.
+
+        Returns:
+            The run in its final state.
         """
-        known: dict[str, str] = {}
+        states: dict[str, str] = {}
         while True:
             with self.understandable():
-                found = self.client.get_run(run_id)
-            for detail in (found.run_details.task_details if found.run_details else None) or []:
+                response = self.client.get_run(run_id)
+            for detail in (response.run_details.task_details if response.run_details else None) or []:
                 name, state = detail.display_name, detail.state
-                if name in tasks and state and known.get(name) != state:
-                    known[name] = state
-                    told(name, state)
-            run = self._run(found)
+                if name in tasks and state and states.get(name) != state:
+                    states[name] = state
+                    on_change(name, state)
+            run = self._run(response)
             if run.ended:
                 return run
-            time.sleep(every_seconds)
+            time.sleep(interval_seconds)
 
     def runs(self, experiment: str | None, most: int) -> list[Run]:
-        """The newest runs, of one experiment or of all."""
+        """Lists the newest runs, newest first.
+
+        Args:
+            experiment: The name of an experiment; None for the runs of all experiments.
+            most: The maximum number of runs.
+        """
         with self.understandable():
             experiment_id = None
             if experiment:
                 experiment_id = self.client.get_experiment(
                     experiment_name=experiment, namespace=self.namespace
                 ).experiment_id
-            found = self.client.list_runs(
+            response = self.client.list_runs(
                 page_size=most, sort_by="created_at desc", experiment_id=experiment_id, namespace=self.namespace
             )
-        return [self._run(run) for run in found.runs or []]
+        return [self._run(run) for run in response.runs or []]
 
-    def _run(self, found: Any) -> Run:
-        page = f"{self.address}/#/runs/details/{found.run_id}"
-        return Run(found.run_id, found.display_name, found.state or "PENDING", found.created_at, page)
+    def _run(self, run: Any) -> Run:
+        page = f"{self.address}/#/runs/details/{run.run_id}"
+        return Run(run.run_id, run.display_name, run.state or "PENDING", run.created_at, page)
 
     @contextlib.contextmanager
     def understandable(self) -> Iterator[None]:
-        """Turns what the host refuses, or that it does not answer, into a `UserError`."""
+        """Turns errors of the kfp client into a `UserError` of one sentence."""
         import kfp_server_api
         from urllib3.exceptions import HTTPError
 
-        # The client prints links for notebooks, and warns of what has long been so.
+        # The client prints links for notebooks, and warns about known deprecations.
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
                 yield
             except kfp_server_api.ApiException as error:
                 reason = " ".join(str(error.body or error.reason).split())[:300]
-                raise UserError(f"{self.address} refused ({error.status}): {reason}") from error
+                raise UserError(f"{self.address} refused the request ({error.status}): {reason}") from error
             except (HTTPError, OSError) as error:
-                raise UserError(f"{self.address} does not answer: {' '.join(str(error).split())[:200]}") from error
+                raise UserError(f"{self.address} does not respond: {' '.join(str(error).split())[:200]}") from error
             except (ValueError, RuntimeError) as error:
                 raise UserError(f"{self.address}: {' '.join(str(error).split())[:300]}") from error

@@ -8,12 +8,21 @@ from pipeline import cron
 from pipeline.kubeflow.runs import Host, Package
 from trainer.errors import SettingsError
 
-_MOST = 100
+_PAGE_SIZE = 100
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """A recurring run: id, name, cron expression (five fields), whether it is on, when it was made, its page."""
+    """A recurring run.
+
+    Attributes:
+        schedule_id: The id that Kubeflow Pipelines assigned.
+        name: The name of the schedule.
+        cron: The cron expression, with five fields if its seconds are 0.
+        enabled: Whether the schedule starts runs.
+        created: The time of creation.
+        page: The address of the page of the schedule.
+    """
 
     schedule_id: str
     name: str
@@ -27,7 +36,7 @@ class Schedules:
     """The recurring runs of a host.
 
     Args:
-        host: of Kubeflow Pipelines.
+        host: The host of Kubeflow Pipelines.
     """
 
     def __init__(self, host: Host):
@@ -42,84 +51,84 @@ class Schedules:
         experiment: str,
         service_account: str | None = None,
     ) -> Schedule:
-        """Makes a schedule: one run at a time; of the times that passed meanwhile, the last one is made up for.
+        """Creates a schedule whose runs never overlap; of the missed times, only the latest runs.
 
         Args:
-            name: that no other schedule of the host has.
-            expression: cron, five fields; its time zone is the host's.
-            package: to run.
-            arguments: of each run.
-            experiment: of the runs, made if it is new.
-            service_account: of the steps.
+            name: The name of the schedule, which must be unique on the host.
+            expression: The cron expression of five fields, in the time zone of the host.
+            package: The compiled pipeline to run.
+            arguments: The values of the parameters of each run.
+            experiment: The experiment of the runs. It is created if it is missing.
+            service_account: The Kubernetes service account of the steps; by default that of the host.
 
         Raises:
-            SettingsError: there is one of this name.
+            SettingsError: If a schedule of this name already exists, or if the host does not support the expression.
         """
         if any(schedule.name == name for schedule in self.list()):
-            raise SettingsError(f"There is a schedule {name} already: delete it first, or choose another --name.")
+            raise SettingsError(f"The schedule {name} already exists: delete it first, or choose another --name.")
         with self._host.understandable():
             client = self._host.client
-            made = client.create_recurring_run(
+            created = client.create_recurring_run(
                 experiment_id=client.create_experiment(experiment, namespace=self._host.namespace).experiment_id,
                 job_name=name,
-                cron_expression=cron.for_kubeflow(expression),
+                cron_expression=cron.to_kubeflow(expression),
                 max_concurrency=1,
                 no_catchup=True,
                 params=arguments,
                 pipeline_package_path=str(package.path),
                 service_account=service_account,
             )
-        return self._schedule(made)
+        return self._schedule(created)
 
     def list(self) -> list[Schedule]:
-        """All schedules, the newest first."""
+        """Lists all schedules, newest first."""
         with self._host.understandable():
-            found: list[Any] = []
+            recurring_runs: list[Any] = []
             token = ""
             while True:
                 page = self._host.client.list_recurring_runs(
-                    page_token=token, page_size=_MOST, sort_by="created_at desc", namespace=self._host.namespace
+                    page_token=token, page_size=_PAGE_SIZE, sort_by="created_at desc", namespace=self._host.namespace
                 )
-                found += page.recurring_runs or []
+                recurring_runs += page.recurring_runs or []
                 token = page.next_page_token or ""
                 if not token:
                     break
-        return [self._schedule(one) for one in found if one.trigger and one.trigger.cron_schedule]
+        return [self._schedule(run) for run in recurring_runs if run.trigger and run.trigger.cron_schedule]
 
     def find(self, name: str) -> Schedule:
-        """The schedule of this name or id.
+        """Finds a schedule by its name or id.
 
         Raises:
-            SettingsError: there is none, or more than one.
+            SettingsError: If no schedule or more than one schedule matches.
         """
-        known = self.list()
-        found = [one for one in known if name in (one.schedule_id, one.name)]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            ids = ", ".join(one.schedule_id for one in found)
-            raise SettingsError(f"{len(found)} schedules are called {name}; name one by its id: {ids}.")
-        names = ", ".join(one.name for one in known) or "none"
-        raise SettingsError(f"There is no schedule {name}; there are: {names}.")
+        schedules = self.list()
+        matches = [schedule for schedule in schedules if name in (schedule.schedule_id, schedule.name)]
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            ids = ", ".join(schedule.schedule_id for schedule in matches)
+            raise SettingsError(f"{len(matches)} schedules are called {name}: name one of the ids {ids}.")
+        names = ", ".join(schedule.name for schedule in schedules) or "none"
+        raise SettingsError(f"There is no schedule {name}. Existing schedules: {names}.")
 
     def switch(self, schedule: Schedule, on: bool) -> None:
-        """Lets a schedule start runs, or not."""
+        """Enables or disables a schedule."""
         client = self._host.client
         with self._host.understandable():
             (client.enable_recurring_run if on else client.disable_recurring_run)(schedule.schedule_id)
 
     def delete(self, schedule: Schedule) -> None:
-        """Deletes a schedule; its runs stay."""
+        """Deletes a schedule, but not its runs."""
         with self._host.understandable():
             self._host.client.delete_recurring_run(schedule.schedule_id)
 
-    def _schedule(self, found: Any) -> Schedule:
-        page = f"{self._host.address}/#/recurringrun/details/{found.recurring_run_id}"
+    def _schedule(self, recurring_run: Any) -> Schedule:
+        page = f"{self._host.address}/#/recurringrun/details/{recurring_run.recurring_run_id}"
         return Schedule(
-            found.recurring_run_id,
-            found.display_name,
-            cron.from_kubeflow(found.trigger.cron_schedule.cron),
-            (found.status or found.mode or "") in ("ENABLED", "ENABLE"),
-            found.created_at,
+            recurring_run.recurring_run_id,
+            recurring_run.display_name,
+            cron.from_kubeflow(recurring_run.trigger.cron_schedule.cron),
+            (recurring_run.status or recurring_run.mode or "") in ("ENABLED", "ENABLE"),
+            recurring_run.created_at,
             page,
         )

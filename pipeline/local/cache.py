@@ -1,8 +1,9 @@
-"""When a component's earlier result is taken instead of running it: its cache key follows content, not places.
+"""The cache keys of components, which depend on content instead of paths.
 
-TFX's own key holds absolute paths, so that a working directory that was moved would start anew, and it knows nothing of
-the code that runs, so that a result of old code would be served as new. Here the key of a component is made of its
-parameters and inputs, with the working directory's path taken out, and of the sources of the code that it runs.
+A component with an unchanged key reuses its earlier result. TFX's own keys contain absolute paths, so that a working
+directory that was moved would lose its cache; and they ignore the code, so that a result of old code would be reused
+after an upgrade. The keys here consist of a component's parameters and inputs, without the path of the working
+directory, and of a hash of the source code that the component runs.
 """
 
 import hashlib
@@ -22,23 +23,23 @@ from trainer.errors import UserError
 
 logger = logging.getLogger("nnclr")
 
-_HERE = "<working directory>"
-_SHOWN_REASONS = 5
+_WORKDIR_PLACEHOLDER = "<working directory>"
+_SHOWN_CHANGES = 5
 
 
 @contextmanager
 def following_content(root: Path, memory: Path) -> Iterator[None]:
-    """Lets TFX's launcher use these keys.
+    """Makes TFX's launcher use these cache keys.
 
     Args:
-        root: absolute path of the working directory.
-        memory: file that remembers each component's last key, so that the log can say what changed.
+        root: The absolute path of the working directory.
+        memory: The file that stores the parts of each component's last key, so that the log can name what changed.
     """
-    # Imported late by TFX's own modules too; the launcher looks the function up in its module at each call.
+    # The launcher looks the function up in its module at each call, so that replacing it there is enough.
     from tfx.orchestration.portable import cache_utils
 
     original = cache_utils.get_cache_context
-    keys = _Keys(root, memory)
+    keys = _CacheKeys(root, memory)
     cache_utils.get_cache_context = keys.context
     try:
         yield
@@ -46,7 +47,9 @@ def following_content(root: Path, memory: Path) -> Iterator[None]:
         cache_utils.get_cache_context = original
 
 
-class _Keys:
+class _CacheKeys:
+    """Computes cache keys, and logs why a component does or does not reuse its result. See `following_content`."""
+
     def __init__(self, root: Path, memory: Path):
         self._root, self._memory = str(root), memory
 
@@ -60,13 +63,13 @@ class _Keys:
         output_artifacts: Mapping[str, Sequence[Any]] | None = None,
         parameters: Mapping[str, Any] | None = None,
     ) -> Any:
-        """The same as TFX's `cache_utils.get_cache_context`, with another key."""
+        """Replaces TFX's `cache_utils.get_cache_context`, with the same arguments and a different key."""
         from tfx.orchestration.portable.mlmd import context_lib
 
         parts = self._parts(pipeline_info, executor_spec, input_artifacts or {}, parameters or {})
         node = pipeline_node.node_info.id
-        caches = pipeline_node.execution_options.caching_options.enable_cache
-        self._explain(node, parts, caches)
+        cache_enabled = pipeline_node.execution_options.caching_options.enable_cache
+        self._log_changes(node, parts, cache_enabled)
         return context_lib.register_context_if_not_exists(
             metadata_handle=metadata_handle,
             context_type_name=context_lib.CONTEXT_TYPE_EXECUTION_CACHE,
@@ -80,43 +83,43 @@ class _Keys:
         inputs: Mapping[str, Sequence[Any]],
         parameters: Mapping[str, Any],
     ) -> dict[str, str]:
-        """What the result depends on, by name."""
+        """Returns everything that the result of a component depends on, as text or hashes by name."""
         parts = {"pipeline": pipeline_info.id, "executor": self._without_root(str(executor_spec))}
         for key, artifacts in sorted(inputs.items()):
             parts[f"input {key}"] = _hash(" ".join(self._without_root(str(a.mlmd_artifact)) for a in artifacts))
-        # The images are what their fingerprint says, wherever they lie.
+        # A fingerprint identifies the images, so that their path does not matter.
         known_by_content = {SOURCE} if parameters.get(FINGERPRINT) else set()
         for name, value in _flat(dict(parameters)):
             if name not in known_by_content:
                 parts[name] = self._without_root(value)
-        modules = _own_modules(str(executor_spec), parameters)
-        parts["code"] = code_fingerprint.fingerprint(modules)
+        modules = _entry_modules(str(executor_spec), parameters)
+        parts["code"] = code_fingerprint.modules_fingerprint(modules)
         parts["libraries"] = _libraries()
         if run_fn.__name__ in modules:
-            parts |= _of_training(parameters)
+            parts |= _training_parts(parameters)
         return parts
 
     def _without_root(self, text: str) -> str:
-        return text.replace(self._root, _HERE)
+        return text.replace(self._root, _WORKDIR_PLACEHOLDER)
 
-    def _explain(self, node: str, parts: dict[str, str], caches: bool) -> None:
-        before = _read(self._memory)
-        last = before.get(node)
+    def _log_changes(self, node: str, parts: dict[str, str], cache_enabled: bool) -> None:
+        last_parts = _read(self._memory)
+        last = last_parts.get(node)
         if last is None:
             logger.info("%s: no earlier result is known.", node)
-        elif not caches:
-            logger.info("%s: its cache is off.", node)
+        elif not cache_enabled:
+            logger.info("%s: the cache is disabled.", node)
         elif changed := sorted(name for name in last.keys() | parts.keys() if last.get(name) != parts.get(name)):
-            more = f" and {len(changed) - _SHOWN_REASONS} more" if len(changed) > _SHOWN_REASONS else ""
-            logger.info("%s: changed since its last run: %s%s.", node, ", ".join(changed[:_SHOWN_REASONS]), more)
+            more = f" and {len(changed) - _SHOWN_CHANGES} more" if len(changed) > _SHOWN_CHANGES else ""
+            logger.info("%s: changed since the last run: %s%s.", node, ", ".join(changed[:_SHOWN_CHANGES]), more)
         else:
-            logger.info("%s: unchanged since its last run, whose result is used again if its files still exist.", node)
+            logger.info("%s: unchanged since the last run; its result is reused if the files still exist.", node)
         self._memory.parent.mkdir(parents=True, exist_ok=True)
-        self._memory.write_text(json.dumps(before | {node: parts}))
+        self._memory.write_text(json.dumps(last_parts | {node: parts}))
 
 
 def _libraries() -> str:
-    """The versions of the libraries whose results may differ from version to version."""
+    """Returns the versions of the libraries on which the results of components may depend."""
     import apache_beam
     import keras
     import sklearn
@@ -128,29 +131,29 @@ def _libraries() -> str:
     return " ".join(f"{module.__name__} {module.__version__}" for module in modules)
 
 
-def _own_modules(executor_spec: str, parameters: Mapping[str, Any]) -> list[str]:
-    """The modules of nnclr that a component starts with."""
+def _entry_modules(executor_spec: str, parameters: Mapping[str, Any]) -> list[str]:
+    """Returns the modules of nnclr that TFX loads for a component: those of its executor and of its `run_fn`."""
     classes = [line.split('"')[1] for line in executor_spec.splitlines() if "class_path:" in line]
     entries = [*classes, str(parameters.get("run_fn") or "")]
     return [entry.rpartition(".")[0] for entry in entries if entry.partition(".")[0] in installation.PACKAGES]
 
 
-def _of_training(parameters: Mapping[str, Any]) -> dict[str, str]:
-    """Content that settings only name: the code of a user's own encoder, and the weights of a warm start."""
+def _training_parts(parameters: Mapping[str, Any]) -> dict[str, str]:
+    """Hashes content that the settings only name: the code of a user's own encoder, and the weights of a warm start."""
     custom = json.loads(parameters["custom_config"])
     settings = TrainerSettings.model_validate_json(custom[run_fn.SETTINGS])
-    parts = {"code of the encoder": code_fingerprint.of_encoder(settings.encoder.name)}
+    parts = {"code of the encoder": code_fingerprint.encoder_fingerprint(settings.encoder.name)}
     if settings.warm_start and settings.warm_start != CHAMPION:
         try:
             parts["weights of the warm start"] = export.fingerprint(settings.warm_start)
         except UserError as error:
-            # The Trainer says so.
+            # The Trainer reports this error.
             parts["weights of the warm start"] = str(error)
     return parts
 
 
 def _flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    """Names with dots, and texts, of a tree whose leaves may be JSON again."""
+    """Yields the dotted name and the text of each leaf of a tree; objects that are JSON texts count as subtrees."""
     if isinstance(value, str) and value[:1] in ("{", "["):
         with suppress(json.JSONDecodeError):
             value = json.loads(value)

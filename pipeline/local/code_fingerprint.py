@@ -1,4 +1,4 @@
-"""The sources of the code that a component runs, as one hash: it changes when they do, and with no other code."""
+"""Hashes of the source code that a component runs; other code does not affect them."""
 
 import ast
 import functools
@@ -12,67 +12,71 @@ from pipeline.installation import PACKAGES
 from trainer.config import BUILT_IN_ENCODERS, ENCODER_ENTRY_POINTS
 
 
-def fingerprint(modules: Iterable[str]) -> str:
-    """Hashes modules of nnclr, all modules of nnclr that they import, and the templates beside these.
+def modules_fingerprint(modules: Iterable[str]) -> str:
+    """Hashes modules of nnclr, all modules of nnclr that they import, and the templates in their folders.
 
     Args:
-        modules: names with dots.
+        modules: Dotted names of the modules to start from.
     """
-    found: dict[str, Path] = {}
-    waiting = list(modules)
-    while waiting:
-        name = waiting.pop()
-        path = _file_of(name)
-        if name not in found and path is not None:
-            found[name] = path
-            waiting += _imports(name, path)
-    files = {path for module in found.values() for path in (module, *module.parent.glob("*.j2"))}
-    return _hash_of(sorted(files))
+    sources: dict[str, Path] = {}
+    pending = list(modules)
+    while pending:
+        name = pending.pop()
+        path = _source_file(name)
+        if name not in sources and path is not None:
+            sources[name] = path
+            pending += _imports(name, path)
+    files = {path for source in sources.values() for path in (source, *source.parent.glob("*.j2"))}
+    return _files_hash(sorted(files))
 
 
-def of_encoder(name: str) -> str:
-    """Hashes the package that declares an encoder of a user's own; an empty text for a built-in encoder."""
+def encoder_fingerprint(name: str) -> str:
+    """Hashes the package that declares a user's own encoder; returns an empty string for a built-in encoder.
+
+    Args:
+        name: The name of the encoder in the settings.
+    """
     if name in BUILT_IN_ENCODERS:
         return ""
     (declared,) = metadata.entry_points(group=ENCODER_ENTRY_POINTS, name=name)
     package = declared.module.partition(".")[0]
     spec = importlib.util.find_spec(package)
-    places = [Path(place) for place in (spec.submodule_search_locations or ())] if spec else []
-    files = [path for place in places for path in place.rglob("*.py")]
-    if spec and spec.origin and not places:
+    directories = [Path(directory) for directory in (spec.submodule_search_locations or ())] if spec else []
+    files = [path for directory in directories for path in directory.rglob("*.py")]
+    if spec and spec.origin and not directories:
         files = [Path(spec.origin)]
-    return _hash_of(sorted(files))
+    return _files_hash(sorted(files))
 
 
-def _hash_of(files: list[Path]) -> str:
-    whole = hashlib.sha256()
+def _files_hash(files: list[Path]) -> str:
+    combined = hashlib.sha256()
     for path in files:
         content = hashlib.sha256(path.read_bytes()).hexdigest()
-        whole.update(f"{path.parent.name}/{path.name}:{content}\n".encode())
-    return whole.hexdigest()
+        combined.update(f"{path.parent.name}/{path.name}:{content}\n".encode())
+    return combined.hexdigest()
 
 
 @functools.cache
-def _file_of(module: str) -> Path | None:
-    """The source of a module of nnclr; None for all others, and for names that are no modules."""
+def _source_file(module: str) -> Path | None:
+    """Returns the source file of a module of nnclr, or None if the name is not one of nnclr's modules."""
     package, _, below = module.partition(".")
     if package not in PACKAGES:
         return None
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
         return None
-    place = Path(spec.origin).parent.joinpath(*below.split(".")) if below else Path(spec.origin).parent
-    return next((path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file()), None)
+    stem = Path(spec.origin).parent.joinpath(*below.split(".")) if below else Path(spec.origin).parent
+    return next((path for path in (stem.with_suffix(".py"), stem / "__init__.py") if path.is_file()), None)
 
 
 @functools.cache
 def _imports(module: str, path: Path) -> tuple[str, ...]:
-    """Names that a source imports anywhere in it, and the packages that these lie in."""
+    """Returns the names that a source file imports anywhere, and the package of the module itself."""
     names = [module.rpartition(".")[0]]
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            # What is imported from a package may be a module of it.
+            # A name that is imported from a package may be one of its modules.
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
     return tuple(names)

@@ -1,109 +1,116 @@
-"""What a working directory can do without: artifacts, logs and checkpoints that no kept run refers to."""
+"""The deletion of artifacts, logs and checkpoints that no kept run of a working directory refers to."""
 
-import json
 import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.local import metadata
+from pipeline.local import metadata, summary
 from pipeline.local.workdir import Workdir
 from trainer import aside
 
 KINDS = RUN, ARTIFACT, CHECKPOINT = ("run", "artifact", "checkpoint")
-_SUMMARY = "summary.json"
 
 
 @dataclass(frozen=True)
 class Disposable:
-    """A folder that can be deleted: its path, what it is, and its size in bytes."""
+    """A folder that can be deleted.
+
+    Attributes:
+        path: The path of the folder.
+        kind: One of `KINDS`.
+        bytes: The size of the folder in bytes.
+    """
 
     path: Path
     kind: str
-    size: int
+    bytes: int
 
 
-class Found(NamedTuple):
-    """What can be deleted, and a sentence for what cannot be told."""
+class Findings(NamedTuple):
+    """The folders that can be deleted, and a sentence for each reason why others cannot be."""
 
     disposable: list[Disposable]
     notes: list[str]
 
 
-def find(workdir: Workdir, keep_runs: int, older_than: timedelta | None = None) -> Found:
-    """Finds what can be deleted. The registry and everything outside of the working directory are never among it.
+def find_disposable(workdir: Workdir, keep_runs: int, older_than: timedelta | None = None) -> Findings:
+    """Finds the folders that can be deleted, which never include the registry.
 
-    Only runs that came to their end count as kept: what failed, or found nothing new, would push them out.
+    Only runs that went through all components count towards `keep_runs`; otherwise runs that failed or that had no
+    new data would displace them.
 
     Args:
-        workdir: locked; its metadata is prepared.
-        keep_runs: the newest so many runs stay, with all that they made or used.
-        older_than: only runs before that are given up at all.
+        workdir: The working directory, which the caller has locked, with prepared metadata (`metadata.prepare`).
+        keep_runs: The number of newest runs to keep, with everything that they produced or used.
+        older_than: If given, runs that started less than this time ago are kept too.
     """
-    # Their names begin with the time of their start, so that they are in order.
+    # The names of runs begin with their start times, so that they sort by age.
     runs = sorted(path for path in (workdir.root / "runs").glob("*") if path.is_dir())
-    finished = [run for run in runs if _components(run)]
+    finished = [run for run in runs if _is_finished(run)]
     oldest_kept = finished[-keep_runs].name if 0 < keep_runs <= len(finished) else ("" if keep_runs else "~")
-    given_up = [run for run in runs if run.name < oldest_kept]
+    old = [run for run in runs if run.name < oldest_kept]
     if older_than is not None:
-        before = f"{datetime.now(UTC) - older_than:%Y%m%d-%H%M%S}"
-        given_up = [run for run in given_up if run.name < before]
-    kept = [run for run in runs if run not in given_up]
-    used, known = _used_by(workdir, {run.name for run in kept})
-    found = [Disposable(path, RUN, _size(path)) for path in given_up]
-    unknown = [run.name for run in kept if _components(run) and run.name not in known]
+        limit = f"{datetime.now(UTC) - older_than:%Y%m%d-%H%M%S}"
+        old = [run for run in old if run.name < limit]
+    kept = [run for run in runs if run not in old]
+    used, recorded = _used_artifacts(workdir, {run.name for run in kept})
+    disposable = [Disposable(path, RUN, _size(path)) for path in old]
+    unrecorded = [run.name for run in kept if _is_finished(run) and run.name not in recorded]
     notes = []
-    if unknown:
+    if unrecorded:
         notes.append(
-            f"No artifact is deleted: the metadata that says which ones {', '.join(unknown[:3])} used is gone, as "
-            "another metadata.sqlite was begun since."
+            "No artifact can be deleted: metadata.sqlite was replaced, and no longer records the artifacts that the "
+            f"runs {', '.join(unrecorded[:3])} used."
         )
     else:
-        found += [Disposable(path, ARTIFACT, _size(path)) for path in _unused(workdir, used)]
-    # An unfinished training goes on from its checkpoints: they stay while a run that may have left them does.
-    oldest = min((_start(run) for run in kept), default=None)
+        disposable += [Disposable(path, ARTIFACT, _size(path)) for path in _unused(workdir, used)]
+    # An unfinished training resumes from its checkpoints, so they are kept as long as a run that may have written them.
+    oldest_start = min((_start(run) for run in kept), default=None)
     for path in sorted(workdir.checkpoints.glob("*")):
-        if oldest is None or path.stat().st_mtime < oldest:
-            found.append(Disposable(path, CHECKPOINT, _size(path)))
-    return Found(found, notes)
+        if oldest_start is None or path.stat().st_mtime < oldest_start:
+            disposable.append(Disposable(path, CHECKPOINT, _size(path)))
+    return Findings(disposable, notes)
 
 
-def delete(found: list[Disposable]) -> list[str]:
-    """Deletes what was found; returns a sentence for each folder that could not be deleted.
+def delete(disposable: list[Disposable]) -> list[str]:
+    """Deletes folders, and returns a sentence for each one that cannot be deleted.
 
-    Each is renamed first, so that nobody takes a half-deleted artifact for a whole one.
+    Each folder is renamed first, so that no partially deleted artifact can be mistaken for a complete one.
     """
     problems = []
-    for one in found:
-        hidden = Path(aside.beside(str(one.path)))
+    for folder in disposable:
+        hidden = Path(aside.beside(str(folder.path)))
         try:
-            one.path.rename(hidden)
+            folder.path.rename(hidden)
             shutil.rmtree(hidden)
         except OSError as error:
-            problems.append(f"{one.path} cannot be deleted: {error.strerror}.")
+            problems.append(f"{folder.path} cannot be deleted: {error.strerror}.")
     return problems
 
 
 def _unused(workdir: Workdir, used: set[Path]) -> list[Path]:
-    """Folders `COMPONENT/OUTPUT/ID` of executions that are not in use, and TFX's own folders for these."""
+    """Returns the unused folders `COMPONENT/OUTPUT/ID`, and TFX's own folders of the same executions."""
     outputs = [path for path in workdir.artifacts.glob("*/[!.]*/*") if path.name.isdigit()]
     unused = [path for path in outputs if path.resolve() not in used]
     executions = {(path.parents[1], path.name) for path in unused}
-    systems = [path for path in workdir.artifacts.glob("*/.system/*/*") if (path.parents[2], path.name) in executions]
-    return sorted([*unused, *systems])
+    system_folders = [
+        path for path in workdir.artifacts.glob("*/.system/*/*") if (path.parents[2], path.name) in executions
+    ]
+    return sorted([*unused, *system_folders])
 
 
-def _components(run: Path) -> bool:
-    """Whether a run came to its end through the components."""
+def _is_finished(run: Path) -> bool:
+    """Returns whether a run went through all components."""
     try:
-        return bool(json.loads((run / _SUMMARY).read_text()).get("components"))
+        return bool(summary.read(run).components)
     except (OSError, ValueError):
         return False
 
 
-def _used_by(workdir: Workdir, runs: set[str]) -> tuple[set[Path], set[str]]:
-    """The folders of all artifacts that executions of these runs made, took or read, and the runs that are known."""
+def _used_artifacts(workdir: Workdir, runs: set[str]) -> tuple[set[Path], set[str]]:
+    """Returns the folders of all artifacts that these runs produced or used, and the names of the recorded runs."""
     if not workdir.metadata.exists():
         return set(), set()
     from ml_metadata import metadata_store
@@ -118,7 +125,7 @@ def _used_by(workdir: Workdir, runs: set[str]) -> tuple[set[Path], set[str]]:
 
 
 def _start(run: Path) -> float:
-    """When a run began, in seconds since 1970, from its name; of other names, when its folder changed last."""
+    """Returns the start of a run in seconds since 1970: from its name, or else the last change of its folder."""
     try:
         return datetime.strptime(run.name[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC).timestamp()
     except ValueError:

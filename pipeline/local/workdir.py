@@ -1,4 +1,4 @@
-"""The layout of the folder in which everything that a run writes lies."""
+"""The working directory: the folder that holds everything that runs write."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -8,24 +8,28 @@ from pathlib import Path
 from components import file_lock
 from trainer.errors import BUSY, SettingsError, UserError
 
-DEFAULT = Path("nnclr-runs")
+DEFAULT_WORKDIR = Path("nnclr-runs")
 
-# For TFX's file patterns, and in sqlite:// and file:// addresses.
-_MEANINGFUL = "*?[]%#\\"
+# Characters with a special meaning in TFX's file patterns or in sqlite:// and file:// addresses.
+_SPECIAL_CHARACTERS = "*?[]%#\\"
 
 
 class Busy(UserError):
-    """Another process uses the folder."""
+    """Another process is using the working directory."""
 
     exit_code = BUSY
 
 
 @dataclass(frozen=True)
 class Workdir:
-    """Paths below a working directory.
+    """Paths in a working directory.
+
+    Attributes:
+        root: The path of the working directory. `~` is expanded.
 
     Raises:
-        SettingsError: its path has a character that file patterns or addresses give a meaning of their own.
+        SettingsError: If the path contains a character with a special meaning in file patterns or addresses, or the
+            name of an unknown user after `~`.
     """
 
     root: Path
@@ -35,62 +39,67 @@ class Workdir:
             path = str(self.root.expanduser().absolute())
         except RuntimeError as error:
             raise SettingsError(
-                f"The working directory {self.root} names the home directory of a user that this system does not know."
+                f"The working directory {self.root} is in the home directory of a user who does not exist."
             ) from error
-        wrong = next((character for character in path if character in _MEANINGFUL or not character.isprintable()), None)
-        if wrong is not None:
+        special = next((c for c in path if c in _SPECIAL_CHARACTERS or not c.isprintable()), None)
+        if special is not None:
             raise SettingsError(
-                f"The working directory {path} has the character {wrong!r} in its path, which file patterns and "
-                "addresses give a meaning of their own: name another one with --workdir DIR."
+                f"The path of the working directory {path} contains the character {special!r}, which has a special "
+                "meaning in file patterns and addresses: choose another folder with --workdir DIR."
             )
         object.__setattr__(self, "root", self.root.expanduser())
 
     @property
     def sample(self) -> Path:
+        """The embedded sample of images."""
         return self.root / "data" / "sample"
 
     @property
     def fingerprints(self) -> Path:
+        """The file that caches the fingerprints of image sources."""
         return self.root / "data" / "fingerprints.json"
 
     @property
     def artifacts(self) -> Path:
+        """The folder of all components' outputs (TFX's pipeline root)."""
         return self.root / "artifacts"
 
     @property
     def checkpoints(self) -> Path:
-        """The state of unfinished trainings; outside of the artifacts, which TFX deletes when a component fails."""
+        """The folder of unfinished trainings' checkpoints; TFX deletes the artifacts of failed components."""
         return self.root / "checkpoints"
 
     @property
     def metadata(self) -> Path:
+        """The database of ML Metadata."""
         return self.root / "metadata.sqlite"
 
     @property
     def cache_keys(self) -> Path:
-        """What each component's last result depended on, for the log."""
+        """The file with the parts of each component's last cache key, which the log compares."""
         return self.root / "cache-keys.json"
 
     @property
     def registry(self) -> Path:
+        """The folder of the embedded model registry."""
         return self.root / "registry"
 
     def run(self, run_id: str) -> Path:
-        """The folder of one run: its log and its summary."""
+        """Returns the folder of a run, with its log, its summary and its report."""
         return self.root / "runs" / run_id
 
     @property
     def schedule(self) -> Path:
-        """What the schedule of this folder is doing."""
+        """The file with the state of this folder's schedule."""
         return self.root / "schedule.json"
 
     @property
     def schedule_log(self) -> Path:
-        """What the schedule's runs told."""
+        """The file with the messages of the schedule's runs."""
         return self.root / "schedule.log"
 
     def is_locked(self) -> bool:
-        """Whether a run holds this folder."""
+        """Returns whether a run is using this folder."""
         try:
             with self.locked():
                 return False
@@ -99,11 +108,14 @@ class Workdir:
 
     @contextmanager
     def locked(self, what: str = "run") -> Iterator[None]:
-        """Keeps a second run, or a second schedule, out of this folder.
+        """Locks this folder, so that no second run, or no second schedule, uses it at the same time.
+
+        Args:
+            what: The kind of process that holds the lock: `run` or `schedule`.
 
         Raises:
-            SettingsError: the folder cannot be written to.
-            Busy: another one holds it.
+            SettingsError: If the folder cannot be written to.
+            Busy: If another process of this kind holds the lock.
         """
         stack = ExitStack()
         try:
@@ -112,7 +124,7 @@ class Workdir:
             stack.enter_context(file_lock.locked(lock, wait=False))
         except BlockingIOError as error:
             raise Busy(
-                f"Another {what} is using {self.root}: wait for it, or give this one its own with --workdir DIR."
+                f"Another {what} is using {self.root}: wait until it ends, or choose another folder with --workdir DIR."
             ) from error
         except OSError as error:
             raise SettingsError(f"The working directory {self.root} cannot be used: {error}.") from error

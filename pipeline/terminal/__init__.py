@@ -1,1 +1,1 @@
-"""What a process needs before it can work for a person: streams, progress on the screen, quick imports."""
+"""The process of a command: its standard streams, its progress display, its imports."""

@@ -1,29 +1,52 @@
-"""Keeps the chatter of TensorFlow, TFX and Beam off the screen."""
+"""The output of a command: its result as JSON, and the messages of TensorFlow, TFX and Beam in a log file."""
 
+import dataclasses
 import io
+import json
 import logging
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+
+def print_json(value: Any) -> None:
+    """Prints a value as one line of JSON: models and dataclasses as objects, times in ISO 8601, paths as strings."""
+    print(json.dumps(value, default=_json_value))
+
+
+def _json_value(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON.")
 
 
 @contextmanager
 def captured(log: Path) -> Iterator[tuple[io.TextIOWrapper, io.TextIOWrapper]]:
-    """Sends all that this process writes to stdout and stderr, from C++ as well, into a file.
+    """Redirects everything that this process writes to stdout and stderr, including C++ code, into a log file.
 
     Args:
-        log: created with its folder, or appended to.
+        log: The file to append to. It and its folder are created if they are missing.
 
     Yields:
-        Streams that still reach the real stdout and stderr.
+        Streams that write to the original stdout and stderr.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()
-    real = [os.dup(descriptor) for descriptor in (1, 2)]
-    streams = [open(descriptor, "w", encoding="utf-8", closefd=False) for descriptor in real]
+    originals = [os.dup(descriptor) for descriptor in (1, 2)]
+    streams = [open(descriptor, "w", encoding="utf-8", closefd=False) for descriptor in originals]
     with open(log, "ab") as file:
         for descriptor in (1, 2):
             os.dup2(file.fileno(), descriptor)
@@ -38,12 +61,12 @@ def captured(log: Path) -> Iterator[tuple[io.TextIOWrapper, io.TextIOWrapper]]:
     finally:
         root.removeHandler(handler)
         root.setLevel(level)
-        # A full disk must not hide what happened.
+        # If the disk is full, flushing fails too; that error must not replace the original one.
         with suppress(OSError):
             sys.stdout.flush()
         with suppress(OSError):
             sys.stderr.flush()
-        for stream, descriptor, target in zip(streams, real, (1, 2), strict=True):
+        for stream, original, descriptor in zip(streams, originals, (1, 2), strict=True):
             stream.flush()
-            os.dup2(descriptor, target)
-            os.close(descriptor)
+            os.dup2(original, descriptor)
+            os.close(original)

@@ -1,4 +1,4 @@
-"""What libraries take for granted of a process and some callers do not give: standard streams, and a home directory."""
+"""Standard streams and a home directory for processes that were started without them."""
 
 import os
 import sys
@@ -7,25 +7,28 @@ from pathlib import Path
 
 
 def complete() -> None:
-    """Opens standard streams that are closed, and names a home directory where there is none."""
+    """Opens closed standard streams, and sets `HOME` if the user has no home directory."""
     _open_closed_streams()
-    _have_a_home()
+    _ensure_home()
 
 
 def _open_closed_streams() -> None:
-    """Sends to nowhere what goes to a standard stream that the caller closed (`nnclr ... >&-`)."""
+    """Connects each closed standard stream (as in `nnclr ... >&-`) to the null device."""
     for descriptor, mode in enumerate(("r", "w", "w")):
         try:
             os.fstat(descriptor)
         except OSError:
-            # The lowest free number is the closed one's.
+            # The operating system assigns the lowest free number, which is that of the closed stream.
             os.open(os.devnull, os.O_RDWR)
             stream = open(descriptor, mode, encoding="utf-8", closefd=False)
             setattr(sys, ("stdin", "stdout", "stderr")[descriptor], stream)
 
 
-def _have_a_home() -> None:
-    """In a container whose user has no name, as OpenShift's have, MLflow cannot even be imported."""
+def _ensure_home() -> None:
+    """Sets `HOME` if it cannot be determined: MLflow cannot be imported without one.
+
+    Containers on OpenShift run as a user that has no name and no home directory.
+    """
     try:
         Path.home()
     except RuntimeError:

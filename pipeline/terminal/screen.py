@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: a line a component, and bars for long work."""
+"""The progress display of a run: one line per component, and progress bars for long tasks."""
 
 import logging
 import time
@@ -10,15 +10,15 @@ from rich.text import Text
 
 from trainer import progress
 
-_PLAIN_EVERY_SECONDS = 10.0
+_PLAIN_INTERVAL_SECONDS = 10.0
 
 
 def write_line(console: Console, text: str) -> None:
-    """Writes marked-up text: broken between words on a terminal, and not at all elsewhere, where programs read it."""
+    """Writes a line of Rich markup; it is wrapped on a terminal, and kept in one piece for programs and files."""
     console.print(text, highlight=False, soft_wrap=not console.is_terminal)
 
 
-class _Share(ProgressColumn):
+class _Percentage(ProgressColumn):
     def render(self, task) -> Text:
         return Text("" if task.total is None else f"{task.percentage:3.0f} %")
 
@@ -30,10 +30,12 @@ class _Rate(ProgressColumn):
 
 
 class Screen(logging.Handler):
-    """Draws on a terminal; elsewhere writes a line now and then. Also the log handler that progress reports reach.
+    """Shows progress: as bars on a terminal, and as a line every ten seconds elsewhere.
+
+    It is also the log handler that receives progress reports (see `trainer.progress`).
 
     Args:
-        console: where to.
+        console: The console to write to.
     """
 
     def __init__(self, console: Console):
@@ -42,19 +44,19 @@ class Screen(logging.Handler):
         self._bars = Progress(
             TextColumn("    {task.description}"),
             BarColumn(bar_width=30),
-            _Share(),
+            _Percentage(),
             _Rate(),
             TimeRemainingColumn(compact=True),
             TextColumn("{task.fields[note]}"),
             console=console,
             transient=True,
-            # What others print belongs in the log, see pipeline.terminal.output.
+            # pipeline.terminal.output sends what libraries print to the log.
             redirect_stdout=False,
             redirect_stderr=False,
             disable=not console.is_terminal,
         )
         self._tasks: dict[str, TaskID] = {}
-        self._last_line = 0.0
+        self._last_line_at = 0.0
 
     def __enter__(self) -> "Screen":
         progress.logger.addHandler(self)
@@ -71,11 +73,15 @@ class Screen(logging.Handler):
         progress.logger.propagate = True
 
     def say(self, text: str) -> None:
-        """Writes a line that stays."""
+        """Writes a permanent line."""
         write_line(self._console, text)
 
     def waiting(self, what: str) -> None:
-        """Shows that something without a known end goes on, until the next line or bar."""
+        """Shows a task of unknown length until the next line or bar.
+
+        Args:
+            what: The name of the task.
+        """
         if self._console.is_terminal:
             self._clear()
             self._tasks[what] = self._bars.add_task(what, total=None, note="")
@@ -83,27 +89,33 @@ class Screen(logging.Handler):
             self.say(f"{what} ...")
 
     def started(self, component: str) -> None:
-        """A component begins."""
+        """Shows that a component has started."""
         self._clear()
         self.say(f"  [bold]{component}[/] started")
 
     def ended(self, component: str, state: str, seconds: float) -> None:
-        """A component is over; `state` as in the run's summary."""
+        """Shows that a component has ended.
+
+        Args:
+            component: The name of the component.
+            state: `done`, `cached` or `failed`, as in the summary of the run.
+            seconds: The duration of the component in seconds.
+        """
         self._clear()
         style = {"cached": "dim", "failed": "red"}.get(state, "green")
         duration = "" if state == "cached" else f" in {seconds:.1f} s"
         self.say(f"  [bold]{component}[/] [{style}]{state}[/]{duration}")
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Draws a progress report."""
+        """Shows a progress report, or the message of any other log record."""
         state: progress.Progress | None = getattr(record, "progress", None)
         if state is None:
             self.say(f"    {record.getMessage()}")
             return
         if not self._console.is_terminal:
             now = time.monotonic()
-            if now - self._last_line >= _PLAIN_EVERY_SECONDS:
-                self._last_line = now
+            if now - self._last_line_at >= _PLAIN_INTERVAL_SECONDS:
+                self._last_line_at = now
                 self.say(f"    {record.getMessage()}")
             return
         if state.task not in self._tasks:

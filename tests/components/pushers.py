@@ -7,7 +7,7 @@ from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-# MLflow loads its parts when they are first needed: here, once, instead of in every process.
+# MLflow imports its parts when they are first used: this imports them once, and not in every process.
 from fsspec.implementations.local import LocalFileSystem
 from mlflow import MlflowClient
 
@@ -19,7 +19,7 @@ from tests.components import releases
 
 fork_server.preload("tests.components.pushers")
 
-# Everything in a push that changes something outside of its own process.
+# All calls of a push that change something outside of its process.
 CHANGES = {
     MlflowClient: (
         *("create_experiment", "create_run", "log_batch", "log_artifacts", "set_terminated"),
@@ -32,7 +32,7 @@ CHANGES = {
 
 
 def _on_change(call: Callable[[str, Callable], object]) -> None:
-    """Lets `call(name, change)` make each change."""
+    """Replaces each change by `call(name, change)`, in which `change()` makes the change."""
 
     def wrapped(name, original):
         return lambda *args, **kwargs: call(name, lambda: original(*args, **kwargs))
@@ -48,7 +48,7 @@ def _push(root: str, model: str, run: str, accuracy: float, baseline: int | None
 
 
 def push_noting_changes(root: str, model: str, run: str, baseline: int | None, notes: str) -> None:
-    """Pushes and writes the names of all changes, in order, into the file `notes`."""
+    """Pushes, and writes the names of all changes in order into the file `notes`."""
     seen = []
 
     def note(name, change):
@@ -90,9 +90,17 @@ def push_at_once(
     wait,
     late: bool,
 ) -> None:
-    """Pushes; waits for the other pushers before it registers, and again before it moves the alias.
+    """Pushes, and waits for the other pushers before it registers and again before it moves the alias.
 
-    One that is `late` moves it last.
+    Args:
+        root: The folder of the embedded registry and of the served folder.
+        model: The SavedModel to push.
+        run: The id of the pipeline run.
+        accuracy: The accuracy of the candidate.
+        name: The name of the registered model.
+        environment: Environment variables to set.
+        wait: The barrier at which the pushers wait; None to push without waiting.
+        late: Whether this pusher moves the alias last.
     """
     os.environ |= environment
     waited = set()

@@ -1,4 +1,4 @@
-"""Small blessed encoders to release."""
+"""Small blessed encoders for the tests of releases."""
 
 import functools
 import shutil
@@ -48,7 +48,7 @@ def _exported(seed: int) -> Path:
 
 
 def classifier(seed: int) -> Classifier:
-    """A linear classifier of two classes."""
+    """Returns a linear classifier for two classes."""
     rng = np.random.default_rng(seed)
     return Classifier(rng.normal(size=(8, 2)).astype(np.float32), np.array([0.1, -0.1], np.float32), CLASSES)
 

@@ -1,4 +1,4 @@
-"""A lock keeps other processes out, and a file system without locks is used without, with a word in the log."""
+"""A lock excludes other processes; a file system without locks is used without one, and the log says so."""
 
 import errno
 import fcntl
@@ -10,7 +10,7 @@ from components import file_lock
 from pipeline.local.workdir import Busy, Workdir
 
 
-def test_a_second_holder_waits_or_is_told(tmp_path):
+def test_a_lock_that_is_held_is_refused_without_waiting(tmp_path):
     with (
         file_lock.locked(tmp_path / "lock"),
         pytest.raises(BlockingIOError),
@@ -19,13 +19,13 @@ def test_a_second_holder_waits_or_is_told(tmp_path):
         pass
     with file_lock.locked(tmp_path / "lock", wait=False):
         pass
-    place = Workdir(tmp_path / "w")
-    with place.locked(), pytest.raises(Busy, match="Another run is using"), place.locked():
+    workdir = Workdir(tmp_path / "w")
+    with workdir.locked(), pytest.raises(Busy, match="Another run is using"), workdir.locked():
         pass
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
-def test_a_file_system_without_locks_is_used_without(number, tmp_path, monkeypatch, caplog):
+def test_a_file_system_without_locks_is_used_with_a_warning(number, tmp_path, monkeypatch, caplog):
     def refuse(file, operation):
         raise OSError(number, "no locks")
 
@@ -35,7 +35,7 @@ def test_a_file_system_without_locks_is_used_without(number, tmp_path, monkeypat
     assert "has no locks: start one command at a time there" in caplog.text
 
 
-def test_any_other_refusal_is_told(tmp_path, monkeypatch):
+def test_any_other_error_is_raised(tmp_path, monkeypatch):
     def refuse(file, operation):
         raise OSError(errno.EIO, "Input/output error")
 

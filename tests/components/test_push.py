@@ -39,7 +39,7 @@ def _no_server():
 
 @pytest.fixture(scope="module")
 def empty(tmp_path_factory) -> Path:
-    """A registry without models: its tables take seconds to make."""
+    """A registry without models, shared because creating its tables takes seconds."""
     root = tmp_path_factory.mktemp("empty")
     ModelRegistry(str(root / "registry")).names()
     return root
@@ -50,15 +50,15 @@ def finished(process) -> int | None:
     return process.exitcode
 
 
-def let_time_pass(place: Path) -> None:
-    """Makes a file or folder as old as what a killed process left."""
+def let_time_pass(path: Path) -> None:
+    """Gives a file or folder the age at which it counts as abandoned."""
     hours_ago = time.time() - 2 * ABANDONED_AFTER_SECONDS
-    for path in [place, *place.rglob("*")]:
-        os.utime(path, (hours_ago, hours_ago))
+    for file in [path, *path.rglob("*")]:
+        os.utime(file, (hours_ago, hours_ago))
 
 
-def require_nothing_half(root: Path, before: set[int]) -> None:
-    """What anybody may see at any moment: whole versions, an alias on one of them, whole served folders."""
+def require_nothing_incomplete(root: Path, before: set[int]) -> None:
+    """Demands what holds at any moment: all versions and served folders are complete, and the alias exists."""
     registry = ModelRegistry(str(root / "registry"))
     versions = registry.versions("encoder")
     for version in versions:
@@ -71,7 +71,7 @@ def require_nothing_half(root: Path, before: set[int]) -> None:
 
 
 def require_whole(root: Path, version: int) -> None:
-    """The end of a push: one version for it, whole, champion, served; one move to it; nothing left over."""
+    """Demands what holds after a push: one new version, complete, champion and served; one move; no leftovers."""
     registry = ModelRegistry(str(root / "registry"))
     versions = registry.versions("encoder")
     assert [v.version for v in versions] == list(range(version, 0, -1))
@@ -80,7 +80,7 @@ def require_whole(root: Path, version: int) -> None:
     moves = [(move.previous, move.version, move.by, move.completed) for move in registry.history("encoder")]
     assert moves[-1] == (version - 1 or None, version, f"run-{version}", True)
     assert len(moves) == version
-    runs = registry.client.search_runs([registry.experiment("encoder")])
+    runs = registry.connection.client.search_runs([registry.connection.experiment_id("encoder")])
     assert {run.info.run_id for run in runs} == {v.run_id for v in versions}
     assert {run.info.status for run in runs} == {"FINISHED"}
     stored = [path for path in (root / "registry" / "artifacts" / "encoder").iterdir() if any(path.rglob("*.*"))]
@@ -119,21 +119,21 @@ def test_killed_at_any_side_effect_and_pushed_again_there_is_one_whole_version(
     begin = changes.index("create_model_version") if baseline else 0
     for index in range(begin, len(changes) + 1):
         if changes[index - 1 : index + 2] == ["put_file"] * 3:
-            # In the middle of the served folder's files, which the first and the last one stand for.
+            # Of the served folder's files, the first and the last are enough.
             continue
         root = prepared(index)
         after = index == len(changes)
         process = pushers.start(pushers.push_and_die, str(root), model, run, baseline, index - after, after, built)
         assert finished(process) == -9, (index, changes)
-        require_nothing_half(root, set(range(1, version)))
+        require_nothing_incomplete(root, set(range(1, version)))
         for left in root.glob("serving/.*"):
             let_time_pass(left)
         pushers._push(str(root), model, run, 0.5, baseline)
         require_whole(root, version)
 
 
-def test_two_pushers_at_once_leave_two_whole_versions_and_the_first_one_champion(models, empty, tmp_path):
-    """Whichever comes first: the other one was not compared with it, and stands back."""
+def test_two_pushers_at_once_leave_two_complete_versions_and_the_first_is_champion(models, empty, tmp_path):
+    """The second encoder was not compared with the first one, so it is not promoted."""
     shutil.copytree(empty, tmp_path / "root")
     root = str(tmp_path / "root")
     processes = [
@@ -158,7 +158,7 @@ def require_raced(registry: ModelRegistry, name: str = "encoder") -> list[Move]:
 
 
 @pytest.mark.parametrize("better_is_late", [True, False])
-def test_on_a_server_which_has_no_lock_the_first_one_wins_whoever_moves_the_alias_last(
+def test_on_a_server_without_a_lock_the_first_push_wins_whichever_moves_the_alias_last(
     better_is_late, models, tmp_path, mlflow_server
 ):
     environment = {"MLFLOW_TRACKING_URI": mlflow_server}
@@ -173,7 +173,7 @@ def test_on_a_server_which_has_no_lock_the_first_one_wins_whoever_moves_the_alia
     assert [finished(process) for process in processes] == [0, 0]
     registry = ModelRegistry("unused")
     moves = require_raced(registry, name)
-    # Both moved the alias, from none; the one that recorded its move first has it, be it better or not.
+    # Both set the alias; the push that recorded its move first keeps it, whether its encoder is better or not.
     pushed = [move for move in moves if move.kind == "push"]
     assert [move.previous for move in pushed] == [None, None]
     assert registry.aliased(name, "champion").version == pushed[0].version
@@ -195,31 +195,31 @@ def test_the_same_encoder_pushed_twice_at_once_becomes_one_version(models, tmp_p
     assert differences(registry, version) == []
 
 
-def test_a_race_that_was_broken_off_is_settled_by_whoever_tries_again(models, empty, tmp_path):
+def test_an_interrupted_race_is_settled_by_the_push_that_is_repeated(models, empty, tmp_path):
     shutil.copytree(empty, tmp_path / "root")
     registry = ModelRegistry(str(tmp_path / "root" / "registry"))
     push(registry, "encoder", "champion", releases.candidate(models[FIRST], "run-first", 0.5))
     second = releases.candidate(models[SECOND], "run-second", 0.7)
-    # Without a lock the second one, which saw no champion either, moves the alias last, and is killed right after.
+    # Without a lock, the second push also sees no champion, moves the alias last, and is killed right after.
     push(registry, "encoder", "elsewhere", second)
     raced = replace(Move("champion", None, 2, history.PUSH, "run-second", "late").stamped(), done=True)
     registry.set_tag("encoder", *raced.as_tag())
-    registry.client.set_registered_model_alias("encoder", "champion", "2")
+    registry.connection.client.set_registered_model_alias("encoder", "champion", "2")
     stood_back = push(registry, "encoder", "champion", second)
     assert "Another encoder was pushed at the same time" in stood_back.not_promoted
     assert registry.aliased("encoder", "champion").version == 1
     assert [(move.version, move.kind) for move in registry.history("encoder") if move.alias == "champion"] == [
         *((1, "push"), (2, "push"), (1, "settle")),
     ]
-    # What a person decided since then is not undone by a pusher that comes late.
+    # A late push does not undo what a person decided since then.
     registry.move_alias("encoder", Move("champion", None, 2, history.PROMOTE, "ada@box", "I know better"))
     push(registry, "encoder", "champion", second)
     assert registry.aliased("encoder", "champion").version == 2
 
 
 @pytest.mark.parametrize("accuracy", [0.9, 0.7, 0.6])
-def test_a_candidate_stands_back_where_another_champion_came_in_between(accuracy, models, empty, tmp_path):
-    """Whatever its accuracy: the evaluation's comparison decides, and it was made with another champion."""
+def test_a_candidate_is_not_promoted_if_the_champion_changed_during_the_run(accuracy, models, empty, tmp_path):
+    """Its accuracy does not matter, because the evaluation compared it with another champion."""
     shutil.copytree(empty, tmp_path / "root")
     registry = ModelRegistry(str(tmp_path / "root" / "registry"))
     push(registry, "encoder", "champion", releases.candidate(models[FIRST], "run-1", 0.7))
@@ -233,13 +233,13 @@ def test_a_candidate_stands_back_where_another_champion_came_in_between(accuracy
     assert [move.version for move in registry.history("encoder")] == [1, 2]
 
 
-def test_an_alias_that_a_person_moved_stays_where_it_was_moved_to(models, empty, tmp_path):
+def test_an_alias_that_a_person_moved_during_the_run_stays(models, empty, tmp_path):
     shutil.copytree(empty, tmp_path / "root")
     registry = ModelRegistry(str(tmp_path / "root" / "registry"))
     push(registry, "encoder", "champion", releases.candidate(models[FIRST], "run-1", 0.7))
     push(registry, "encoder", "champion", releases.candidate(models[SECOND], "run-2", 0.9, champion=1))
     # In MLflow's page, version 2 is taken out of service.
-    registry.client.set_registered_model_alias("encoder", "champion", "1")
+    registry.connection.client.set_registered_model_alias("encoder", "champion", "1")
     during = push(registry, "encoder", "champion", releases.candidate(models[SECOND], "run-3", 0.9, champion=2))
     assert "was moved to version 1 during the run by other means than nnclr" in during.not_promoted
     assert registry.aliased("encoder", "champion").version == 1
@@ -247,20 +247,20 @@ def test_an_alias_that_a_person_moved_stays_where_it_was_moved_to(models, empty,
     after = push(registry, "encoder", "champion", releases.candidate(models[THIRD], "run-4", 0.6, champion=1))
     assert (after.moved, after.not_promoted) == (True, None)
     kinds = [(move.previous, move.version, move.kind) for move in registry.history("encoder")]
-    assert kinds == [(None, 1, "push"), (1, 2, "push"), (2, 1, "found"), (1, after.version.version, "push")]
+    assert kinds == [(None, 1, "push"), (1, 2, "push"), (2, 1, "external"), (1, after.version.version, "push")]
     assert registry.rollback_target("encoder", "champion").version == 1
 
 
-def test_a_race_is_not_settled_where_a_person_moved_the_alias(models, empty, tmp_path):
+def test_a_race_is_not_settled_if_a_person_moved_the_alias(models, empty, tmp_path):
     shutil.copytree(empty, tmp_path / "root")
     registry = ModelRegistry(str(tmp_path / "root" / "registry"))
     for number, model in enumerate((FIRST, SECOND, THIRD)):
         push(registry, "encoder", f"alias-{number}", releases.candidate(models[model], f"run-{number}", 0.5))
-    # Versions 1 and 2 raced, and the first one won; then a person chose version 3 in MLflow's page.
+    # Versions 1 and 2 raced, and version 1 won; then a person chose version 3 on MLflow's page.
     for version in (1, 2):
         raced = Move("champion", None, version, history.PUSH, f"run-{version}", "raced").stamped()
         registry.set_tag("encoder", *replace(raced, done=True).as_tag())
-    registry.client.set_registered_model_alias("encoder", "champion", "3")
+    registry.connection.client.set_registered_model_alias("encoder", "champion", "3")
     late = push(registry, "encoder", "champion", releases.candidate(models[SECOND], "run-2", 0.5))
     assert "was moved to version 3 during the run by other means than nnclr" in late.not_promoted
     assert registry.aliased("encoder", "champion").version == 3
@@ -270,13 +270,13 @@ def test_an_alias_that_a_person_deleted_is_not_set_again_by_a_push(models, empty
     shutil.copytree(empty, tmp_path / "root")
     registry = ModelRegistry(str(tmp_path / "root" / "registry"))
     push(registry, "encoder", "champion", releases.candidate(models[FIRST], "run-1", 0.7))
-    registry.client.delete_registered_model_alias("encoder", "champion")
+    registry.connection.client.delete_registered_model_alias("encoder", "champion")
     stopped = push(registry, "encoder", "champion", releases.candidate(models[SECOND], "run-2", 0.9))
     assert "pointed to version 1 and was deleted by other means than nnclr" in stopped.not_promoted
     assert registry.aliased("encoder", "champion") is None
 
 
-def test_stored_files_that_are_gone_are_stored_again_by_a_push_of_the_same_encoder(models, empty, tmp_path):
+def test_a_push_of_the_same_encoder_restores_lost_files(models, empty, tmp_path):
     shutil.copytree(empty, tmp_path / "root")
     registry = ModelRegistry(str(tmp_path / "root" / "registry"))
     candidate = releases.candidate(models[FIRST], "run-1", 0.7)

@@ -23,6 +23,7 @@ from components.linear_probe_evaluator.artifact import ProbeWeights
 from components.model_registry import DamagedVersion, ModelRegistry, Move, Version, history
 from components.model_registry.config import ChampionSettings, RegistrySettings
 from components.model_registry.pipeline_runs import PipelineRuns
+from components.model_registry.stored_files import StoredFiles
 from components.registry_pusher import executor as pusher
 from components.registry_pusher import release, verification
 from components.registry_pusher.push import differences
@@ -77,7 +78,7 @@ def push(
     return json.loads((root / "pushed" / "push.json").read_text())
 
 
-def test_a_version_carries_all_that_is_known_of_it(tmp_path, registry):
+def test_a_version_holds_figures_settings_provenance_and_model_card(tmp_path, registry):
     first = push(tmp_path, seed=1, run_id="run-1")
     assert first == {
         **{"pushed": True, "changed": True, "name": "encoder", "version": 1, "uri": "models:/encoder/1"},
@@ -98,14 +99,14 @@ def test_a_version_carries_all_that_is_known_of_it(tmp_path, registry):
 
     details = registry.details(version)
     for name, value in {"git_commit": "c0ffee", "lock_sha256": "10c4", "data_fingerprint": "f00d"}.items():
-        assert details["tags"][name] == value
-    assert details["metrics"]["probe_accuracy"] == 0.5
-    assert details["metrics"]["knn_accuracy/200"] == 0.38
-    assert details["metrics"]["class_accuracy/cat"] == 0.25
-    assert details["metrics"][f"class_accuracy/{release._metric_name(releases.CLASSES[1])}"] == 0.75
-    assert details["metrics"]["training/steps"] == 3
-    assert details["parameters"]["trainer.encoder.width"] == "8"
-    assert "Linear probe **50.0%** (95 % interval 48.0% to 52.0%)" in details["description"]
+        assert details.tags[name] == value
+    assert details.metrics["probe_accuracy"] == 0.5
+    assert details.metrics["knn_accuracy/200"] == 0.38
+    assert details.metrics["class_accuracy/cat"] == 0.25
+    assert details.metrics[f"class_accuracy/{release._metric_name(releases.CLASSES[1])}"] == 0.75
+    assert details.metrics["training/steps"] == 3
+    assert details.parameters["trainer.encoder.width"] == "8"
+    assert "Linear probe **50.0%** (95 % interval 48.0% to 52.0%)" in details.description
 
     folder = registry.download(version, str(tmp_path / "downloaded"))
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
@@ -133,13 +134,13 @@ def test_a_version_has_three_signatures_and_its_classifier_is_the_probe(tmp_path
     np.testing.assert_allclose(
         model.signatures["serving_default"](image_bytes=tf.constant(images))["embeddings"], embeddings, atol=1e-6
     )
-    found = model.signatures["classify"](image_bytes=tf.constant(images))
+    classified = model.signatures["classify"](image_bytes=tf.constant(images))
     probe = releases.classifier(0)
     logits = embeddings @ probe.weights + probe.bias
     np.testing.assert_allclose(
-        found["probabilities"], np.exp(logits) / np.exp(logits).sum(-1, keepdims=True), rtol=1e-4, atol=1e-6
+        classified["probabilities"], np.exp(logits) / np.exp(logits).sum(-1, keepdims=True), rtol=1e-4, atol=1e-6
     )
-    labels = [label.decode() for label in found["labels"].numpy()]
+    labels = [label.decode() for label in classified["labels"].numpy()]
     assert labels == [releases.CLASSES[i] for i in logits.argmax(-1)]
 
 
@@ -149,15 +150,15 @@ def test_mlflow_alone_gives_embeddings_for_image_bytes(tmp_path, registry):
     expected = export.embed_encoded(str(tmp_path / "model-1" / "Format-Serving"), images)
     np.save(tmp_path / "expected.npy", expected)
     (tmp_path / "image.png").write_bytes(images[0])
-    # In a process that sees nothing of nnclr.
+    # The process does not import nnclr.
     code = """
 import sys
 import mlflow, numpy as np, pandas as pd
 mlflow.set_tracking_uri(sys.argv[1])
 model = mlflow.pyfunc.load_model("models:/encoder@champion")
-found = model.predict(pd.DataFrame({"image_bytes": [open("image.png", "rb").read()] * 70}))
-assert found.shape == (70, 8) and found.dtype == np.float32
-np.testing.assert_allclose(found[69], np.load("expected.npy")[0], rtol=1e-5, atol=1e-6)
+embeddings = model.predict(pd.DataFrame({"image_bytes": [open("image.png", "rb").read()] * 70}))
+assert embeddings.shape == (70, 8) and embeddings.dtype == np.float32
+np.testing.assert_allclose(embeddings[69], np.load("expected.npy")[0], rtol=1e-5, atol=1e-6)
 nothing = model.predict(pd.DataFrame({"image_bytes": []}, dtype=object))
 assert nothing.shape == (0, 8) and nothing.dtype == np.float32
 example = model.input_example
@@ -176,7 +177,7 @@ def test_pushing_the_same_content_again_changes_nothing(tmp_path, registry):
     again = push(tmp_path, seed=1, run_id="run-2")
     assert (again["pushed"], again["changed"], again["version"]) == (True, False, 1)
     assert len(registry.versions("encoder")) == 1
-    assert len(registry.client.search_runs([registry.experiment("encoder")])) == 1
+    assert len(registry.connection.client.search_runs([registry.connection.experiment_id("encoder")])) == 1
     assert len(registry.history("encoder")) == 1
 
 
@@ -195,11 +196,11 @@ def test_new_content_takes_over_the_alias_and_old_content_takes_it_back_without_
     ]
 
 
-def test_the_first_alias_set_by_two_at_once_is_set_by_both(tmp_path, registry, monkeypatch):
+def test_two_processes_that_set_a_new_alias_at_once_both_succeed(tmp_path, registry, monkeypatch):
     real = MlflowClient.set_registered_model_alias
 
     def slower(self, name, alias, version):
-        """What a server does when the other one came in between its look and its insertion."""
+        """Fails like a server on which another process adds the alias after this one looked for it."""
         monkeypatch.setattr(MlflowClient, "set_registered_model_alias", real)
         real(self, name, alias, version)
         raise MlflowException("(sqlite3.IntegrityError) UNIQUE constraint failed", error_code=BAD_REQUEST)
@@ -207,24 +208,24 @@ def test_the_first_alias_set_by_two_at_once_is_set_by_both(tmp_path, registry, m
     monkeypatch.setattr(MlflowClient, "set_registered_model_alias", slower)
     first = push(tmp_path, seed=1, run_id="run-1")
     assert (first["version"], first["alias"]) == (1, "champion")
-    # A refusal that has another reason is told.
+    # Any other refusal is raised.
     with pytest.raises(UserError, match=r"Model Version .* not found"):
         registry.move_alias("encoder", Move("stable", None, 9, "promote", "ada@box", "hope"))
 
 
-def test_classes_whose_names_mlflow_does_not_take_have_metrics_of_their_own(tmp_path):
+def test_classes_with_names_that_mlflow_refuses_have_distinct_metrics(tmp_path):
     long = "x" * 240
     metrics = releases.metrics(0.5) | {
         "class_accuracy": {"c++": 0.1, "c##": 0.2, long: 0.3, f"{long}y": 0.4, "cat": 0.5}
     }
     numbers = dict(release._numbers(metrics, {}))
-    found = {name: value for name, value in numbers.items() if name.startswith("class_accuracy/")}
-    assert sorted(found.values()) == [0.1, 0.2, 0.3, 0.4, 0.5]
-    assert found["class_accuracy/cat"] == 0.5
-    # MLflow's own rules.
+    accuracies = {name: value for name, value in numbers.items() if name.startswith("class_accuracy/")}
+    assert sorted(accuracies.values()) == [0.1, 0.2, 0.3, 0.4, 0.5]
+    assert accuracies["class_accuracy/cat"] == 0.5
+    # MLflow applies these rules.
     from mlflow.utils.validation import _validate_metric_name
 
-    for name in found:
+    for name in accuracies:
         _validate_metric_name(name)
 
 
@@ -239,21 +240,21 @@ def test_not_blessed_pushes_nothing(tmp_path, registry):
 
 def test_a_version_that_does_not_load_back_never_becomes_champion(tmp_path, registry, monkeypatch):
     push(tmp_path, seed=1, run_id="run-1")
-    real = ModelRegistry.download_as_is
+    download = StoredFiles.download
 
-    def damaging(self, version, directory):
-        folder, _ = real(self, version, directory)
+    def damaging(self, directory):
+        folder = download(self, directory)
         (folder / "artifacts" / "saved_model" / "saved_model.pb").write_bytes(b"")
-        return real(self, version, directory)[0], ["artifacts/saved_model/saved_model.pb has another sha256"]
+        return folder
 
-    monkeypatch.setattr(ModelRegistry, "download_as_is", damaging)
+    monkeypatch.setattr(StoredFiles, "download", damaging)
     with pytest.raises(DamagedVersion, match=r"models:/encoder/2: artifacts/saved_model/saved_model.pb has another"):
         push(tmp_path, seed=2, run_id="run-2", champion=1)
     assert registry.aliased("encoder", "champion").version == 1
 
 
 def stored(registry: ModelRegistry, version: int) -> Path:
-    artifacts = registry.details(registry.version("encoder", version))["artifacts"]
+    artifacts = registry.details(registry.version("encoder", version)).artifacts
     return Path(artifacts.removeprefix("file://")) / "model"
 
 
@@ -276,15 +277,15 @@ def test_differences_name_the_file(tmp_path, registry):
     assert differences(registry, version) == ["manifest.json has another sha256 than was registered"]
 
 
-def test_embeddings_that_changed_although_the_files_did_not_are_told(tmp_path, registry):
+def test_differences_name_embeddings_that_changed_although_the_files_did_not(tmp_path, registry):
     push(tmp_path, seed=1, run_id="run-1")
     folder = registry.download(registry.version("encoder", 1), str(tmp_path / "downloaded"))
     assert verification.differences(folder) == []
     content = json.loads((folder / "verification.json").read_text())
     content[2]["embedding"][3] += 0.5
     (folder / "verification.json").write_text(json.dumps(content))
-    (told,) = verification.differences(folder)
-    assert told.startswith("artifacts/saved_model gives embeddings that differ by 0.")
+    (difference,) = verification.differences(folder)
+    assert difference.startswith("artifacts/saved_model gives embeddings that differ by 0.")
 
 
 def test_an_aliased_version_is_not_deleted_and_another_goes_with_its_files(tmp_path, registry):
@@ -301,7 +302,7 @@ def test_an_aliased_version_is_not_deleted_and_another_goes_with_its_files(tmp_p
         registry.version("encoder", 1)
 
 
-def test_rollback_goes_to_the_champion_before_and_then_further_back():
+def test_rollback_goes_to_the_previous_champion_and_then_further_back():
     def move(previous: int | None, version: int, kind: str, number: int) -> Move:
         return Move("champion", previous, version, kind, "someone", "", key=f"alias_move.{number}")
 
@@ -319,19 +320,19 @@ def test_rollback_goes_to_the_champion_before_and_then_further_back():
 
 
 def test_rollbacks_after_a_promotion_of_the_first_version_come_to_an_end():
-    """Push 1, push 2, promote 1: the way goes 1, 2, 1, and back along it."""
+    """After push 1, push 2 and promote 1, rollbacks go to 2 and then to 1."""
     kinds = [(None, 1, "push"), (1, 2, "push"), (2, 1, "promote")]
     moves = [Move("champion", *kind[:2], kind[2], "someone", "", key=f"alias_move.{i}") for i, kind in enumerate(kinds)]
     current, visited = 1, []
-    while (found := history.rollback_target(moves, "champion", current, (1, 2))) is not None:
-        visited.append(found)
-        moves.append(Move("champion", current, found, "rollback", "someone", "", key=f"alias_move.{len(moves)}"))
-        current = found
+    while (target := history.rollback_target(moves, "champion", current, (1, 2))) is not None:
+        visited.append(target)
+        moves.append(Move("champion", current, target, "rollback", "someone", "", key=f"alias_move.{len(moves)}"))
+        current = target
         assert len(visited) < 10
     assert visited == [2, 1]
 
 
-def test_a_move_that_never_came_about_is_not_gone_back_to(tmp_path, registry):
+def test_rollback_ignores_a_move_that_was_never_completed(tmp_path, registry):
     push(tmp_path, seed=1, run_id="run-1")
     push(tmp_path, seed=2, run_id="run-2", champion=1)
     begun = Move("champion", 2, 1, "promote", "ada@box", "killed before the alias moved").stamped()
@@ -341,28 +342,28 @@ def test_a_move_that_never_came_about_is_not_gone_back_to(tmp_path, registry):
     assert registry.rollback_target("encoder", "champion").version == 2
 
 
-def test_prune_keeps_the_champion_and_what_a_rollback_would_go_to(tmp_path, registry):
+def test_prune_keeps_the_champion_and_its_rollback_target(tmp_path, registry):
     for seed in (1, 2, 3, 4):
         push(tmp_path, seed=seed, run_id=f"run-{seed}", champion=seed - 1 or None)
     registry.move_alias("encoder", Move("champion", None, 2, "promote", "ada@box", "better after all"))
     assert registry.rollback_target("encoder", "champion").version == 4
-    assert [version.version for version in registry.prunable("encoder", keep=0)] == [3, 1]
-    for version in registry.prunable("encoder", keep=0):
+    assert [version.version for version in registry.versions_to_prune("encoder", keep=0)] == [3, 1]
+    for version in registry.versions_to_prune("encoder", keep=0):
         registry.delete(version)
     assert registry.rollback_target("encoder", "champion").version == 4
 
 
 def test_more_models_and_versions_than_fit_on_a_page_are_all_found(registry):
     for i in range(120):
-        registry.client.create_registered_model(f"model-{i:03d}")
+        registry.connection.client.create_registered_model(f"model-{i:03d}")
     assert registry.names() == [f"model-{i:03d}" for i in range(120)]
     for _ in range(3):
-        registry.client.create_model_version("model-119", "runs:/0/model")
-    registry.client.set_registered_model_alias("model-119", "champion", "2")
+        registry.connection.client.create_model_version("model-119", "runs:/0/model")
+    registry.connection.client.set_registered_model_alias("model-119", "champion", "2")
     assert registry.aliased("model-119", "champion").version == 2
 
 
-def test_a_move_that_was_broken_off_is_known_as_such_and_completed_by_whoever_began_it(tmp_path, registry):
+def test_an_interrupted_move_is_recognised_and_completed_by_its_author(tmp_path, registry):
     push(tmp_path, seed=1, run_id="run-1")
     push(tmp_path, seed=2, run_id="run-2", champion=1)
     begun = Move("champion", 2, 1, "promote", "ada@box", "why not").stamped()
@@ -370,6 +371,21 @@ def test_a_move_that_was_broken_off_is_known_as_such_and_completed_by_whoever_be
     assert [m.completed for m in registry.history("encoder")] == [True, True, False]
     registry.move_alias("encoder", Move("champion", None, 1, "promote", "ada@box", "why not"))
     assert [(m.version, m.completed) for m in registry.history("encoder")] == [(1, True), (2, True), (1, True)]
+
+
+def test_a_move_by_another_tool_that_an_earlier_release_recorded_is_read_as_external(tmp_path, registry):
+    push(tmp_path, seed=1, run_id="run-1")
+    record = {
+        "alias": "champion",
+        "previous": 1,
+        "version": 1,
+        "kind": "found",
+        "by": "unknown",
+        "reason": "",
+        "at": "",
+    }
+    registry.set_tag("encoder", "alias_move.20250101T000000.000000.beef", json.dumps(record | {"done": True}))
+    assert [move.kind for move in registry.history("encoder")] == ["external", "push"]
 
 
 def resolve(tmp_path: Path, name: str, expected: str | None = None, required: bool = True) -> str:
@@ -395,18 +411,18 @@ def test_resolver_brings_the_champion_or_says_that_there_is_none(tmp_path, regis
         export.Embeddings.of_export(str(tmp_path / "model-1" / "Format-Serving"))(noise),
         atol=1e-6,
     )
-    # A warm start takes the weights of a released encoder as of an exported one.
+    # A warm start can load a released encoder.
     assert export.rebuilt(f"{champion}/Format-Serving").count_params() > 0
 
 
-def test_a_champion_that_cannot_be_read_stops_a_run_and_says_what_allows_to_go_on(tmp_path, registry):
+def test_a_damaged_champion_stops_a_run_with_advice(tmp_path, registry):
     push(tmp_path, seed=1, run_id="run-1")
     (stored(registry, 1) / "artifacts" / "saved_model" / "saved_model.pb").write_bytes(b"rotten")
     with pytest.raises(
         UserError, match=r"champion cannot be read \(models:/encoder/1: .*saved_model.pb has another"
-    ) as told:
+    ) as raised:
         resolve(tmp_path, "strict")
-    assert "--accept-baseline-reset" in str(told.value)
+    assert "--accept-baseline-reset" in str(raised.value)
     found = champion_artifact.read(resolve(tmp_path, "lenient", required=False))
     assert (found.version, "saved_model.pb has another sha256" in found.problem) == (1, True)
     shutil.rmtree(stored(registry, 1))
@@ -414,7 +430,7 @@ def test_a_champion_that_cannot_be_read_stops_a_run_and_says_what_allows_to_go_o
         resolve(tmp_path, "gone")
 
 
-def test_resolver_refuses_another_champion_than_the_run_was_started_for(tmp_path, registry):
+def test_resolver_refuses_a_champion_that_changed_since_the_start_of_the_run(tmp_path, registry):
     push(tmp_path, seed=1, run_id="run-1")
     with pytest.raises(UserError, match="champion changed from none to encoder:1:"):
         resolve(tmp_path, "late", expected="none")
@@ -433,20 +449,20 @@ def test_a_real_server_holds_the_whole_release(tmp_path, mlflow_server):
     assert champion_artifact.read(resolve(tmp_path, "champion")) == Champion(name="encoder", version=2)
     server.delete(server.version("encoder", 1))
     assert [v.version for v in server.versions("encoder")] == [2]
-    # Nothing of it lies in the embedded registry.
+    # Nothing was written to the embedded registry.
     assert not (tmp_path / "registry").exists()
     assert not Path("unused").exists()
 
 
-def test_server_that_is_not_there_is_one_sentence(tmp_path, monkeypatch):
+def test_a_server_that_does_not_answer_is_reported_in_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://ada:s3cret@127.0.0.1:9/mlflow")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     registry = ModelRegistry(str(tmp_path))
     with pytest.raises(
         UserError, match=r"MLflow server http://127.0.0.1:9/mlflow .MLFLOW_TRACKING_URI. refused: .*127\.0\.0\.1:9"
-    ) as told:
+    ) as raised:
         registry.names()
-    # A password in the address goes neither into errors nor into reports.
-    assert "s3cret" not in str(told.value)
+    # Neither errors nor reports show the password in the address.
+    assert "s3cret" not in str(raised.value)
     version = Version("my model", 3, "run", "", "", None, "", datetime.now(UTC))
     assert registry.page(version) == "http://127.0.0.1:9/mlflow/#/models/my%20model/versions/3"

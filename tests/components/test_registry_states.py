@@ -1,7 +1,7 @@
-"""Any sequence of pushes, promotions, rollbacks, prunings, kills and moves by other tools leaves a registry in order.
+"""Any sequence of pushes, promotions, rollbacks, prunings, kills and external moves leaves a consistent registry.
 
-A real embedded registry and real releases, which are built once; a kill is simulated by letting every further change
-fail, as it would if the process were gone.
+A real embedded registry and real releases, which are built once. A kill is simulated: after it, every change
+fails.
 """
 
 import collections
@@ -23,16 +23,20 @@ from tests.components import pushers, releases
 
 NAME, ALIAS, ENCODERS = "encoder", "champion", 4
 CHANGES = pushers.CHANGES[MlflowClient]
-# No move makes more changes than this; None kills nothing.
+# The number of changes before a kill; no action makes more than 14. None stands for no kill.
 KILLS = st.one_of(st.none(), st.none(), st.integers(0, 14))
 
 
 class Killed(BaseException):
-    """The process is gone."""
+    """The process was killed."""
 
 
 class Fuse:
-    """Lets so many changes happen, and none afterwards."""
+    """Allows a number of changes, and kills the process at the next one.
+
+    Attributes:
+        left: The number of changes that are still allowed; None for any number.
+    """
 
     left: int | None = None
 
@@ -56,8 +60,8 @@ def _guarded(original):
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory) -> dict:
-    """An empty registry, candidates, and what is built of each."""
+def prepared(tmp_path_factory) -> dict:
+    """An empty registry, candidates, and the release built from each."""
     root = tmp_path_factory.mktemp("states")
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -76,9 +80,9 @@ def made(tmp_path_factory) -> dict:
 def test_any_sequence_leaves_a_whole_champion_that_the_last_move_names(examples, made, monkeypatch):
     """A hundred sequences, for `make soak`, meet more orders of the same moves and kills."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    by_identity = {built.identity: built for built in made["built"]}
+    by_identity = {built.identity: built for built in prepared["built"]}
     monkeypatch.setattr(release, "build", lambda candidate, *_: by_identity[candidate.identity])
-    # That a release computes what it did is tested elsewhere; here its files' hashes tell whether it is whole.
+    # Other tests compare embeddings; here the files' hashes decide whether a version is intact.
     monkeypatch.setattr(verification, "differences", lambda folder: [])
     for name in CHANGES:
         monkeypatch.setattr(MlflowClient, name, _guarded(getattr(MlflowClient, name)))
@@ -91,9 +95,9 @@ def test_any_sequence_leaves_a_whole_champion_that_the_last_move_names(examples,
             counts["examples"] += 1
             fuse.left = None
             self.root = tempfile.mkdtemp()
-            shutil.copytree(made["registry"], f"{self.root}/registry")
+            shutil.copytree(prepared["registry"], f"{self.root}/registry")
             self.registry = ModelRegistry(f"{self.root}/registry")
-            # The version that the alias must have; several where a kill leaves it open; 0 stands for none.
+            # The versions that the alias may point to: several after a kill; 0 stands for no alias.
             self.allowed = {0}
 
         def teardown(self):
@@ -105,11 +109,11 @@ def test_any_sequence_leaves_a_whole_champion_that_the_last_move_names(examples,
             return [version.version for version in self.registry.versions(NAME)]
 
         def champion(self) -> int:
-            found = self.registry.aliased(NAME, ALIAS)
-            return found.version if found else 0
+            champion = self.registry.aliased(NAME, ALIAS)
+            return champion.version if champion else 0
 
         def attempt(self, kill: int | None, action) -> object:
-            """What an action gives; None if it was killed. Afterwards the process is another one."""
+            """Returns the result of an action, or None if it was killed; then opens the registry as a new process."""
             counts[inspect.stack()[1].function] += 1
             fuse.left = kill
             try:
@@ -125,9 +129,9 @@ def test_any_sequence_leaves_a_whole_champion_that_the_last_move_names(examples,
         def push(self, number, kill, knows_champion):
             before = self.champion()
             metrics = releases.metrics(0.5, before if knows_champion and before else None)
-            candidate = mock.Mock(wraps=made["candidates"][number], metrics=metrics)
-            candidate.identity = made["candidates"][number].identity
-            candidate.provenance = made["candidates"][number].provenance
+            candidate = mock.Mock(wraps=prepared["candidates"][number], metrics=metrics)
+            candidate.identity = prepared["candidates"][number].identity
+            candidate.provenance = prepared["candidates"][number].provenance
             pushed = self.attempt(kill, lambda: pusher.push(self.registry, NAME, ALIAS, candidate))
             if pushed is None:
                 self.allowed = {before, max([0, *self.versions()]), self.champion()} & {before, self.champion()}
@@ -159,7 +163,7 @@ def test_any_sequence_leaves_a_whole_champion_that_the_last_move_names(examples,
         @precondition(lambda self: self.champion())
         @rule()
         def roll_back_to_the_end(self):
-            """Rollbacks, one after the other, visit each version once at most and stop."""
+            """Repeated rollbacks come to an end."""
             counts["roll_back_to_the_end"] += 1
             seen = [self.champion()]
             while (target := self.registry.rollback_target(NAME, ALIAS)) is not None:
@@ -175,7 +179,7 @@ def test_any_sequence_leaves_a_whole_champion_that_the_last_move_names(examples,
             target = self.registry.rollback_target(NAME, ALIAS)
 
             def delete() -> None:
-                for version in self.registry.prunable(NAME, keep):
+                for version in self.registry.versions_to_prune(NAME, keep):
                     self.registry.delete(version)
 
             self.attempt(kill, delete)
@@ -183,17 +187,17 @@ def test_any_sequence_leaves_a_whole_champion_that_the_last_move_names(examples,
 
         @precondition(lambda self: self.versions())
         @rule(data=st.data())
-        def move_by_other_means(self, data):
-            counts["move_by_other_means"] += 1
+        def move_externally(self, data):
+            counts["move_externally"] += 1
             version = data.draw(st.sampled_from(self.versions()))
-            self.registry.client.set_registered_model_alias(NAME, ALIAS, str(version))
+            self.registry.connection.client.set_registered_model_alias(NAME, ALIAS, str(version))
             self.allowed = {version}
 
         @precondition(lambda self: self.champion())
         @rule()
-        def delete_the_alias_by_other_means(self):
-            counts["delete_the_alias_by_other_means"] += 1
-            self.registry.client.delete_registered_model_alias(NAME, ALIAS)
+        def delete_the_alias_externally(self):
+            counts["delete_the_alias_externally"] += 1
+            self.registry.connection.client.delete_registered_model_alias(NAME, ALIAS)
             self.allowed = {0}
 
         @precondition(lambda self: self.champion())
@@ -201,22 +205,22 @@ def test_any_sequence_leaves_a_whole_champion_that_the_last_move_names(examples,
         def lose_the_champions_files(self):
             counts["lose_the_champions_files"] += 1
             version = self.registry.version(NAME, self.champion())
-            where = self.registry.details(version)["artifacts"].removeprefix("file://")
-            shutil.rmtree(where, ignore_errors=True)
-            number = next(i for i, built in enumerate(made["built"]) if built.identity == version.release)
-            again = pusher.push(self.registry, NAME, ALIAS, made["candidates"][number])
+            artifacts = self.registry.details(version).artifacts.removeprefix("file://")
+            shutil.rmtree(artifacts, ignore_errors=True)
+            number = next(i for i, built in enumerate(prepared["built"]) if built.identity == version.release)
+            again = pusher.push(self.registry, NAME, ALIAS, prepared["candidates"][number])
             assert (again.version.version, again.new) == (version.version, False)
 
         @invariant()
-        def the_champion_is_whole_and_is_what_the_last_move_says(self):
+        def the_champion_is_intact_and_is_what_the_last_move_says(self):
             if not hasattr(self, "registry"):
                 return
             champion = self.champion()
             assert champion in self.allowed, (champion, self.allowed)
             if champion:
                 with tempfile.TemporaryDirectory() as aside:
-                    found = self.registry.version(NAME, champion)
-                    assert self.registry.download_as_is(found, aside)[1] == []
+                    version = self.registry.version(NAME, champion)
+                    assert self.registry.download_even_if_damaged(version, aside).damage == []
             identities = [version.release for version in self.registry.versions(NAME)]
             assert len(identities) == len(set(identities))
 
@@ -236,5 +240,5 @@ def test_any_sequence_leaves_a_whole_champion_that_the_last_move_names(examples,
         ),
     )
     print(dict(counts))
-    # Enough happened for the invariants to mean something.
+    # The sequences included every important action.
     assert min(counts[name] for name in ("push", "promote", "roll_back_to_the_end", "prune", "killed")) > 0, counts

@@ -1,4 +1,4 @@
-"""A registry that is found at another place than it was made at: copied or moved."""
+"""A registry whose folder was copied or moved."""
 
 import shutil
 from pathlib import Path
@@ -26,14 +26,14 @@ def files(root: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("odd", ["plain", "with space", "Ärger & Söhne's; +1"])
-def test_a_copy_reads_writes_and_deletes_its_own_files_alone(tmp_path, odd):
+def test_a_copy_reads_writes_and_deletes_only_its_own_files(tmp_path, odd):
     a, b = tmp_path / odd / "a", tmp_path / odd / "b"
     first = register(ModelRegistry(str(a)), tmp_path, "1")
     shutil.copytree(a, b)
     before = files(a)
     shutil.rmtree(a / "artifacts")
     copy = ModelRegistry(str(b))
-    assert copy.download_as_is(first, str(tmp_path / "d"))[1] == []
+    assert copy.download_even_if_damaged(first, str(tmp_path / "d")).damage == []
     assert not (a / "artifacts").exists()
     shutil.copytree(b / "artifacts", a / "artifacts")
     second = register(copy, tmp_path, "2")
@@ -43,32 +43,32 @@ def test_a_copy_reads_writes_and_deletes_its_own_files_alone(tmp_path, odd):
     assert len(files(b)) == 1
 
 
-def test_moved_twice_it_is_still_whole(tmp_path):
+def test_a_registry_that_was_moved_several_times_is_intact(tmp_path):
     version = register(ModelRegistry(str(tmp_path / "a")), tmp_path, "1")
     for former, now in (("a", "deep/er/b"), ("deep/er/b", "c"), ("c", "a")):
         (tmp_path / now).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / former).rename(tmp_path / now)
         registry = ModelRegistry(str(tmp_path / now))
-        assert registry.download_as_is(version, str(tmp_path / f"d-{former.replace('/', '-')}"))[1] == []
-    # Another folder whose name only begins the same is another folder.
+        assert registry.download_even_if_damaged(version, str(tmp_path / f"d-{former.replace('/', '-')}")).damage == []
+    # A folder whose name begins with the registry's name is another folder.
     shutil.copytree(tmp_path / "a", tmp_path / "ab")
     ModelRegistry(str(tmp_path / "ab")).delete(version)
     assert files(tmp_path / "a") != set()
 
 
-def test_files_outside_that_a_copy_shares_with_the_original_stay(tmp_path):
+def test_a_copy_does_not_delete_files_that_it_shares_with_the_original(tmp_path):
     outside = tmp_path / "outside"
     version = register(ModelRegistry(str(tmp_path / "a"), str(outside)), tmp_path, "1")
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     ModelRegistry(str(tmp_path / "b"), str(outside)).delete(version)
     original = ModelRegistry(str(tmp_path / "a"), str(outside))
-    assert original.download_as_is(version, str(tmp_path / "d"))[1] == []
-    # Its own owner may delete them.
+    assert original.download_even_if_damaged(version, str(tmp_path / "d")).damage == []
+    # The original may delete them.
     original.delete(version)
     assert files(outside) == set()
 
 
-def test_two_processes_make_one_registry(tmp_path):
+def test_processes_that_create_a_registry_at_once_all_succeed(tmp_path):
     import subprocess
     import sys
 
@@ -81,8 +81,8 @@ def test_two_processes_make_one_registry(tmp_path):
     assert [(out.strip(), code) for out, _, code in ended] == [("[]", 0)] * 3, ended
 
 
-def test_a_copy_of_a_registry_that_recorded_no_place_is_known_as_one(tmp_path):
-    """As nnclr 0.1.0 made them: the place shows in MLflow's own tables alone."""
+def test_a_copy_of_a_registry_that_did_not_record_its_folder_is_recognised(tmp_path):
+    """nnclr 0.1.0 created such registries: only MLflow's own tables show their folder."""
     import sqlite3
     from contextlib import closing
 
@@ -106,12 +106,12 @@ def test_a_copy_forgets_the_folder_that_the_original_serves_from(tmp_path):
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     assert ModelRegistry(str(tmp_path / "b")).tag("encoder", "serving_directory") is None
     assert ModelRegistry(str(tmp_path / "a")).tag("encoder", "serving_directory") == str(served)
-    # Moved, the registry keeps a folder that is still there.
+    # A moved registry keeps a serving directory that still exists.
     (tmp_path / "a").rename(tmp_path / "c")
     assert ModelRegistry(str(tmp_path / "c")).tag("encoder", "serving_directory") == str(served)
 
 
-def test_storage_that_fails_is_not_taken_for_files_that_are_gone(tmp_path, monkeypatch):
+def test_a_storage_failure_is_not_reported_as_lost_files(tmp_path, monkeypatch):
     from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
     from trainer.errors import UserError
@@ -126,7 +126,7 @@ def test_storage_that_fails_is_not_taken_for_files_that_are_gone(tmp_path, monke
         with monkeypatch.context() as patch:
             patch.setattr(LocalArtifactRepository, name, fail)
             with pytest.raises((TimeoutError, UserError), match="does not answer"):
-                registry.download_as_is(version, str(tmp_path / name))
-    assert registry.download_as_is(version, str(tmp_path / "d"))[1] == []
+                registry.download_even_if_damaged(version, str(tmp_path / name))
+    assert registry.download_even_if_damaged(version, str(tmp_path / "d")).damage == []
     shutil.rmtree(tmp_path / "a" / "artifacts")
-    assert "its files are gone" in registry.download_as_is(version, str(tmp_path / "e"))[1][0]
+    assert "its files are gone" in registry.download_even_if_damaged(version, str(tmp_path / "e")).damage[0]

@@ -1,4 +1,4 @@
-"""The folder that TensorFlow Serving watches: versions are there as a whole or not at all, and only one's own."""
+"""The folder that TensorFlow Serving watches: versions are complete or absent, and those of others stay."""
 
 from pathlib import Path
 
@@ -25,11 +25,11 @@ def version(number: int, sha256: str = "5a", model: str = "encoder", created: in
 
 
 def files(folder: Path) -> dict[str, str]:
-    found = {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*") if path.is_file()}
-    return {name: text for name, text in found.items() if name != "nnclr-release.json"}
+    texts = {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*") if path.is_file()}
+    return {name: text for name, text in texts.items() if name != "nnclr-release.json"}
 
 
-def test_a_published_version_is_the_whole_model(saved_model, tmp_path):
+def test_a_published_version_has_all_files_of_the_model(saved_model, tmp_path):
     assert not serving.is_published(str(tmp_path / "served"), version(3))
     serving.publish(saved_model, str(tmp_path / "served"), version(3))
     assert serving.is_published(str(tmp_path / "served"), version(3))
@@ -50,14 +50,12 @@ def test_serving_never_sees_a_version_while_its_files_are_copied(saved_model, tm
     assert all(name.startswith(".3.") for name in seen)
 
 
-def test_a_version_that_another_process_published_first_stays_and_nothing_is_left_over(
-    saved_model, tmp_path, monkeypatch
-):
+def test_a_version_that_another_process_published_first_stays_without_leftovers(saved_model, tmp_path, monkeypatch):
     copy = serving._copy
 
     def slowly(*arguments):
         copy(*arguments)
-        # The other process is done first.
+        # The other process finishes first.
         with monkeypatch.context() as patch:
             patch.setattr(serving, "_copy", copy)
             serving.publish(saved_model, str(tmp_path / "served"), version(3))
@@ -68,7 +66,7 @@ def test_a_version_that_another_process_published_first_stays_and_nothing_is_lef
     assert files(tmp_path / "served" / "3") == files(saved_model)
 
 
-def test_withdrawing_leaves_the_version_and_lower_ones(saved_model, tmp_path):
+def test_withdrawing_keeps_the_version_and_lower_ones(saved_model, tmp_path):
     for number in (1, 2, 3, 10):
         serving.publish(saved_model, str(tmp_path / "served"), version(number))
     serving.withdraw_above(str(tmp_path / "served"), version(2))
@@ -81,10 +79,10 @@ def registry(tmp_path, monkeypatch) -> ModelRegistry:
     return ModelRegistry(str(tmp_path / "registry"))
 
 
-def test_versions_of_another_model_registry_or_tool_are_never_taken_for_ones_own(saved_model, tmp_path, registry):
+def test_versions_of_another_model_registry_or_tool_are_never_replaced_or_deleted(saved_model, tmp_path, registry):
     served = str(tmp_path / "served")
-    registry.client.create_registered_model("encoder")
-    ours = version(1, created=registry.created("encoder"))
+    registry.connection.client.create_registered_model("encoder")
+    ours = version(1, created=registry.created_ms("encoder"))
     serving.publish(saved_model, served, ours)
     serving.require_usable(registry, "encoder", served)
     assert serving.is_published(served, ours)
@@ -102,7 +100,7 @@ def test_versions_of_another_model_registry_or_tool_are_never_taken_for_ones_own
         SettingsError, match="holds the versions 1, which the registered model encoder of this registry"
     ):
         serving.require_usable(registry, "encoder", elsewhere)
-    # TFX's Pusher numbers its versions by time, and says nothing about them.
+    # TFX's Pusher numbers its versions by time, and writes no owner file.
     by_time = tmp_path / "served" / "1795633583"
     by_time.mkdir()
     (by_time / "saved_model.pb").write_text("theirs")
@@ -113,7 +111,7 @@ def test_versions_of_another_model_registry_or_tool_are_never_taken_for_ones_own
     assert (by_time / "saved_model.pb").read_text() == "theirs"
 
 
-def test_a_version_that_was_stored_anew_is_published_anew(saved_model, tmp_path):
+def test_a_repaired_version_is_published_again(saved_model, tmp_path):
     serving.publish(saved_model, str(tmp_path / "served"), version(1))
     (saved_model / "saved_model.pb").write_text("again")
     serving.publish(saved_model, str(tmp_path / "served"), version(1, sha256="b2"))

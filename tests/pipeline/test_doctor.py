@@ -1,4 +1,4 @@
-"""What `nnclr doctor` finds wrong, it names."""
+"""`nnclr doctor` names the problems that it finds."""
 
 import os
 import subprocess
@@ -20,18 +20,18 @@ def test_other_versions_than_the_locked_ones_are_named(tmp_path, monkeypatch):
     )
     monkeypatch.setattr(provenance, "lock_file", lambda: lock)
     found = finding("Packages")
-    assert not found.fine
+    assert not found.ok
     assert f"rich {metadata.version('rich')} instead of 0.1, no-such-thing missing instead of 2" in found.detail
     assert "numpy" not in found.detail
     lock.write_text(f"numpy=={metadata.version('numpy')} \\\n")
     assert finding("Packages") == doctor.Finding(
-        "Packages", True, f"nnclr {metadata.version('nnclr')}, 1 dependencies as locked"
+        "Packages", True, f"nnclr {metadata.version('nnclr')}, 1 dependencies as in requirements.lock"
     )
 
 
-def test_an_installation_without_its_lock_is_not_fine(monkeypatch):
+def test_an_installation_without_its_lock_is_not_ok(monkeypatch):
     monkeypatch.setattr(provenance, "lock_file", lambda: None)
-    assert not finding("Packages").fine
+    assert not finding("Packages").ok
 
 
 def test_a_preset_that_does_not_load_is_named(monkeypatch):
@@ -40,7 +40,7 @@ def test_a_preset_that_does_not_load_is_named(monkeypatch):
     assert "stl10-resnet18" in finding("Presets").detail
     monkeypatch.setattr(config, "presets", lambda: {"broken": "trainer: {epoch: 1}"})
     found = finding("Presets")
-    assert not found.fine
+    assert not found.ok
     assert "trainer.epoch" in found.detail
 
 
@@ -55,17 +55,17 @@ def test_a_project_that_replaces_one_of_the_packages_is_named(tmp_path, monkeypa
     (tmp_path / "trainer" / "__init__.py").write_text("import a_package_that_is_not_installed\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     found = doctor._finding("Own packages", doctor._own_packages)
-    assert not found.fine
-    assert found.detail.startswith("The project trainer brings a package `trainer` too, which replaces nnclr's.")
-    # The command cannot even load; it says why instead of what Python says.
+    assert not found.ok
+    assert found.detail.startswith("The project trainer also installs a package `trainer`, which replaces nnclr's.")
+    # The command cannot be loaded, and reports the reason instead of an ImportError.
     command, environment = [Path(sys.executable).with_name("nnclr")], os.environ | {"PYTHONPATH": str(tmp_path)}
     process = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
     assert process.returncode == 1
     assert process.stderr == f"Error: {found.detail}\n"
 
 
-def test_own_packages_are_fine_here():
-    assert doctor._finding("Own packages", doctor._own_packages).fine
+def test_own_packages_are_ok_here():
+    assert doctor._finding("Own packages", doctor._own_packages).ok
 
 
 def test_the_build_of_tensorflow_without_gpus_counts_as_the_locked_one(tmp_path, monkeypatch):
@@ -74,6 +74,6 @@ def test_the_build_of_tensorflow_without_gpus_counts_as_the_locked_one(tmp_path,
     installed = {"tensorflow-cpu": "2.21.0", "nnclr": "0.1.0"}
     monkeypatch.setattr(provenance, "lock_file", lambda: lock)
     monkeypatch.setattr(doctor, "_installed_version", installed.get)
-    assert finding("Packages").fine
+    assert finding("Packages").ok
     installed["tensorflow-cpu"] = "2.20.0"
     assert "tensorflow 2.20.0 instead of 2.21.0" in finding("Packages").detail

@@ -86,7 +86,7 @@ def test_goes_on_where_the_server_broke_off(server, tmp_path):
 
 def test_goes_on_in_a_later_process(server, tmp_path):
     server.cuts = [100_000] * 5
-    with pytest.raises(UserError, match=r"broke off 5 times .*500,000 of 3,000,000 bytes are there.*again to go on"):
+    with pytest.raises(UserError, match=r"failed 5 times .*500,000 of 3,000,000 bytes are on disk.*again to resume"):
         download(archive(server), tmp_path, pause_seconds=0)
     assert [path.name for path in tmp_path.iterdir()] == ["stl10_binary.tar.gz.partial"]
     assert download(archive(server), tmp_path).read_bytes() == CONTENT
@@ -111,7 +111,7 @@ def test_file_of_another_size_is_refused(server, tmp_path, content, announced):
 
 def test_file_of_another_content_is_refused_and_not_kept(server, tmp_path):
     server.content = b"y" + CONTENT[1:]
-    with pytest.raises(DataError, match=r"has 3,000,000 bytes and the SHA-256 .* expected .* another file"):
+    with pytest.raises(DataError, match=r"has 3,000,000 bytes and the SHA-256 .* instead of .* another file"):
         download(archive(server), tmp_path)
     assert list(tmp_path.iterdir()) == []
     server.content = CONTENT
@@ -123,7 +123,7 @@ def test_a_second_download_of_the_same_file_is_refused(server, tmp_path):
 
     def meanwhile(done: int) -> None:
         if not second:
-            with pytest.raises(UserError, match=r"Another process is downloading .*stl10_binary\.tar\.gz already"):
+            with pytest.raises(UserError, match=r"Another process is already downloading .*stl10_binary\.tar\.gz"):
                 download(archive(server), tmp_path)
             second.append(done)
 
@@ -140,7 +140,7 @@ def test_damaged_file_that_lies_there_is_named(server, tmp_path):
 
 def test_no_server_is_one_sentence(tmp_path):
     nowhere = Archive("http://127.0.0.1:9/stl10_binary.tar.gz", 5, "0" * 64)
-    with pytest.raises(UserError, match=r"127\.0\.0\.1:9/stl10_binary\.tar\.gz broke off 5 times \(ConnectError"):
+    with pytest.raises(UserError, match=r"127\.0\.0\.1:9/stl10_binary\.tar\.gz failed 5 times \(ConnectError"):
         download(nowhere, tmp_path, pause_seconds=0)
 
 

@@ -1,1 +1,1 @@
-"""Retraining at fixed times: on Kubeflow Pipelines, or on this machine."""
+"""The schedule of a machine without Kubernetes: `nnclr run` at fixed times."""

@@ -1,42 +1,33 @@
-"""The schedule of a machine without Kubernetes: a process that starts the pipeline at fixed times, once at a time."""
+"""The process of a schedule, which starts the pipeline at fixed times, one run at a time."""
 
-import json
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from pipeline import cron
-from pipeline.local.schedule.tick import Runner, Ticked, wait_until
+from pipeline.local.schedule import state
+from pipeline.local.schedule.tick import Runner, TickResult, wait_until
 from pipeline.local.workdir import Busy, Workdir
-from trainer import aside
-
-HEARTBEAT_SECONDS = 15.0
-# A process that has not written for so long is dead.
-STALE_SECONDS = 120.0
-
-WAITING, RUNNING, ENDED = "waiting", "running", "ended"
 
 
 class Service:
-    """Starts the pipeline whenever a cron expression says so.
+    """Starts the pipeline at the times of a cron expression.
 
-    What it does stands in `schedule.json` in the working directory, which is written anew every few seconds: it is the
-    health file, and tells the next process what this one left unfinished. Times that passed meanwhile, or during a
-    long run, are not made up for.
+    It writes its state to `schedule.json` in the working directory every few seconds. The file serves as health file,
+    and tells the next process whether a run was interrupted. Times that pass during a long run, or while no process
+    is running, are skipped.
 
     Args:
-        expression: five fields, checked.
-        zone: of its times.
-        runner: of the pipeline.
-        workdir: of the runs.
-        on_crash: told when a run was killed for good, and could not leave a record itself.
-        say: told in a sentence what happens.
+        expression: A valid cron expression of five fields.
+        zone: The time zone of the cron expression.
+        runner: The runner of the pipeline.
+        workdir: The working directory of the runs.
+        on_crash: Called with the result of a tick whose last process was killed and could not record the failure.
+        say: Called with a sentence about each event.
     """
 
     def __init__(
@@ -45,13 +36,13 @@ class Service:
         zone: ZoneInfo,
         runner: Runner,
         workdir: Workdir,
-        on_crash: Callable[[Ticked], None] = lambda result: None,
+        on_crash: Callable[[TickResult], None] = lambda result: None,
         say: Callable[[str], None] = print,
     ):
         self._expression, self._zone, self._runner, self._workdir = expression, zone, runner, workdir
         self._on_crash, self._say = on_crash, say
         self._stop = threading.Event()
-        self._state: dict[str, Any] = {"cron": expression, "time_zone": str(zone), "pid": os.getpid()}
+        self._state = state.ScheduleState(cron=expression, time_zone=str(zone), pid=os.getpid())
         self._writing = threading.Lock()
 
     def stop(self) -> None:
@@ -60,121 +51,104 @@ class Service:
         self._runner.stop()
 
     def run(self, most: int | None = None) -> None:
-        """Runs until it is stopped.
+        """Runs the schedule until `stop` is called.
 
         Args:
-            most: end after so many ticks.
+            most: The number of ticks after which it ends; by default it does not end.
         """
         with self._workdir.locked("schedule"):
-            before = read(self._workdir)
-            # Until the run is over; this process may be stopped before it comes to that.
-            unfinished = before.get("state") == RUNNING or bool(before.get("unfinished"))
-            self._write(state=WAITING, last=before.get("last"), unfinished=unfinished)
+            previous = state.read(self._workdir) or state.ScheduleState()
+            unfinished = previous.state == state.RUNNING or previous.unfinished
+            # Written before the run is resumed, because this process may be stopped before it gets to that.
+            self._write(state=state.WAITING, last=previous.last, unfinished=unfinished)
             ticks = 0
             if unfinished:
-                self._say("The last run broke off: it goes on now.")
+                self._say("The last run was interrupted: resuming it now.")
                 self._tick()
                 ticks += 1
             while not self._stop.is_set() and (most is None or ticks < most):
-                moment = cron.following(self._expression, datetime.now(self._zone))
-                self._say(f"Next run: {moment:%Y-%m-%d %H:%M %Z}.")
-                self._write(state=WAITING, next=moment.isoformat())
-                wait_until(moment.timestamp(), self._stop, HEARTBEAT_SECONDS, self._write)
+                next_time = cron.next_time(self._expression, datetime.now(self._zone))
+                self._say(f"Next run: {next_time:%Y-%m-%d %H:%M %Z}.")
+                self._write(state=state.WAITING, next=next_time.isoformat())
+                wait_until(next_time.timestamp(), self._stop, state.HEARTBEAT_SECONDS, self._write)
                 if not self._stop.is_set():
                     self._tick()
                     ticks += 1
-            self._write(state=ENDED, next=None)
+            self._write(state=state.ENDED, next=None)
 
     def _tick(self) -> None:
         started = datetime.now(self._zone)
         self._say(f"Run started at {started:%Y-%m-%d %H:%M %Z}.")
-        self._write(state=RUNNING, next=None, since=started.isoformat())
-        over = threading.Event()
-        beating = threading.Thread(target=self._beat_until, args=(over,), daemon=True)
-        beating.start()
+        self._write(state=state.RUNNING, next=None, since=started.isoformat())
+        done = threading.Event()
+        heartbeat = threading.Thread(target=self._write_until, args=(done,), daemon=True)
+        heartbeat.start()
         try:
-            result = self._undisturbed()
+            result = self._run_exclusively()
         finally:
-            over.set()
-            beating.join()
+            done.set()
+            heartbeat.join()
         if result is None:
             return
-        self._say(in_a_line(result))
-        last: dict[str, Any] = {"at": started.isoformat(), "outcome": result.outcome, "detail": result.detail}
-        last |= {"exit_code": result.exit_code, "tries": result.tries}
-        self._write(state=WAITING, last=last, unfinished=result.stopped)
+        self._say(in_words(result))
+        last = state.LastRun(
+            at=started.isoformat(),
+            outcome=result.outcome,
+            detail=result.detail,
+            exit_code=result.exit_code,
+            tries=result.tries,
+        )
+        self._write(state=state.WAITING, last=last, unfinished=result.stopped)
         if result.exit_code < 0:
             try:
                 self._on_crash(result)
             except Exception as error:
-                self._say(f"This could not be recorded: {' '.join(str(error).split())}")
+                self._say(f"The failure could not be recorded: {' '.join(str(error).split())}")
 
-    def _undisturbed(self) -> Ticked | None:
-        """A tick at a time when nobody else runs the pipeline here; None if it came to a stop before that."""
+    def _run_exclusively(self) -> TickResult | None:
+        """Runs a tick while no other run uses the working directory; returns None if stopped before that."""
         while True:
-            self._wait_for_others()
+            self._wait_for_other_runs()
             if self._stop.is_set():
                 return None
             result = self._runner.tick()
-            # Somebody was faster.
+            # If another run locked the working directory after the wait, wait again.
             if result.exit_code != Busy.exit_code:
                 return result
 
-    def _wait_for_others(self) -> None:
-        """A run that somebody started by hand, or that outlived the process before this one."""
-        told = False
+    def _wait_for_other_runs(self) -> None:
+        """Waits for a run that a user started, or that outlived an earlier process of the schedule."""
+        announced = False
         while not self._stop.is_set() and self._workdir.is_locked():
-            if not told:
+            if not announced:
                 self._say(f"Another run is using {self._workdir.root}: waiting for its end.")
-                told = True
-            self._stop.wait(HEARTBEAT_SECONDS)
+                announced = True
+            self._stop.wait(state.HEARTBEAT_SECONDS)
 
-    def _beat_until(self, over: threading.Event) -> None:
-        while not over.wait(HEARTBEAT_SECONDS):
+    def _write_until(self, done: threading.Event) -> None:
+        while not done.wait(state.HEARTBEAT_SECONDS):
             self._write()
 
     def _write(self, **changes: Any) -> None:
         with self._writing:
-            self._state |= changes
-            path = self._workdir.schedule
-            unfinished = Path(aside.beside(str(path)))
+            self._state = self._state.model_copy(update=changes)
             try:
-                with open(unfinished, "w") as file:
-                    json.dump(self._state, file, indent=2)
-                    file.flush()
-                    os.fsync(file.fileno())
-                unfinished.replace(path)
+                state.write(self._workdir, self._state)
             except OSError as error:
-                # A full disk is no reason to give the schedule up.
-                self._say(f"{path} cannot be written: {error}.")
+                # The schedule continues even if the disk is full.
+                self._say(f"{self._workdir.schedule} cannot be written: {error}.")
 
 
-def in_a_line(result: Ticked) -> str:
-    """What a tick came to."""
+def in_words(result: TickResult) -> str:
+    """Describes the result of a tick in a sentence."""
     tries = f" after {result.tries} tries" if result.tries > 1 else ""
     return f"Run ended{tries}: {result.outcome} (exit code {result.exit_code}). {result.detail}".rstrip()
 
 
-def read(workdir: Workdir) -> dict[str, Any]:
-    """What `schedule.json` says; empty if there is none."""
-    try:
-        return json.loads(workdir.schedule.read_text())
-    except FileNotFoundError:
-        return {}
-    except json.JSONDecodeError:
-        # Damaged; what is done already costs little to be done again.
-        return {"state": ENDED, "unfinished": True}
-
-
-def age_seconds(path: Path) -> float:
-    """How long ago a file was written."""
-    return time.time() - path.stat().st_mtime
-
-
 def handle_signals(service: Service) -> None:
-    """SIGTERM, Ctrl-C and a closed terminal stop the service in order.
+    """Makes SIGTERM, Ctrl-C and a closed terminal stop the service in an orderly way.
 
-    A signal that this process was started to ignore stays ignored: nohup does so with that of a closed terminal.
+    Signals that this process was started to ignore remain ignored, as that of a closed terminal under nohup.
     """
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:

@@ -1,4 +1,4 @@
-"""Some weeks of a schedule in minutes: real runs on data that is new, old, worse, broken, and a crash in the middle."""
+"""A simulation of some weeks of a schedule: real runs on new, unchanged, worse and corrupt data, and with a crash."""
 
 import os
 import shutil
@@ -17,13 +17,13 @@ from components.image_example_gen import stl10
 from components.model_registry import SERVER_VARIABLE, ModelRegistry
 from components.model_registry.pipeline_runs import FAILED, NOT_BLESSED, NOTHING_NEW, RELEASED
 from pipeline.data import sample
-from pipeline.local.schedule.tick import Runner, Ticked
+from pipeline.local.schedule.tick import Runner
 from pipeline.local.workdir import Workdir
 from trainer.errors import DataError
 
 MODEL = "nnclr-simulation"
 SOURCE = "{YYYY}-{MM}-{DD}"
-# Enough to tell encoders apart, and little enough for minutes.
+# The training is long enough to tell good encoders from bad ones, and short enough for a run to take a minute.
 SETTINGS = [
     *("--preset", "sample", "--set", "name=nnclr-simulation", "--set", f"registry.model_name={MODEL}"),
     *("--set", "evaluator.floor=null", "--set", "trainer.epochs=4", "--set", "trainer.warm_start=champion"),
@@ -35,78 +35,108 @@ _IMAGE_BYTES = stl10.SIZE * stl10.SIZE * 3
 
 
 @dataclass(frozen=True)
-class Story:
-    """One tick of the simulation.
+class Scenario:
+    """What happens at one tick of the simulation.
 
     Attributes:
-        day: that the data arrives on, and its folder.
-        news: what arrived, in words.
-        expected: outcome, see `pipeline_runs.PipelineRun`.
-        champion: version that must be champion afterwards.
-        arrive: writes the data; told the folder of all days.
-        crash: whether the run is killed at its first checkpoint.
+        day: The date on which data arrives, and the name of its folder.
+        news: A description of what happens.
+        expected: The expected outcome; see `pipeline_runs.PipelineRun`.
+        champion: The expected version of the champion after the tick.
+        write_data: Writes the data of the day. Called with the folder of the day.
+        crash: Whether the run is killed after its first checkpoint.
     """
 
     day: str
     news: str
     expected: str
     champion: int
-    arrive: Callable[[Path], None]
+    write_data: Callable[[Path], None]
     crash: bool = False
 
 
 @dataclass(frozen=True)
-class Told:
-    """A tick, what it came to, the champion afterwards, and how long it took."""
+class SimulatedTick:
+    """The result of one tick of the simulation.
 
-    story: Story
-    result: Ticked
+    Attributes:
+        tick: The date of the tick.
+        news: A description of what happened.
+        outcome: The outcome of the run.
+        expected: The expected outcome of the run.
+        exit_code: The exit code of the run.
+        tries: The number of processes that were started.
+        detail: The reason for the outcome.
+        probe_accuracy: The linear-probe accuracy of the new encoder, if one was evaluated.
+        champion: The version of the champion after the tick, if there is one.
+        seconds: The duration of the tick in seconds.
+        as_expected: Whether the outcome, the champion and the number of tries are as expected.
+    """
+
+    tick: str
+    news: str
+    outcome: str
+    expected: str
+    exit_code: int
+    tries: int
+    detail: str
+    probe_accuracy: float | None
     champion: int | None
     seconds: float
-
-    @property
-    def as_expected(self) -> bool:
-        """Whether it came to what it should, and the champion is who it should be."""
-        tries = 2 if self.story.crash else 1
-        found = (self.result.outcome, self.champion, self.result.tries)
-        return found == (self.story.expected, self.story.champion, tries)
+    as_expected: bool
 
 
-def stories() -> list[Story]:
-    """The ticks, in order."""
+def scenarios() -> list[Scenario]:
+    """Returns the scenarios of all ticks, in order."""
     return [
-        Story("2026-11-02", "new data", RELEASED, 1, lambda days: _first(days / "2026-11-02")),
-        Story("2026-11-09", "unchanged: more is still arriving", NOTHING_NEW, 1, _unfinished),
-        Story("2026-11-16", "worse data: noise", NOT_BLESSED, 1, _noise),
-        Story("2026-11-23", "corrupt data: a file is cut short", FAILED, 1, _corrupt),
-        Story("2026-11-30", "more data, and a crash in the middle", RELEASED, 2, _more, crash=True),
+        Scenario("2026-11-02", "new data", RELEASED, 1, _write_few),
+        Scenario("2026-11-09", "unchanged: more is still arriving", NOTHING_NEW, 1, _write_incomplete),
+        Scenario("2026-11-16", "worse data: noise", NOT_BLESSED, 1, _write_noise),
+        Scenario("2026-11-23", "corrupt data: a file is truncated", FAILED, 1, _write_corrupt),
+        Scenario("2026-11-30", "more data, and a crash during training", RELEASED, 2, _write_all, crash=True),
     ]
 
 
-def simulate(workdir: Workdir, tell: Callable[[Story], None] = lambda story: None) -> Iterator[Told]:
-    """Runs the ticks one after the other.
+def simulate(workdir: Workdir, on_tick: Callable[[Scenario], None] = lambda scenario: None) -> Iterator[SimulatedTick]:
+    """Runs all scenarios one after the other.
 
     Args:
-        workdir: new; data, runs and registry go there.
-        tell: told each tick before it starts.
+        workdir: A new working directory for the data, the runs and the registry.
+        on_tick: Called with each scenario before its tick.
     """
     days = workdir.root / "incoming"
     sample.write_sample(days / "all", counts=_COUNTS)
     arguments = [*SETTINGS, "--data", str(days / SOURCE)]
-    # Its runs have a registry of their own, whatever server this machine's other runs use.
+    # The simulation uses the embedded registry, never the server of the user's other runs.
     os.environ.pop(SERVER_VARIABLE, None)
-    for story in stories():
-        tell(story)
-        story.arrive(days)
-        crash = _Crash(workdir.checkpoints) if story.crash else None
+    for scenario in scenarios():
+        on_tick(scenario)
+        scenario.write_data(days / scenario.day)
+        crash = _Crash(workdir.checkpoints) if scenario.crash else None
         runner = Runner(arguments, workdir, retries=1, pause_seconds=0.0, on_start=crash or (lambda process: None))
         start = time.monotonic()
         result = runner.tick()
-        yield Told(story, result, _champion(workdir), time.monotonic() - start)
+        evaluation = result.summary.evaluation if result.summary else None
+        seconds = time.monotonic() - start
+        champion = _champion_version(workdir)
+        observed = (result.outcome, champion, result.tries)
+        yield SimulatedTick(
+            tick=scenario.day,
+            news=scenario.news,
+            outcome=result.outcome,
+            expected=scenario.expected,
+            exit_code=result.exit_code,
+            tries=result.tries,
+            detail=result.detail,
+            probe_accuracy=evaluation.probe_accuracy if evaluation else None,
+            champion=champion,
+            seconds=round(seconds, 1),
+            as_expected=observed == (scenario.expected, scenario.champion, 2 if scenario.crash else 1),
+        )
 
 
 class _Crash:
-    """Kills the first process as soon as its training has saved its state."""
+    """Kills the first process of a run as soon as its training has written a checkpoint."""
 
     def __init__(self, checkpoints: Path):
         self._checkpoints, self._done = checkpoints, False
@@ -127,57 +157,61 @@ class _Crash:
         return set(self._checkpoints.glob("*/*.npz"))
 
 
-def _champion(workdir: Workdir) -> int | None:
-    found = ModelRegistry(str(workdir.registry)).aliased(MODEL, "champion")
-    return found.version if found else None
+def _champion_version(workdir: Workdir) -> int | None:
+    champion = ModelRegistry(str(workdir.registry)).aliased(MODEL, "champion")
+    return champion.version if champion else None
 
 
-def _first(day: Path) -> None:
-    """A third of all images."""
-    _copy(day)
-    _cut(day, _FEW * _IMAGE_BYTES)
-    (day / spans.MARK).touch()
+def _write_all(day: Path) -> None:
+    """Writes all images."""
+    _copy_sample(day)
+    _mark_complete(day)
 
 
-def _unfinished(days: Path) -> None:
-    """Without its mark, and written just now."""
-    _copy(days / "2026-11-09")
+def _write_few(day: Path) -> None:
+    """Writes a third of the unlabelled images."""
+    _copy_sample(day)
+    _truncate(day, _FEW * _IMAGE_BYTES)
+    _mark_complete(day)
 
 
-def _noise(days: Path) -> None:
-    day = days / "2026-11-16"
-    _first(day)
+def _write_incomplete(day: Path) -> None:
+    """Writes all images without the mark of a complete folder, as if they were still arriving."""
+    _copy_sample(day)
+
+
+def _write_noise(day: Path) -> None:
+    """Writes noise instead of the unlabelled images."""
+    _write_few(day)
     noise = np.random.default_rng(0).integers(0, 256, _FEW * _IMAGE_BYTES, np.uint8)
     noise.tofile(day / stl10.UNLABELLED_IMAGES)
 
 
-def _corrupt(days: Path) -> None:
-    day = days / "2026-11-23"
-    _copy(day)
-    _cut(day, _FEW * _IMAGE_BYTES - 1_000)
-    (day / spans.MARK).touch()
+def _write_corrupt(day: Path) -> None:
+    """Writes a file that ends in the middle of an image."""
+    _copy_sample(day)
+    _truncate(day, _FEW * _IMAGE_BYTES - 1_000)
+    _mark_complete(day)
 
 
-def _more(days: Path) -> None:
-    day = days / "2026-11-30"
-    _copy(day)
-    (day / spans.MARK).touch()
-
-
-def _copy(day: Path) -> None:
+def _copy_sample(day: Path) -> None:
     shutil.copytree(day.parent / "all", day)
 
 
-def _cut(day: Path, size: int) -> None:
+def _truncate(day: Path, size: int) -> None:
     with open(day / stl10.UNLABELLED_IMAGES, "r+b") as file:
         file.truncate(size)
 
 
+def _mark_complete(day: Path) -> None:
+    (day / spans.MARK).touch()
+
+
 def require_new(workdir: Workdir) -> None:
-    """A simulation starts from nothing.
+    """Checks that the working directory of a simulation is new.
 
     Raises:
-        DataError: the folder exists.
+        DataError: If the folder exists and is not empty.
     """
     if workdir.root.exists() and any(workdir.root.iterdir()):
-        raise DataError(f"{workdir.root} exists already: name a new folder with --workdir, or delete it.")
+        raise DataError(f"{workdir.root} already exists: choose a new folder with --workdir, or delete it.")

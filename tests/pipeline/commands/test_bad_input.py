@@ -69,6 +69,11 @@ TABLE = [
     (["schedule", "run", "--cron", "0 3 * * 1", "--data", "folder", "--time-zone", "Mars/Base"], 2, "Mars/Base"),
     (["bench", "--preset", "nope"], 2, "nope"),
     (["presets", "show", "nope"], 2, "nope"),
+    (["settings", "trainer.epocs"], 2, "trainer.epochs"),
+    (["settings", "--preset", "nope"], 2, "nope"),
+    (["settings", "data", "--json-schema"], 2, "--json-schema"),
+    (["init", "file"], 2, "file is a file"),
+    (["init", "file/below"], 1, "file/below"),
 ]
 # Registries: the value of MLFLOW_TRACKING_URI, and what the sentence must name.
 SERVERS = [
@@ -81,7 +86,7 @@ SERVERS = [
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory) -> Path:
+def directory(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("bad-input")
     (root / "file").write_text("?")
     (root / "file.tar.gz").write_text("?")
@@ -102,8 +107,8 @@ def require_one_sentence(code: int, errors: str, expected: int, named: str) -> N
     assert named in " ".join(errors.split()), errors
 
 
-def test_every_command_answers_a_mistake_with_one_sentence_and_its_exit_code(place):
-    finished = session(place, *(command for command, _, _ in TABLE))
+def test_every_command_answers_a_mistake_with_one_sentence_and_its_exit_code(directory):
+    finished = session(directory, *(command for command, _, _ in TABLE))
     for one, (command, code, named) in zip(finished, TABLE, strict=True):
         print(command)
         require_one_sentence(one.code, one.err, code, named)
@@ -111,15 +116,15 @@ def test_every_command_answers_a_mistake_with_one_sentence_and_its_exit_code(pla
 
 
 @pytest.mark.parametrize(("uri", "named"), SERVERS)
-def test_registries_that_cannot_be_used_are_named_without_their_passwords(uri, named, place):
+def test_registries_that_cannot_be_used_are_named_without_their_passwords(uri, named, directory):
     import sqlite3
     from contextlib import closing
 
-    with closing(sqlite3.connect(place / "newer.db")) as database:
+    with closing(sqlite3.connect(directory / "newer.db")) as database:
         database.execute("CREATE TABLE IF NOT EXISTS alembic_version (version_num TEXT)")
         database.execute("INSERT INTO alembic_version VALUES ('from-the-future')")
         database.commit()
-    (listed,) = session(place, ["models", "list"], variables={"MLFLOW_TRACKING_URI": uri})
+    (listed,) = session(directory, ["models", "list"], variables={"MLFLOW_TRACKING_URI": uri})
     require_one_sentence(listed.code, listed.err, 2 if named == "MySQLdb" else 1, named)
     assert "secret" not in listed.err
 
@@ -134,13 +139,16 @@ def test_registries_that_cannot_be_used_are_named_without_their_passwords(uri, n
         (["folder"], 2, "OUTPUT"),
     ],
 )
-def test_the_trainer_alone_does_the_same(arguments, code, named, place):
-    process = interpreters.commands().run("-m", "trainer", *arguments, cwd=place)
+def test_the_trainer_alone_does_the_same(arguments, code, named, directory):
+    process = interpreters.commands().run("-m", "trainer", *arguments, cwd=directory)
     require_one_sentence(process.returncode, process.stderr, code, named)
 
 
-def test_a_pods_entry_point_does_the_same(place):
-    given = {"inputs": {"parameterValues": {}}, "outputs": {"artifacts": {}, "outputFile": str(place / "output.json")}}
+def test_a_pods_entry_point_does_the_same(directory):
+    given = {
+        "inputs": {"parameterValues": {}},
+        "outputs": {"artifacts": {}, "outputFile": str(directory / "output.json")},
+    }
     settings = RunSettings(data={"source": "https://images.test/a.tar.gz"})
     given["inputs"]["parameterValues"] = {
         **{"settings": settings.model_dump_json(), "registry_directory": "", "pipeline_run": "1"},
@@ -150,7 +158,7 @@ def test_a_pods_entry_point_does_the_same(place):
         *("--executor_class_path", "components.data_resolver.executor.Executor"),
         *("--json_serialized_invocation_args", json.dumps(given), "--json_serialized_inputs_spec_args", "{}"),
     ]
-    process = interpreters.commands().run(*command, cwd=place)
+    process = interpreters.commands().run(*command, cwd=directory)
     require_one_sentence(process.returncode, process.stderr, 3, "DataResolver failed: https://images.test/a.tar.gz")
 
 
@@ -166,8 +174,8 @@ def test_exit_codes_are_the_same_in_help_and_documents():
         assert f"{code} {meaning}" in " ".join(shown.split())
 
 
-def test_closed_standard_streams_do_not_matter(place):
+def test_closed_standard_streams_do_not_matter(directory):
     command = f"{sys.executable} -m pipeline presets list >&- 2>&-"
-    assert subprocess.run(["sh", "-c", command], cwd=place, check=False).returncode == 0
+    assert subprocess.run(["sh", "-c", command], cwd=directory, check=False).returncode == 0
     command = f"{sys.executable} -m pipeline run --data nowhere <&- >&- 2>&-"
-    assert subprocess.run(["sh", "-c", command], cwd=place, check=False, timeout=120).returncode == 3
+    assert subprocess.run(["sh", "-c", command], cwd=directory, check=False, timeout=120).returncode == 3

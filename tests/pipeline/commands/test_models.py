@@ -77,10 +77,10 @@ def test_looking_and_moving(workdir):
     )
     assert (back.code, back.json["from"], back.json["to"]) == (0, 3, 2)
     assert further.code == 0
-    assert "champion of encoder is version 1, before version 2." in further.out
+    assert "champion of encoder is now version 1; it was version 2." in further.out
     assert "Next: nnclr models history" in further.out
     assert at_the_end.code == 2
-    assert "Version 1 of encoder is the first champion: there is none before it." in at_the_end.err
+    assert "Version 1 of encoder is the first champion: no version precedes it." in at_the_end.err
     assert (forward.code, forward.json["from"], forward.json["to"]) == (0, 1, 3)
     assert Path(forward.json["served"]).name == "3"
     assert "3" in served(workdir)
@@ -115,7 +115,7 @@ def test_serving_follows_a_rollback(workdir):
 
 def test_verify_names_the_file_that_changed_and_a_changed_version_is_not_promoted(workdir):
     registry = ModelRegistry(str(workdir / "registry"))
-    artifacts = registry.details(registry.version("encoder", 2))["artifacts"]
+    artifacts = registry.details(registry.version("encoder", 2)).artifacts
     name = "artifacts/saved_model/variables/variables.data-00000-of-00001"
     weights = Path(artifacts.removeprefix("file://"), "model", name)
     content = bytearray(weights.read_bytes())
@@ -132,9 +132,9 @@ def test_verify_names_the_file_that_changed_and_a_changed_version_is_not_promote
     assert all_of_them.code == as_json.code == promoted.code == 5
     assert whole.code == 0
     assert all_of_them.out.splitlines() == [
-        "models:/encoder/3: whole",
+        "models:/encoder/3: intact",
         "models:/encoder/2: differs",
-        "models:/encoder/1: whole",
+        "models:/encoder/1: intact",
     ]
     assert f"models:/encoder/2: {name} has another sha256" in all_of_them.err
     assert {found["version"]: found["differences"] for found in as_json.json} == {
@@ -174,6 +174,6 @@ def test_the_model_is_named_where_the_registry_has_several(workdir, candidates):
     )
     assert unnamed.code == unknown.code == 2
     assert "The registry has the models encoder, second: choose one with --name." in unnamed.err
-    assert "There is no registered model third; there are: encoder, second." in unknown.err
+    assert "The registry has no model third. Registered models: encoder, second." in unknown.err
     assert [move["version"] for move in json.loads(named.out)] == [1]
     assert [version["name"] for version in everything.json] == ["encoder"] * 3 + ["second"]

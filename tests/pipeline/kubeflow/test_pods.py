@@ -57,7 +57,8 @@ def test_the_wheel_is_complete(image, tmp_path):
     code = "import pipeline, pathlib; print(pathlib.Path(pipeline.__file__).parent)"
     where = subprocess.run([image, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True).stdout.strip()
     assert Path(where).is_relative_to(image.parents[1])
-    for name in ("presets/sample.yaml", "schema/schema.pbtxt", "requirements.lock", "kubeflow/entrypoint.py"):
+    package_data = ("presets/sample.yaml", "presets/settings.schema.json", "config/starter.yaml", "schema/schema.pbtxt")
+    for name in (*package_data, "requirements.lock", "kubeflow/entrypoint.py"):
         assert (Path(where) / name).is_file(), name
     nnclr = image.with_name("nnclr")
     listed = subprocess.run([nnclr, "presets", "list"], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
@@ -127,9 +128,9 @@ def test_pods_bless_what_the_local_runner_blesses(started_image, tmp_path, runni
     assert differences(registry, version) == []
     details = registry.details(version)
     # The run's own identity and parameters are on record, not the defaults.
-    assert len(details["tags"]["pipeline_run"]) == 36
-    assert details["parameters"]["trainer.epochs"] == "6"
-    assert details["tags"]["lock_sha256"] != "unknown"
+    assert len(details.tags["pipeline_run"]) == 36
+    assert details.parameters["trainer.epochs"] == "6"
+    assert details.tags["lock_sha256"] != "unknown"
 
     # The next tick of the schedule: the same images.
     seen = len(cluster.pods)

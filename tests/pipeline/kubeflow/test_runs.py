@@ -41,8 +41,8 @@ def test_submitted_and_followed_to_its_end(host, tmp_path):
     assert run["experiment_id"] == host.experiments["nnclr-sample"]
     # The platform's part goes along: without it there would be no GPU node, and no Secret.
     assert "platforms" in json.dumps(run["pipeline_spec"])
-    told = [line.strip() for line in done.stderr.splitlines()]
-    assert told == [
+    messages = [line.strip() for line in done.stderr.splitlines()]
+    assert messages == [
         f"Run {run_id}: {host.url}/#/runs/details/{run_id}",
         "ImageExampleGen running",
         "ImageExampleGen succeeded",
@@ -54,7 +54,7 @@ def test_submitted_and_followed_to_its_end(host, tmp_path):
 
     listed = nnclr("runs", "--host", host.url, "--experiment", "nnclr-sample", "--json", home=tmp_path)
     assert listed.returncode == 0, listed.stderr
-    assert [found["run_id"] for found in json.loads(listed.stdout)] == [run_id]
+    assert [run["run_id"] for run in json.loads(listed.stdout)] == [run_id]
 
 
 def test_a_run_that_fails_ends_with_1(host, tmp_path):
@@ -69,9 +69,9 @@ def test_a_run_that_fails_ends_with_1(host, tmp_path):
     ("parameter", "message"),
     [
         ("epoch=3", "--param epoch: "),
-        ("epochs=three", "--param epochs: 'three' is no NUMBER_INTEGER"),
+        ("epochs=three", "--param epochs: 'three' is not of the type NUMBER_INTEGER"),
         ("epochs", "--param takes NAME=VALUE"),
-        ("registry_uri=http://ada:s3cret@mlflow", "--param registry_uri holds a user or a password"),
+        ("registry_uri=http://ada:s3cret@mlflow", "--param registry_uri contains a user or a password"),
     ],
 )
 def test_what_the_host_would_refuse_is_refused_before_it_is_asked(host, tmp_path, parameter, message):
@@ -91,7 +91,7 @@ def test_a_parameter_without_a_default_is_asked_for(tmp_path):
     package.write_text(yaml.safe_dump_all(documents))
     done = nnclr("submit", package, "--host", "http://127.0.0.1:9", home=tmp_path)
     assert done.returncode == 2
-    assert "--param source=VALUE is needed" in done.stderr
+    assert "--param source=VALUE is missing" in done.stderr
 
 
 def test_what_goes_wrong_is_one_sentence(host, tmp_path):
@@ -101,10 +101,10 @@ def test_what_goes_wrong_is_one_sentence(host, tmp_path):
     stranger = nnclr("submit", PACKAGE, "--host", host.url, home=tmp_path)
     nobody = nnclr("runs", "--host", "http://127.0.0.1:9", home=tmp_path)
     assert other.returncode == 2
-    assert "is no compiled pipeline (KeyError): make one with nnclr compile" in other.stderr
+    assert "is not a compiled pipeline (KeyError): create one with nnclr compile" in other.stderr
     assert (stranger.returncode, nobody.returncode) == (1, 1)
-    assert f"Error: {host.url} refused (401): " in stranger.stderr
-    assert "Error: http://127.0.0.1:9 does not answer: " in nobody.stderr
+    assert f"Error: {host.url} refused the request (401): " in stranger.stderr
+    assert "Error: http://127.0.0.1:9 does not respond: " in nobody.stderr
     for done in (other, stranger, nobody):
         assert "Traceback" not in done.stderr
         assert "t0ken" not in done.stderr

@@ -22,9 +22,9 @@ def test_created_listed_paused_resumed_deleted(host, tmp_path):
     made = nnclr("schedule", "create", PACKAGE, "--host", host.url, *options, home=tmp_path)
     assert made.returncode == 0, made.stderr
     ((schedule_id, run),) = host.recurring_runs.items()
-    assert "nnclr-sample: At 03:00 on Monday, in the host's time zone (UTC unless" in made.stdout
+    assert "nnclr-sample: At 03:00 on Monday, in the time zone of the host (by default UTC)." in made.stdout
     assert f"Page: {host.url}/#/recurringrun/details/{schedule_id}" in made.stdout
-    # What retraining needs: one at a time, nothing made up for, nothing trained twice.
+    # Retraining must not overlap, must not catch up on every missed time, and must not repeat a training.
     assert run["trigger"]["cron_schedule"]["cron"] == "0 0 3 * * 1"
     assert (run["no_catchup"], int(run["max_concurrency"]), run["mode"]) == (True, 1, "ENABLE")
     assert run["runtime_config"]["parameters"] == {"source": source, "epochs": 30, "only_new": 1}
@@ -33,7 +33,7 @@ def test_created_listed_paused_resumed_deleted(host, tmp_path):
 
     again = nnclr("schedule", "create", PACKAGE, "--host", host.url, *options, home=tmp_path)
     assert again.returncode == 2
-    assert "There is a schedule nnclr-sample already" in again.stderr
+    assert "The schedule nnclr-sample already exists" in again.stderr
     for name in ("nightly", "hourly"):
         options = ("--cron", "30 2 * * sun", "--name", name, "--param", "only_new=0")
         assert nnclr("schedule", "create", PACKAGE, "--host", host.url, *options, home=tmp_path).returncode == 0
@@ -56,15 +56,15 @@ def test_created_listed_paused_resumed_deleted(host, tmp_path):
     assert schedule_id not in host.recurring_runs
     missing = nnclr("schedule", "delete", "nnclr-sample", "--host", host.url, home=tmp_path)
     assert missing.returncode == 2
-    assert "There is no schedule nnclr-sample; there are: hourly, nightly." in missing.stderr
+    assert "There is no schedule nnclr-sample. Existing schedules: hourly, nightly." in missing.stderr
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (("--cron", "0 3 * *"), "has 4 fields, not 5"),
-        (("--cron", "0 25 * * *"), "cannot be understood: Bad hour"),
-        (("--cron", "0 3 * * 1#2"), "Kubeflow Pipelines knows neither L nor #"),
+        (("--cron", "0 25 * * *"), "is invalid: Bad hour"),
+        (("--cron", "0 3 * * 1#2"), "Kubeflow Pipelines supports neither L nor #"),
         (("--cron", "0 3 * * 1", "--param", "epoch=3"), "--param epoch: "),
     ],
 )
@@ -88,11 +88,11 @@ def test_what_the_host_would_refuse_is_refused_before_it_is_asked(host, tmp_path
     ],
 )
 def test_five_fields_become_six_that_mean_the_same(five, six):
-    assert cron.for_kubeflow(five) == six
+    assert cron.to_kubeflow(five) == six
     if "7" not in five:
         assert cron.from_kubeflow(six) == " ".join(five.split())
 
 
-def test_an_unknown_time_zone_is_told():
-    with pytest.raises(SettingsError, match=r"'Mars/Olympus' is unknown; a name looks like Europe/Berlin"):
+def test_an_unknown_time_zone_is_reported():
+    with pytest.raises(SettingsError, match=r"'Mars/Olympus' is unknown; a valid name is, for example, Europe/Berlin"):
         cron.time_zone("Mars/Olympus")

@@ -26,27 +26,29 @@ def copied(tmp_path, monkeypatch) -> Path:
     for package in installation.PACKAGES:
         shutil.copytree(root / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
 
-    def file_of(module: str) -> Path | None:
-        found = real(module)
-        return tmp_path / found.relative_to(root) if found else None
+    def source_file(module: str) -> Path | None:
+        original = real(module)
+        return tmp_path / original.relative_to(root) if original else None
 
-    real = code_fingerprint._file_of.__wrapped__
-    monkeypatch.setattr(code_fingerprint, "_file_of", file_of)
+    real = code_fingerprint._source_file.__wrapped__
+    monkeypatch.setattr(code_fingerprint, "_source_file", source_file)
     monkeypatch.setattr(code_fingerprint, "_imports", code_fingerprint._imports.__wrapped__)
     return tmp_path
 
 
 def test_an_upgrade_that_leaves_ingest_alone_leaves_its_result_valid(copied):
-    before = {module: code_fingerprint.fingerprint([module]) for module in (INGEST, TRAINER, data_gate.__name__)}
-    assert code_fingerprint.fingerprint([INGEST]) == before[INGEST]
+    before = {
+        module: code_fingerprint.modules_fingerprint([module]) for module in (INGEST, TRAINER, data_gate.__name__)
+    }
+    assert code_fingerprint.modules_fingerprint([INGEST]) == before[INGEST]
 
     def changed(file: str) -> set[str]:
         path = copied / file
         whole = path.read_text()
         path.write_text(whole + "\n# changed\n")
-        found = {module for module, hashed in before.items() if code_fingerprint.fingerprint([module]) != hashed}
+        modules = {name for name, hashed in before.items() if code_fingerprint.modules_fingerprint([name]) != hashed}
         path.write_text(whole)
-        return found
+        return modules
 
     assert changed("trainer/losses.py") == {TRAINER}
     assert changed("trainer/encoders/resnet.py") == {TRAINER}
@@ -59,9 +61,9 @@ def test_an_upgrade_that_leaves_ingest_alone_leaves_its_result_valid(copied):
 
 def test_templates_belong_to_the_code_that_uses_them(copied):
     evaluator = "components.linear_probe_evaluator.executor"
-    before = code_fingerprint.fingerprint([evaluator])
+    before = code_fingerprint.modules_fingerprint([evaluator])
     (copied / "components" / "linear_probe_evaluator" / "page" / "report.html.j2").write_text("another page")
-    assert code_fingerprint.fingerprint([evaluator]) != before
+    assert code_fingerprint.modules_fingerprint([evaluator]) != before
 
 
 @pytest.fixture
@@ -81,18 +83,18 @@ def own_encoder(tmp_path, monkeypatch) -> Path:
         del sys.modules[name]
 
 
-def of_training(**settings) -> dict[str, str]:
+def training_parts(**settings) -> dict[str, str]:
     chosen = TrainerSettings.model_validate(settings)
-    return cache._of_training({"custom_config": json.dumps({run_fn.SETTINGS: chosen.model_dump_json()})})
+    return cache._training_parts({"custom_config": json.dumps({run_fn.SETTINGS: chosen.model_dump_json()})})
 
 
 def test_the_code_of_a_users_encoder_counts(own_encoder):
     assert [point.name for point in metadata.entry_points(group="nnclr.encoders")] == ["tiny"]
-    before = of_training(encoder={"name": "tiny"})
-    assert of_training(encoder={"name": "tiny"}) == before
+    before = training_parts(encoder={"name": "tiny"})
+    assert training_parts(encoder={"name": "tiny"}) == before
     (own_encoder / "tiny.py").write_text("def build(settings, size, dtype): return 1\n")
-    assert of_training(encoder={"name": "tiny"}) != before
-    assert of_training()["code of the encoder"] == ""
+    assert training_parts(encoder={"name": "tiny"}) != before
+    assert training_parts()["code of the encoder"] == ""
 
 
 def test_the_weights_that_a_warm_start_takes_count(tmp_path):
@@ -100,10 +102,10 @@ def test_the_weights_that_a_warm_start_takes_count(tmp_path):
 
     start = tmp_path / "start"
     releases.export_model(start, 1)
-    first = of_training(warm_start=str(start))
-    assert of_training(warm_start=str(start)) == first
+    first = training_parts(warm_start=str(start))
+    assert training_parts(warm_start=str(start)) == first
     releases.export_model(start, 2)
-    assert of_training(warm_start=str(start)) != first
+    assert training_parts(warm_start=str(start)) != first
 
 
 def test_the_working_directorys_place_does_not_count(tmp_path):
@@ -111,7 +113,7 @@ def test_the_working_directorys_place_does_not_count(tmp_path):
         class Info:
             id = "p"
 
-        keys = cache._Keys(Path(root), tmp_path / "memory.json")
+        keys = cache._CacheKeys(Path(root), tmp_path / "memory.json")
         parameters = {"source": f"{root}/data", "fingerprint": "f00d", "registry_directory": f"{root}/registry"}
         return keys._parts(Info(), 'class_path: "components.image_example_gen.executor.Executor"', {}, parameters)
 
@@ -122,15 +124,15 @@ def test_the_working_directorys_place_does_not_count(tmp_path):
 def test_what_changed_is_told(tmp_path, caplog):
     import logging
 
-    keys = cache._Keys(tmp_path, tmp_path / "memory.json")
+    keys = cache._CacheKeys(tmp_path, tmp_path / "memory.json")
     with caplog.at_level(logging.INFO, "nnclr"):
-        keys._explain("Trainer", {"code": "1", "custom_config.settings.epochs": "1"}, True)
-        keys._explain("Trainer", {"code": "1", "custom_config.settings.epochs": "2"}, True)
-        keys._explain("Trainer", {"code": "1", "custom_config.settings.epochs": "2"}, True)
-        keys._explain("Trainer", {"code": "1", "custom_config.settings.epochs": "2"}, False)
+        keys._log_changes("Trainer", {"code": "1", "custom_config.settings.epochs": "1"}, True)
+        keys._log_changes("Trainer", {"code": "1", "custom_config.settings.epochs": "2"}, True)
+        keys._log_changes("Trainer", {"code": "1", "custom_config.settings.epochs": "2"}, True)
+        keys._log_changes("Trainer", {"code": "1", "custom_config.settings.epochs": "2"}, False)
     assert [record.message for record in caplog.records] == [
         "Trainer: no earlier result is known.",
-        "Trainer: changed since its last run: custom_config.settings.epochs.",
-        "Trainer: unchanged since its last run, whose result is used again if its files still exist.",
-        "Trainer: its cache is off.",
+        "Trainer: changed since the last run: custom_config.settings.epochs.",
+        "Trainer: unchanged since the last run; its result is reused if the files still exist.",
+        "Trainer: the cache is disabled.",
     ]

@@ -226,7 +226,7 @@ cli.main()
     assert "DataGate done" in process.stderr
     assert "Trainer failed" in process.stderr
     assert "Failed: RuntimeError: runtime started: False" in process.stderr
-    assert "The whole story is in w/runs/" in process.stderr
+    assert "The details are in w/runs/" in process.stderr
     assert "Traceback" not in process.stderr
     (log,) = tmp_path.glob("w/runs/*/run.log")
     assert "Traceback" in log.read_text()
@@ -240,9 +240,9 @@ cli.main()
         (["run", "--preset", "nope"], "no preset 'nope'"),
         (["run", "--beam", "runner"], "--beam takes NAME=VALUE"),
         (["models", "list"], "no model registry in nnclr-runs"),
-        (["data", "sample", "."], ". exists already"),
-        (["compile", "-o", "pipeline.yaml"], "Which images? Name them with --data SOURCE"),
-        (["compile", "--data", "gs://b", "-o", "no/pipeline.yaml"], "there is no folder no"),
+        (["data", "sample", "."], ". already exists"),
+        (["compile", "-o", "pipeline.yaml"], "The source of images is missing: name it with --data SOURCE"),
+        (["compile", "--data", "gs://b", "-o", "no/pipeline.yaml"], "the folder no does not exist"),
         (["compile", "--set", "kubeflow.gpus=-1", "-o", "pipeline.yaml"], "kubeflow.gpus"),
         (["fly"], "No such command 'fly'"),
     ],
@@ -277,8 +277,8 @@ def test_a_working_directory_takes_one_run_at_a_time(tmp_path):
     from pipeline.local.workdir import Workdir
     from trainer.errors import UserError
 
-    place = Workdir(tmp_path / "w")
-    with place.locked(), pytest.raises(UserError, match="Another run is using"), place.locked():
+    workdir = Workdir(tmp_path / "w")
+    with workdir.locked(), pytest.raises(UserError, match="Another run is using"), workdir.locked():
         pass
-    with place.locked():
+    with workdir.locked():
         pass

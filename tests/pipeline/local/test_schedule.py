@@ -1,4 +1,4 @@
-"""Retraining at fixed times on this machine."""
+"""Schedules on this machine: their ticks, their state and their simulation."""
 
 import json
 import os
@@ -17,16 +17,16 @@ import pytest
 
 from pipeline import cron
 from pipeline.data import sample
-from pipeline.local.schedule import simulation, tick
-from pipeline.local.schedule.service import Service, read
-from pipeline.local.schedule.tick import Runner, Ticked
+from pipeline.local.schedule import simulation, state, tick
+from pipeline.local.schedule.service import Service
+from pipeline.local.schedule.tick import Runner, TickResult
 from pipeline.local.workdir import Busy, Workdir
 from tests import interpreters
 from tests.pipeline.local.test_run import TINY
 from trainer.errors import UserError
 
 UTC = ZoneInfo("UTC")
-RELEASED = Ticked(0, "released", "", 1)
+RELEASED = TickResult(0, "released", "", 1)
 
 
 @pytest.fixture(autouse=True)
@@ -45,12 +45,12 @@ def nnclr(*arguments: str | Path, cwd: Path, timeout: float = 120) -> subprocess
 
 
 class Ticks:
-    """Stands in for a runner: gives one result after the other."""
+    """A fake runner that returns the given results one after the other."""
 
-    def __init__(self, *results: Ticked):
+    def __init__(self, *results: TickResult):
         self.results, self.stopped = list(results), False
 
-    def tick(self) -> Ticked:
+    def tick(self) -> TickResult:
         return self.results.pop(0)
 
     def stop(self) -> None:
@@ -59,11 +59,11 @@ class Ticks:
 
 @pytest.mark.soak
 def test_weeks_of_retraining(tmp_path, monkeypatch):
-    """What the issue of a schedule is: the champion only ever gets better, whatever arrives.
+    """Whatever data arrives, the champion never gets worse.
 
     Beyond `test_days_of_retraining`, encoders learn enough here for the gate to tell worse data from better data.
     """
-    # Whatever server others use: nobody listens there.
+    # The simulation ignores the user's registry server: nothing listens at this address.
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     done = nnclr("schedule", "simulate", "--workdir", "weeks", "--json", cwd=tmp_path, timeout=1_200)
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
@@ -77,12 +77,12 @@ def test_weeks_of_retraining(tmp_path, monkeypatch):
     assert "behind the" in worse["detail"]
     assert (corrupt["outcome"], corrupt["exit_code"], corrupt["champion"]) == ("failed", 3, 1)
     assert "2026-11-23: unlabeled_X.bin has" in corrupt["detail"]
-    # Killed in the middle, it went on from where it was, and ingest was not repeated.
+    # The killed run resumed from its checkpoint, and ingest was not repeated.
     assert (crashed["outcome"], crashed["tries"], crashed["champion"]) == ("released", 2, 2)
     logs = [path.read_text() for path in sorted((tmp_path / "weeks" / "runs").glob("*/run.log"))]
     assert "Going on from" in logs[-1]
     assert "ImageExampleGen cached" in done.stderr
-    # All but the first started from the champion's weights.
+    # All runs except the first started from the champion's weights.
     scratch = ["There is no champion to start from yet" in log for log in logs if "Trainer" in log]
     assert (scratch[0], any(scratch[1:])) == (True, False)
 
@@ -101,7 +101,7 @@ def test_weeks_of_retraining(tmp_path, monkeypatch):
     assert "2026-11-30" in table
     twice = nnclr("schedule", "simulate", "--workdir", "weeks", cwd=tmp_path)
     assert twice.returncode == 3
-    assert "weeks exists already" in twice.stderr
+    assert "weeks already exists" in twice.stderr
 
 
 def test_days_of_retraining(tmp_path, monkeypatch):
@@ -113,21 +113,21 @@ def test_days_of_retraining(tmp_path, monkeypatch):
     changed = ["name=nnclr-simulation", f"registry.model_name={simulation.MODEL}", "trainer.warm_start=champion"]
     changed += ["evaluator.tolerance=1", "trainer.checkpoint.every=5 steps", "trainer.batch_size=16"]
     monkeypatch.setattr(simulation, "SETTINGS", [*TINY, *(part for each in changed for part in ("--set", each))])
-    first, unchanged, _, corrupt, more = simulation.stories()
-    monkeypatch.setattr(simulation, "stories", lambda: [first, unchanged, corrupt, more])
+    first, unchanged, _, corrupt, more = simulation.scenarios()
+    monkeypatch.setattr(simulation, "scenarios", lambda: [first, unchanged, corrupt, more])
     told = []
     seen = list(simulation.simulate(Workdir(Path("weeks")), told.append))
-    assert [story.day for story in told] == ["2026-11-02", "2026-11-09", "2026-11-23", "2026-11-30"]
-    assert [(tick.result.outcome, tick.result.exit_code, tick.champion) for tick in seen] == [
+    assert [scenario.day for scenario in told] == ["2026-11-02", "2026-11-09", "2026-11-23", "2026-11-30"]
+    assert [(tick.outcome, tick.exit_code, tick.champion) for tick in seen] == [
         ("released", 0, 1),
         ("nothing new", 0, 1),
         ("failed", 3, 1),
         ("released", 0, 2),
     ]
     assert all(tick.as_expected for tick in seen)
-    assert "2026-11-23: unlabeled_X.bin has" in seen[2].result.detail
+    assert "2026-11-23: unlabeled_X.bin has" in seen[2].detail
     # Killed in the middle, it went on from where it was, and ingest was not repeated.
-    assert seen[3].result.tries == 2
+    assert seen[3].tries == 2
     log = (tmp_path / "weeks" / "schedule.log").read_text()
     assert "2026-11-09 is not complete yet: it has no _SUCCESS" in log
     assert "ImageExampleGen cached" in log
@@ -144,20 +144,20 @@ def test_days_of_retraining(tmp_path, monkeypatch):
     ]
     twice = nnclr("schedule", "simulate", "--workdir", "weeks", cwd=tmp_path)
     assert twice.returncode == 3
-    assert "weeks exists already" in twice.stderr
+    assert "weeks already exists" in twice.stderr
 
 
-def test_stopped_and_started_again_it_finishes_what_it_began(tmp_path):
+def test_a_stopped_schedule_resumes_its_run_when_started_again(tmp_path):
     sample.write_sample(tmp_path / "days" / "1", counts={"unlabelled": 640, "train": 300, "test": 200})
     (tmp_path / "days" / "1" / "_SUCCESS").touch()
     command = [sys.executable, "-m", "pipeline", "schedule", "run", "--cron", "0 3 1 1 *", *TINY]
     command += ["--data", "days/{SPAN}", "--time-zone", "Europe/Berlin"]
-    # Long enough to be stopped in the middle.
+    # Long enough to be stopped during the training.
     command += ["--set", "trainer.checkpoint.every=5 steps", "--set", "trainer.epochs=30"]
-    place = Workdir(tmp_path / "nnclr-runs")
-    # As a process that was killed in the middle of a run leaves it.
-    place.root.mkdir()
-    place.schedule.write_text(json.dumps({"state": "running"}))
+    workdir = Workdir(tmp_path / "nnclr-runs")
+    # The state that a process leaves when it is killed during a run.
+    workdir.root.mkdir()
+    workdir.schedule.write_text(json.dumps({"state": "running"}))
 
     def start() -> subprocess.Popen:
         return subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True)
@@ -170,34 +170,34 @@ def test_stopped_and_started_again_it_finishes_what_it_began(tmp_path):
             time.sleep(0.05)
 
     with start() as process:
-        # Asked before the training starts: it is over sooner than the question is answered.
+        # Requested before the training starts, which takes less time than the command.
         wait_for(lambda: nnclr("schedule", "status", cwd=tmp_path).returncode == 0)
         alive = nnclr("schedule", "status", cwd=tmp_path)
-        wait_for(lambda: list(place.checkpoints.glob("*/*.npz")))
+        wait_for(lambda: list(workdir.checkpoints.glob("*/*.npz")))
         process.send_signal(signal.SIGTERM)
-        told = process.communicate(timeout=120)[1]
-    assert process.returncode == 0, told
+        messages = process.communicate(timeout=120)[1]
+    assert process.returncode == 0, messages
     assert (alive.returncode, alive.stdout.partition(",")[0]) == (0, "alive: running")
-    assert "At 03:00 on January 1, time zone Europe/Berlin" in told
-    assert "The last run broke off: it goes on now." in told
-    assert "Run ended: stopped (exit code 75)" in told
-    state = read(place)
-    assert (state["state"], state["unfinished"], state["last"]["exit_code"]) == ("ended", True, 75)
+    assert "At 03:00 on January 1, time zone Europe/Berlin" in messages
+    assert "The last run was interrupted: resuming it now." in messages
+    assert "Run ended: stopped (exit code 75)" in messages
+    ended = state.read(workdir)
+    assert (ended.state, ended.unfinished, ended.last.exit_code) == ("ended", True, 75)
     dead = nnclr("schedule", "status", cwd=tmp_path)
     assert (dead.returncode, dead.stdout.partition(",")[0]) == (1, "dead: ended")
 
     with start() as process:
-        wait_for(lambda: read(place)["state"] == "waiting")
+        wait_for(lambda: state.read(workdir).state == "waiting")
         process.send_signal(signal.SIGINT)
-        told = process.communicate(timeout=60)[1]
-    assert process.returncode == 0, told
-    assert "Trainer done" in told
-    state = read(place)
-    assert (state["last"]["outcome"], state["unfinished"]) == ("released", False)
-    assert re.search(r"Next run: \d{4}-01-01 03:00 CET", told)
+        messages = process.communicate(timeout=60)[1]
+    assert process.returncode == 0, messages
+    assert "Trainer done" in messages
+    resumed = state.read(workdir)
+    assert (resumed.last.outcome, resumed.unfinished) == ("released", False)
+    assert re.search(r"Next run: \d{4}-01-01 03:00 CET", messages)
 
 
-def test_a_run_that_keeps_breaking_off_is_given_up(tmp_path):
+def test_a_run_that_is_killed_each_time_fails_after_its_retries(tmp_path):
     killed = []
 
     def kill(process: subprocess.Popen) -> None:
@@ -209,19 +209,19 @@ def test_a_run_that_keeps_breaking_off_is_given_up(tmp_path):
     assert result.tries == len(set(killed)) == 3
 
 
-def test_a_users_mistake_is_not_tried_again(tmp_path):
+def test_a_user_error_is_not_retried(tmp_path):
     result = Runner(["--data", str(tmp_path / "gone")], Workdir(tmp_path / "runs"), 2, pause_seconds=0).tick()
     assert (result.exit_code, result.outcome, result.tries) == (3, "failed", 1)
     assert result.detail == f"{tmp_path}/gone does not exist or is empty."
 
 
-@pytest.mark.parametrize("moment", ["before it can save anything", "before it is tried again"])
-def test_a_run_that_is_stopped_is_to_be_done_again(tmp_path, moment):
+@pytest.mark.parametrize("moment", ["before it can save anything", "before it is retried"])
+def test_a_stopped_run_is_to_be_resumed(tmp_path, moment):
     def end(process: subprocess.Popen) -> None:
-        if moment == "before it is tried again":
+        if moment == "before it is retried":
             process.kill()
             process.wait()
-        # In the pause, and at the first sign of life: Python has not even started.
+        # This comes during the pause before a retry, or before Python has started.
         runner.stop()
 
     runner = Runner(["--preset", "sample"], Workdir(tmp_path / "runs"), 2, pause_seconds=60, on_start=end)
@@ -230,7 +230,7 @@ def test_a_run_that_is_stopped_is_to_be_done_again(tmp_path, moment):
 
 
 def test_a_run_outlives_the_process_that_started_it(tmp_path):
-    """It writes into a file, which needs nobody to read it."""
+    """A run writes to a file, which needs no reader."""
     started = []
 
     def look(process: subprocess.Popen) -> None:
@@ -239,73 +239,87 @@ def test_a_run_outlives_the_process_that_started_it(tmp_path):
         process.kill()
 
     Runner(["--preset", "sample"], Workdir(tmp_path), 0, on_start=look).tick()
-    assert not [place for place in started if "pipe" in place]
+    assert not [target for target in started if "pipe" in target]
     assert str(tmp_path / "schedule.log") in started
 
 
 def test_one_schedule_and_one_run_at_a_time(tmp_path):
-    place, told = Workdir(tmp_path), []
-    place.schedule.write_text(json.dumps({"unfinished": True}))
-    service = Service("0 3 * * *", UTC, Ticks(RELEASED), place, say=told.append)
-    with place.locked("schedule"), pytest.raises(Busy, match="Another schedule is using"):
+    workdir, messages = Workdir(tmp_path), []
+    workdir.schedule.write_text(json.dumps({"unfinished": True}))
+    service = Service("0 3 * * *", UTC, Ticks(RELEASED), workdir, say=messages.append)
+    with workdir.locked("schedule"), pytest.raises(Busy, match="Another schedule is using"):
         service.run()
-    # Somebody runs the pipeline by hand.
-    with place.locked():
+    # A user runs the pipeline.
+    with workdir.locked():
         thread = threading.Thread(target=service.run, kwargs={"most": 1})
         thread.start()
-        while not any("waiting for its end" in sentence for sentence in told):
+        while not any("waiting for its end" in sentence for sentence in messages):
             time.sleep(0.01)
         assert len(service._runner.results) == 1
         service.stop()
         thread.join()
     assert service._runner.stopped
-    # It was not run, so it is still to be done; and one that somebody got ahead of is done after that.
-    again = Service("0 3 * * *", UTC, Ticks(Ticked(8, "failed", "Busy.", 1), RELEASED), place, say=told.append)
+    # The tick did not run, so it is still unfinished. A tick that finds the directory locked runs afterwards.
+    again = Service(
+        "0 3 * * *", UTC, Ticks(TickResult(8, "failed", "Busy.", 1), RELEASED), workdir, say=messages.append
+    )
     again.run(most=1)
-    assert told[-1] == "Run ended: released (exit code 0)."
-    assert (read(place)["unfinished"], read(place)["state"]) == (False, "ended")
+    assert messages[-1] == "Run ended: released (exit code 0)."
+    assert (state.read(workdir).unfinished, state.read(workdir).state) == (False, "ended")
 
 
-def test_a_crash_for_good_is_told(tmp_path):
-    place, crashes = Workdir(tmp_path), []
-    # Torn by a power failure: what is done already costs little to be done again.
-    place.schedule.write_text('{"state": "run')
-    killed = Ticked(-9, "failed", "Ended by SIGKILL.", 3)
-    Service("0 3 * * *", UTC, Ticks(killed), place, crashes.append, say=lambda text: None).run(most=1)
+def test_a_run_that_is_killed_after_all_retries_is_recorded(tmp_path):
+    workdir, crashes = Workdir(tmp_path), []
+    # The state file is damaged, for example by a power failure: the last run is repeated.
+    workdir.schedule.write_text('{"state": "run')
+    killed = TickResult(-9, "failed", "Ended by SIGKILL.", 3)
+    Service("0 3 * * *", UTC, Ticks(killed), workdir, crashes.append, say=lambda text: None).run(most=1)
     assert crashes == [killed]
-    assert read(place)["last"]["tries"] == 3
+    assert state.read(workdir).last.tries == 3
 
-    def unreachable(result: Ticked) -> None:
+    def unreachable(result: TickResult) -> None:
         raise UserError("the MLflow server does not answer")
 
-    told = []
-    place.schedule.write_text(json.dumps({"unfinished": True}))
-    Service("0 3 * * *", UTC, Ticks(killed), place, unreachable, say=told.append).run(most=1)
-    assert told[-1] == "This could not be recorded: the MLflow server does not answer"
-    assert read(place)["state"] == "ended"
+    messages = []
+    workdir.schedule.write_text(json.dumps({"unfinished": True}))
+    Service("0 3 * * *", UTC, Ticks(killed), workdir, unreachable, say=messages.append).run(most=1)
+    assert messages[-1] == "The failure could not be recorded: the MLflow server does not answer"
+    assert state.read(workdir).state == "ended"
+
+
+def test_the_state_of_an_earlier_version_is_read(tmp_path):
+    workdir = Workdir(tmp_path)
+    assert state.read(workdir) is None
+    last = {"at": "2026-11-02T03:00:00+01:00", "outcome": "released", "detail": "", "exit_code": 0, "tries": 1}
+    earlier = {"cron": "0 3 * * 1", "time_zone": "Europe/Berlin", "pid": 7, "state": "waiting", "unfinished": False}
+    workdir.schedule.write_text(json.dumps(earlier | {"last": last, "next": "2026-11-09T03:00:00+01:00"}))
+    found = state.read(workdir)
+    assert (found.state, found.last.outcome, found.since) == ("waiting", "released", None)
+    state.write(workdir, found)
+    assert json.loads(workdir.schedule.read_text()) == earlier | {"last": last, "next": found.next, "since": None}
 
 
 @pytest.mark.parametrize(
     ("expression", "after", "following"),
     [
         ("0 3 * * 1", "2026-11-24T10:00", "2026-11-30T03:00+01:00"),
-        # The hour that summer time skips is not lost, and the one that it repeats not run twice.
+        # A time that summer time skips runs an hour later, and one that occurs twice runs once.
         ("30 2 * * *", "2027-03-28T00:00", "2027-03-28T03:00+02:00"),
         ("30 2 * * *", "2026-10-25T02:30+02:00", "2026-10-26T02:30+01:00"),
     ],
 )
-def test_times_are_those_of_the_time_zone(expression, after, following):
+def test_cron_times_are_in_the_time_zone(expression, after, following):
     zone = ZoneInfo("Europe/Berlin")
     moment = datetime.fromisoformat(after)
     moment = moment.astimezone(zone) if moment.tzinfo else moment.replace(tzinfo=zone)
-    assert cron.following(expression, moment) == datetime.fromisoformat(following)
+    assert cron.next_time(expression, moment) == datetime.fromisoformat(following)
 
 
-def test_wrong_settings_are_told_before_the_first_tick(tmp_path):
+def test_wrong_settings_are_reported_before_the_first_tick(tmp_path):
     for arguments, message in (
         (["--cron", "0 3 * *", "--data", "x"], "has 4 fields, not 5"),
         (["--cron", "0 3 * * 1", "--data", "x", "--set", "trainer.epoch=3"], "trainer.epoch"),
-        (["--cron", "0 3 * * 1"], "Which images?"),
+        (["--cron", "0 3 * * 1"], "The source of images is missing"),
         (["--cron", "0 3 * * 1", "--data", "x", "--time-zone", "Mars"], "'Mars' is unknown"),
     ):
         done = nnclr("schedule", "run", *arguments, cwd=tmp_path)
@@ -314,4 +328,4 @@ def test_wrong_settings_are_told_before_the_first_tick(tmp_path):
     assert list(tmp_path.iterdir()) == []
     missing = nnclr("schedule", "status", cwd=tmp_path)
     assert missing.returncode == 2
-    assert "no schedule was run here" in missing.stderr
+    assert "no schedule was run in this working directory" in missing.stderr

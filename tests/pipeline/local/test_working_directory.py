@@ -21,9 +21,9 @@ AGAIN = {"ChampionResolver", "LinearProbeEvaluator"}
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory) -> Path:
+def origin(tmp_path_factory) -> Path:
     """A folder with images, and a working directory `a` in which one run was made."""
-    root = tmp_path_factory.mktemp("place")
+    root = tmp_path_factory.mktemp("origin")
     sample.write_sample(root / "images", counts={"unlabelled": 128, "train": 100, "test": 60})
     (first,) = session(root, ["run", *SHORT, "--data", "images", "--workdir", "a"])
     assert first.code == 0, first.err
@@ -52,19 +52,19 @@ def embedding(python: interpreters.Interpreter, registry: Path, image: Path) -> 
     return json.loads(process.stdout.splitlines()[-1])
 
 
-def test_a_copy_runs_and_prunes_without_touching_the_original(place, tmp_path):
-    shutil.copytree(place, tmp_path / "p")
+def test_a_copy_runs_and_prunes_without_touching_the_original(origin, tmp_path):
+    shutil.copytree(origin, tmp_path / "p")
     p = tmp_path / "p"
-    # The paths in the copy's databases are those of `place`: it is a copy already, and becomes `a` here.
-    images = ["--data", str(place / "images")]
+    # The paths in the copy's databases are those of `origin`: it is a copy already, and becomes `a` here.
+    images = ["--data", str(origin / "images")]
     shutil.rmtree(p / "images")
     (first,) = session(p, ["run", *SHORT, *images, "--workdir", "a"])
     assert first.code == 0, first.err
-    assert f"The working directory was {place / 'a'} before" in " ".join(first.err.split())
+    assert f"The working directory was {origin / 'a'} before" in " ".join(first.err.split())
     # The registry has a champion since the first run, so that the evaluator is asked again; all else stands.
     assert {name for name, state in first.states.items() if state == "cached"} == CACHED - AGAIN
     shutil.copytree(p / "a", p / "b")
-    before, untouched = tree(p / "a"), tree(place)
+    before, untouched = tree(p / "a"), tree(origin)
     again, new, _, pruned, listed = session(
         p,
         ["run", *SHORT, *images, "--workdir", "b"],
@@ -79,11 +79,11 @@ def test_a_copy_runs_and_prunes_without_touching_the_original(place, tmp_path):
     assert pruned.json["deleted"] == [1]
     assert [version["version"] for version in listed.json] == [3, 2]
     assert tree(p / "a") == before
-    assert tree(place) == untouched
+    assert tree(origin) == untouched
 
 
-def test_moved_it_serves_plain_mlflow_as_before(place, tmp_path):
-    shutil.copytree(place / "a", tmp_path / "a")
+def test_moved_it_serves_plain_mlflow_as_before(origin, tmp_path):
+    shutil.copytree(origin / "a", tmp_path / "a")
     image = tmp_path / "image.png"
     from PIL import Image
 
@@ -99,8 +99,8 @@ def test_moved_it_serves_plain_mlflow_as_before(place, tmp_path):
     assert embedding(plain_mlflow, tmp_path / "c" / "registry", image) == old
 
 
-def test_without_its_metadata_it_starts_anew_beside_what_lies_there(place, tmp_path):
-    shutil.copytree(place, tmp_path / "p")
+def test_without_its_metadata_it_starts_anew_beside_what_lies_there(origin, tmp_path):
+    shutil.copytree(origin, tmp_path / "p")
     workdir = tmp_path / "p" / "a"
     before = tree(workdir / "artifacts")
     (workdir / "metadata.sqlite").unlink()
@@ -116,11 +116,11 @@ def test_without_its_metadata_it_starts_anew_beside_what_lies_there(place, tmp_p
     assert {name: after[name] for name in before} == before
 
 
-def test_a_champion_whose_files_are_gone_is_pushed_again_as_the_same_version(place, tmp_path):
-    shutil.copytree(place, tmp_path / "p")
+def test_a_champion_whose_files_are_gone_is_pushed_again_as_the_same_version(origin, tmp_path):
+    shutil.copytree(origin, tmp_path / "p")
     workdir = tmp_path / "p" / "a"
     shutil.rmtree(workdir / "artifacts")
-    run = ["run", *SHORT, "--data", str(place / "images"), "--workdir", "a"]
+    run = ["run", *SHORT, "--data", str(origin / "images"), "--workdir", "a"]
     # Trained once more from the same seed, the encoder is the same, and so is its version.
     retrained, versions = session(tmp_path / "p", run, ["models", "list", "--workdir", "a", "--json"])
     assert retrained.code == 0, retrained.err
@@ -143,20 +143,20 @@ def test_a_path_that_means_something_else_to_tfx_or_mlflow_is_refused_by_name(na
     assert os.listdir(tmp_path) == []
 
 
-def test_any_other_path_will_do(place, tmp_path):
+def test_any_other_path_will_do(origin, tmp_path):
     odd = tmp_path / "Ärger & Söhne's (run) +1; ~x=y, z"
     run, verified = session(
         tmp_path,
-        ["run", *SHORT, "--data", str(place / "images"), "--workdir", str(odd)],
+        ["run", *SHORT, "--data", str(origin / "images"), "--workdir", str(odd)],
         ["models", "verify", "--workdir", str(odd), "--json"],
     )
     assert run.code == 0, run.err
     assert [found["differences"] for found in verified.json] == [[]]
 
 
-def test_prune_tells_sizes_deletes_nothing_by_default_and_never_what_a_kept_run_uses(place, tmp_path):
-    shutil.copytree(place / "a", tmp_path / "a")
-    images = ["--data", str(place / "images"), "--workdir", "a"]
+def test_prune_tells_sizes_deletes_nothing_by_default_and_never_what_a_kept_run_uses(origin, tmp_path):
+    shutil.copytree(origin / "a", tmp_path / "a")
+    images = ["--data", str(origin / "images"), "--workdir", "a"]
     other = [*SHORT, *images, "--set", "trainer.seed=2", "--set", "evaluator.tolerance=1"]
     stale = tmp_path / "a" / "checkpoints" / "0123" / "step-00000001.npz"
     stale.parent.mkdir(parents=True)
@@ -164,11 +164,11 @@ def test_prune_tells_sizes_deletes_nothing_by_default_and_never_what_a_kept_run_
     os.utime(stale.parent, (0, 0))
     second, dry = session(tmp_path, ["run", *other], ["prune", "--keep-runs", "1", "--workdir", "a", "--json"])
     assert second.code == 0, second.err
-    kinds = {one["kind"] for one in dry.json["chosen"]}
+    kinds = {folder["kind"] for folder in dry.json["chosen"]}
     assert (kinds, dry.json["deleted"]) == ({"run", "artifact", "checkpoint"}, False)
-    assert dry.json["bytes"] == sum(one["bytes"] for one in dry.json["chosen"]) > 10_000
+    assert dry.json["bytes"] == sum(folder["bytes"] for folder in dry.json["chosen"]) > 10_000
     before = tree(tmp_path / "a")
-    chosen = [Path(one["path"]) for one in dry.json["chosen"]]
+    chosen = [Path(folder["path"]) for folder in dry.json["chosen"]]
     assert all((tmp_path / path).exists() for path in chosen)
     # The ingested images were made by the first run and used by the second one.
     assert not [path for path in chosen if "ImageExampleGen/examples" in str(path)]
@@ -190,12 +190,12 @@ def test_prune_tells_sizes_deletes_nothing_by_default_and_never_what_a_kept_run_
     assert again.states["Trainer"] == "cached", again.err
     assert {found["version"] for found in verified.json} == {1, 2}
     assert all(found["differences"] == [] for found in verified.json)
-    assert [one for one in young.json["chosen"] if one["kind"] == "run"] == []
+    assert [folder for folder in young.json["chosen"] if folder["kind"] == "run"] == []
 
 
-def test_a_user_without_a_name_or_a_home_can_do_everything(place, tmp_path):
+def test_a_user_without_a_name_or_a_home_can_do_everything(origin, tmp_path):
     """As in a container of OpenShift: a number that the system knows nothing of."""
-    shutil.copytree(place / "a", tmp_path / "a")
+    shutil.copytree(origin / "a", tmp_path / "a")
     code = (
         "import pwd, sys\n"
         "def unknown(number): raise KeyError(number)\n"
@@ -212,9 +212,9 @@ def test_a_user_without_a_name_or_a_home_can_do_everything(place, tmp_path):
     assert moves.json[-1]["by"].startswith(f"user {os.getuid()}@")
 
 
-def test_prune_in_a_copy_knows_what_its_runs_use(place, tmp_path):
-    shutil.copytree(place / "a", tmp_path / "b")
-    untouched = tree(place)
+def test_prune_in_a_copy_knows_what_its_runs_use(origin, tmp_path):
+    shutil.copytree(origin / "a", tmp_path / "b")
+    untouched = tree(origin)
     pruned, verified = session(
         tmp_path,
         ["prune", "--keep-runs", "1", "--workdir", "b", "--delete", "--json"],
@@ -222,19 +222,19 @@ def test_prune_in_a_copy_knows_what_its_runs_use(place, tmp_path):
     )
     assert pruned.json["chosen"] == []
     assert verified.json[0]["differences"] == []
-    assert tree(place) == untouched
+    assert tree(origin) == untouched
 
 
-def test_prune_deletes_no_artifact_where_nothing_says_who_uses_it(place, tmp_path):
-    shutil.copytree(place / "a", tmp_path / "a")
+def test_prune_deletes_no_artifact_where_nothing_says_who_uses_it(origin, tmp_path):
+    shutil.copytree(origin / "a", tmp_path / "a")
     (tmp_path / "a" / "metadata.sqlite").unlink()
     (pruned,) = session(tmp_path, ["prune", "--keep-runs", "1", "--workdir", "a", "--delete", "--json"])
-    assert [one for one in pruned.json["chosen"] if one["kind"] == "artifact"] == []
-    assert "the metadata that says which ones" in pruned.json["notes"][0]
+    assert [folder for folder in pruned.json["chosen"] if folder["kind"] == "artifact"] == []
+    assert "metadata.sqlite was replaced" in pruned.json["notes"][0]
 
 
-def test_runs_that_came_to_nothing_do_not_push_out_those_that_did(place, tmp_path):
-    shutil.copytree(place / "a", tmp_path / "a")
+def test_runs_that_came_to_nothing_do_not_push_out_those_that_did(origin, tmp_path):
+    shutil.copytree(origin / "a", tmp_path / "a")
     for day in range(1, 8):
         empty = tmp_path / "a" / "runs" / f"2099010{day}-000000-0000"
         empty.mkdir()

@@ -1,0 +1,59 @@
+"""The summary of a run, and of runs that an earlier version of nnclr made."""
+
+import json
+
+from components.linear_probe_evaluator.artifact import Metrics
+from pipeline.local import summary
+
+# What nnclr 0.1.0 wrote, shortened to what its names decide on.
+FORMER = {
+    "run_id": "20261101-030000-ab12",
+    "outcome": "released",
+    "data": {
+        "source": "/images",
+        "fingerprint": "f00d",
+        "counts": {"unlabelled": 9, "train": 4, "test": 4},
+        "rejected": 1,
+    },
+    "trainer": {"steps": 3, "seconds": 1.5, "images_per_second": 100.0, "final_loss": 2.5},
+    "evaluation": {
+        **{"probe_accuracy": 0.6, "probe_interval": [0.5, 0.7], "knn_accuracy": 0.5, "knn": {"20": 0.5}, "folds": None},
+        **{
+            "label_shares": {"0.01": {"mean": 0.3, "deviation": 0.1, "runs": 5, "images": 2}},
+            "fine_tuned_accuracy": None,
+        },
+        **{"random_encoder_accuracy": 0.3, "over_random": {"mean": 0.3, "low": 0.2, "high": 0.4}},
+        **{"baseline": "encoder version 2", "baseline_accuracy": 0.55},
+        "over_baseline": {"mean": 0.05, "low": -0.01, "high": 0.1},
+        **{"rank_me": 5.5, "duplicates": {"test in train": {"images": 4, "exact": 1, "look": 2}}, "findings": []},
+        **{"blessed": True, "reasons": [], "checks": [{"passed": True, "sentence": "It keeps up."}]},
+    },
+    "registry": {"name": "encoder", "version": 3, "uri": "models:/encoder/3", "alias": "champion", "changed": True},
+    "components": [{"id": "Trainer", "state": "cached", "seconds": 0.1}],
+}
+
+
+def test_a_summary_of_an_earlier_version_is_read_under_its_new_names(tmp_path):
+    (tmp_path / "summary.json").write_text(json.dumps(FORMER))
+    found = summary.read(tmp_path)
+    assert found.evaluation.untrained_accuracy == 0.3
+    assert found.evaluation.over_untrained.low == 0.2
+    assert (found.evaluation.champion, found.evaluation.champion_accuracy) == ("encoder version 2", 0.55)
+    assert found.evaluation.over_champion.mean == 0.05
+    assert found.evaluation.label_shares[0.01].images == 2
+    assert [component.state for component in found.components] == ["cached"]
+
+
+def test_the_json_has_one_name_for_each_figure(tmp_path):
+    summary.write(tmp_path, summary.Summary.model_validate(FORMER))
+    evaluation = json.loads((tmp_path / "summary.json").read_text())["evaluation"]
+    assert evaluation.keys() == Metrics.model_fields.keys()
+    assert not [name for name in evaluation if "baseline" in name or "random" in name]
+    assert summary.read(tmp_path) == summary.Summary.model_validate(FORMER)
+
+
+def test_exit_code_is_that_of_the_verdict():
+    found = summary.Summary.model_validate(FORMER)
+    refused = found.model_copy(update={"evaluation": found.evaluation.model_copy(update={"blessed": False})})
+    nothing = summary.Summary(run_id="1", outcome="nothing new", nothing_new="Nothing new.")
+    assert [summary.exit_code(one) for one in (found, refused, nothing)] == [0, 4, 0]
