@@ -37,12 +37,10 @@ def _no_server():
         yield
 
 
-@pytest.fixture(scope="module")
-def empty(tmp_path_factory) -> Path:
-    """A registry without models, shared because creating its tables takes seconds."""
-    root = tmp_path_factory.mktemp("empty")
-    ModelRegistry(str(root / "registry")).names()
-    return root
+@pytest.fixture
+def empty(empty_registry) -> Path:
+    """A folder with a registry without models, to be copied."""
+    return empty_registry.parent
 
 
 def finished(process) -> int | None:

@@ -73,7 +73,7 @@ def prepared(tmp_path_factory) -> dict:
     built = [
         release.build(candidate, NAME, ALIAS, root / f"built-{number}") for number, candidate in enumerate(candidates)
     ]
-    return {"registry": root / "registry", "candidates": candidates, "built": built}
+    return {"registry": empty_registry, "candidates": candidates, "built": built}
 
 
 @pytest.mark.parametrize("examples", [4, pytest.param(100, marks=pytest.mark.soak)])

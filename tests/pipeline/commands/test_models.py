@@ -1,6 +1,7 @@
 """`nnclr models` from a user's side: what each command prints, moves and refuses."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -31,10 +32,11 @@ def built(candidates, tmp_path_factory) -> dict[str, Release]:
 
 
 @pytest.fixture
-def workdir(candidates, built, tmp_path, monkeypatch) -> Path:
+def workdir(candidates, built, empty_registry, tmp_path, monkeypatch) -> Path:
     """A working directory with three releases, the last one the champion, served by TensorFlow Serving."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     releases.use_built(built, monkeypatch.setattr)
+    shutil.copytree(empty_registry, tmp_path / "work" / "registry")
     registry = ModelRegistry(str(tmp_path / "work" / "registry"))
     for candidate in candidates:
         push(registry, "encoder", "champion", candidate, str(tmp_path / "serving"))
