@@ -153,7 +153,7 @@ def test_a_stopped_schedule_resumes_its_run_when_started_again(tmp_path):
     command = [sys.executable, "-m", "pipeline", "schedule", "run", "--cron", "0 3 1 1 *", *TINY]
     command += ["--data", "days/{SPAN}", "--time-zone", "Europe/Berlin"]
     # Long enough to be stopped during the training.
-    command += ["--set", "trainer.checkpoint.every=5 steps", "--set", "trainer.epochs=30"]
+    command += ["--set", "trainer.checkpoint.every=5 steps", "--set", "trainer.epochs=12"]
     workdir = Workdir(tmp_path / "nnclr-runs")
     # The state that a process leaves when it is killed during a run.
     workdir.root.mkdir()
