@@ -72,6 +72,18 @@ def _split_cpu(request: pytest.FixtureRequest) -> None:
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 4)
 
 
+@pytest.fixture(scope="session")
+def empty_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an embedded registry without models, which tests copy: to create its tables takes seconds."""
+    from components.model_registry import ModelRegistry
+
+    folder = tmp_path_factory.mktemp("empty") / "registry"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        ModelRegistry(str(folder)).names()
+    return folder
+
+
 @pytest.fixture
 def mlflow_server(running_mlflow_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """The address of a real MLflow server, also in MLFLOW_TRACKING_URI. All tests share it: each names its models."""

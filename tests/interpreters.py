@@ -119,8 +119,7 @@ class Interpreter:
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )
-        # Without its client it ends.
-        weakref.finalize(self, self._control.close)
+        weakref.finalize(self, _end, self._control, self._server)
 
     def start(
         self,
@@ -188,6 +187,12 @@ def popen(command: list[str], stdout: IO, stderr: IO, start_new_session: bool) -
         stderr=stderr,
         new_session=start_new_session,
     )
+
+
+def _end(control: socket.socket, server: subprocess.Popen) -> None:
+    # Without a client the server ends.
+    control.close()
+    server.wait(timeout=60)
 
 
 def _text(file) -> str:

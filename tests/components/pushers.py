@@ -12,7 +12,6 @@ from fsspec.implementations.local import LocalFileSystem
 from mlflow import MlflowClient
 
 from components.model_registry import ModelRegistry
-from components.registry_pusher import release, verification
 from components.registry_pusher.push import push
 from components.registry_pusher.release import Release
 from tests import fork_server
@@ -61,22 +60,11 @@ def push_noting_changes(root: str, model: str, run: str, baseline: int | None, n
     Path(notes).write_text("\n".join(seen))
 
 
-def build_from(builds: dict[str, Release], replace: Callable[[object, str, object], None] = setattr) -> None:
-    """Spares this process the seconds in which releases are built and verified, which change nothing that others see.
-
-    Args:
-        builds: The releases that are taken instead, by their candidates' identities.
-        replace: Sets an attribute, perhaps for the time of a test.
-    """
-    replace(release, "build", lambda candidate, *_: builds[candidate.identity])
-    replace(verification, "differences", lambda folder: [])
-
-
 def push_and_die(
     root: str, model: str, run: str, baseline: int | None, index: int, after: bool, builds: dict[str, Release]
 ) -> None:
     """Pushes and kills itself by SIGKILL before, or after, the change with this index."""
-    build_from(builds)
+    releases.use_built(builds)
     count = iter(range(1_000))
 
     def die_at(_, change):

@@ -3,14 +3,16 @@
 import functools
 import shutil
 import tempfile
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import keras
 import numpy as np
 
 from components.linear_probe_evaluator.artifact import Check, Difference, Metrics, Repeated
+from components.registry_pusher import release, verification
 from components.registry_pusher.provenance import CodeVersion
-from components.registry_pusher.release import Candidate
+from components.registry_pusher.release import Candidate, Release
 from components.run_settings import RunSettings
 from trainer import export
 from trainer.config import TrainerSettings
@@ -92,3 +94,19 @@ def candidate(model: str, run: str, accuracy: float = 0.5, champion: int | None 
         code=CODE,
         pipeline_run=run,
     )
+
+
+def built(candidates: Iterable[Candidate], directory: Path) -> dict[str, Release]:
+    """Builds releases of a model `encoder` below a directory, and returns them by their candidates' identities."""
+    return {each.identity: release.build(each, "encoder", "champion", directory / each.identity) for each in candidates}
+
+
+def use_built(releases: dict[str, Release], replace: Callable[[object, str, object], None] = setattr) -> None:
+    """Spares this process the seconds in which releases are built and verified, which change nothing that others see.
+
+    Args:
+        releases: What `built` returned.
+        replace: Sets an attribute, perhaps for the time of a test.
+    """
+    replace(release, "build", lambda candidate, *_: releases[candidate.identity])
+    replace(verification, "differences", lambda folder: [])

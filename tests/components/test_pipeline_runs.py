@@ -1,5 +1,7 @@
 """The records of pipeline runs: earlier releases of nnclr wrote some of them, and schedules still decide by them."""
 
+import shutil
+
 import pytest
 
 from components.model_registry import ModelRegistry
@@ -9,8 +11,9 @@ DATA = data_identity("f00d", None)
 
 
 @pytest.fixture
-def registry(tmp_path, monkeypatch) -> ModelRegistry:
+def registry(empty_registry, tmp_path, monkeypatch) -> ModelRegistry:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    shutil.copytree(empty_registry, tmp_path / "registry")
     return ModelRegistry(str(tmp_path / "registry"))
 
 

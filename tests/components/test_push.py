@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from components.model_registry import ModelRegistry, Move, history
-from components.registry_pusher import release
 from components.registry_pusher.push import differences, push
 from components.registry_pusher.release import Release
 from tests.components import pushers, releases
@@ -28,8 +27,7 @@ def models(tmp_path_factory) -> dict[str, str]:
 def built(models, tmp_path_factory) -> dict[str, Release]:
     """The releases of the first two models, by their candidates' identities."""
     candidates = [releases.candidate(models[name], f"run-{number}") for number, name in enumerate((FIRST, SECOND), 1)]
-    root = tmp_path_factory.mktemp("built")
-    return {each.identity: release.build(each, "encoder", "champion", root / each.identity) for each in candidates}
+    return releases.built(candidates, tmp_path_factory.mktemp("built"))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -39,12 +37,10 @@ def _no_server():
         yield
 
 
-@pytest.fixture(scope="module")
-def empty(tmp_path_factory) -> Path:
-    """A registry without models, shared because creating its tables takes seconds."""
-    root = tmp_path_factory.mktemp("empty")
-    ModelRegistry(str(root / "registry")).names()
-    return root
+@pytest.fixture
+def empty(empty_registry) -> Path:
+    """A folder with a registry without models, to be copied."""
+    return empty_registry.parent
 
 
 def finished(process) -> int | None:
@@ -115,7 +111,7 @@ def test_killed_at_any_side_effect_and_pushed_again_there_is_one_whole_version(
     assert {"create_run", "log_artifacts", "create_model_version", "set_registered_model_alias", "rename"} < set(
         changes
     )
-    pushers.build_from(built, monkeypatch.setattr)
+    releases.use_built(built, monkeypatch.setattr)
     # To be killed after one is to be killed before the next. What a second push does before it registers is the same
     # as in a first one.
     begin = changes.index("create_model_version") if baseline else 0

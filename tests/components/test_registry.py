@@ -35,8 +35,9 @@ PAGE = f"<title>report</title>{evaluation_artifact.NOT_RELEASED}"
 
 
 @pytest.fixture
-def registry(tmp_path, monkeypatch) -> ModelRegistry:
+def registry(empty_registry, tmp_path, monkeypatch) -> ModelRegistry:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    shutil.copytree(empty_registry, tmp_path / "registry")
     return ModelRegistry(str(tmp_path / "registry"))
 
 

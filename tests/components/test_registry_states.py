@@ -60,12 +60,9 @@ def _guarded(original):
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory) -> dict:
+def prepared(tmp_path_factory, empty_registry) -> dict:
     """An empty registry, candidates, and the release built from each."""
     root = tmp_path_factory.mktemp("states")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        ModelRegistry(str(root / "registry")).names()
     candidates = [
         releases.candidate(releases.export_model(root / f"model-{number}", number), f"run-{number}", 0.5)
         for number in range(ENCODERS)
@@ -73,11 +70,11 @@ def prepared(tmp_path_factory) -> dict:
     built = [
         release.build(candidate, NAME, ALIAS, root / f"built-{number}") for number, candidate in enumerate(candidates)
     ]
-    return {"registry": root / "registry", "candidates": candidates, "built": built}
+    return {"registry": empty_registry, "candidates": candidates, "built": built}
 
 
 @pytest.mark.parametrize("examples", [4, pytest.param(100, marks=pytest.mark.soak)])
-def test_any_sequence_leaves_a_whole_champion_that_the_last_move_names(examples, made, monkeypatch):
+def test_any_sequence_leaves_a_whole_champion_that_the_last_move_names(examples, prepared, monkeypatch):
     """A hundred sequences, for `make soak`, meet more orders of the same moves and kills."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     by_identity = {built.identity: built for built in prepared["built"]}

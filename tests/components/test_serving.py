@@ -1,5 +1,6 @@
 """The folder that TensorFlow Serving watches: versions are complete or absent, and those of others stay."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -74,8 +75,9 @@ def test_withdrawing_keeps_the_version_and_lower_ones(saved_model, tmp_path):
 
 
 @pytest.fixture
-def registry(tmp_path, monkeypatch) -> ModelRegistry:
+def registry(empty_registry, tmp_path, monkeypatch) -> ModelRegistry:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    shutil.copytree(empty_registry, tmp_path / "registry")
     return ModelRegistry(str(tmp_path / "registry"))
 
 

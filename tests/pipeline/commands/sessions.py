@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,10 +29,27 @@ class Finished:
 
 def session(cwd: Path, *commands: list[str], variables: dict[str, str] | None = None) -> list[Finished]:
     """Runs commands one after the other, each in a process of its own, without a server for a registry."""
-    environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
-    environment |= (variables or {}) | {"COLUMNS": "200"}
+    environment = _environment() | (variables or {})
     ended = [
         interpreters.commands().run("-m", "pipeline", *command, cwd=cwd, environment=environment)
         for command in commands
     ]
     return [Finished(process.returncode, process.stdout, process.stderr) for process in ended]
+
+
+def fresh(cwd: Path, command: list[str]) -> Finished:
+    """Runs a command in a fresh interpreter, which loads its modules itself."""
+    process = subprocess.run(
+        [sys.executable, "-m", "pipeline", *command],
+        cwd=cwd,
+        env=_environment(),
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+    return Finished(process.returncode, process.stdout, process.stderr)
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"} | {"COLUMNS": "200"}

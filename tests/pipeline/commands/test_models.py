@@ -1,26 +1,44 @@
 """`nnclr models` from a user's side: what each command prints, moves and refuses."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from components.model_registry import ModelRegistry
 from components.registry_pusher.push import push
+from components.registry_pusher.release import Candidate, Release
 from tests.components import releases
 from tests.pipeline.commands.sessions import Finished, session
 
 ACCURACIES = {1: 0.5, 2: 0.6, 3: 0.7}
 
 
+@pytest.fixture(scope="module")
+def candidates(tmp_path_factory) -> list[Candidate]:
+    root = tmp_path_factory.mktemp("models")
+    return [
+        releases.candidate(
+            releases.export_model(root / str(version), version), f"run-{version}", accuracy, version - 1 or None
+        )
+        for version, accuracy in ACCURACIES.items()
+    ]
+
+
+@pytest.fixture(scope="module")
+def built(candidates, tmp_path_factory) -> dict[str, Release]:
+    return releases.built(candidates, tmp_path_factory.mktemp("built"))
+
+
 @pytest.fixture
-def workdir(tmp_path, monkeypatch) -> Path:
+def workdir(candidates, built, empty_registry, tmp_path, monkeypatch) -> Path:
     """A working directory with three releases, the last one the champion, served by TensorFlow Serving."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    releases.use_built(built, monkeypatch.setattr)
+    shutil.copytree(empty_registry, tmp_path / "work" / "registry")
     registry = ModelRegistry(str(tmp_path / "work" / "registry"))
-    for version, accuracy in ACCURACIES.items():
-        model = releases.export_model(tmp_path / f"model-{version}", version)
-        candidate = releases.candidate(model, f"run-{version}", accuracy, champion=version - 1 or None)
+    for candidate in candidates:
         push(registry, "encoder", "champion", candidate, str(tmp_path / "serving"))
     return tmp_path / "work"
 
@@ -146,10 +164,9 @@ def test_prune_keeps_the_newest_whatever_has_an_alias_and_what_a_rollback_would_
     assert again.out == "Nothing to delete.\n"
 
 
-def test_the_model_is_named_where_the_registry_has_several(workdir):
+def test_the_model_is_named_where_the_registry_has_several(workdir, candidates):
     registry = ModelRegistry(str(workdir / "registry"))
-    model = str(workdir.parent / "model-1")
-    push(registry, "second", "champion", releases.candidate(model, "run-4"))
+    push(registry, "second", "champion", releases.candidate(candidates[0].model, "run-4"))
     unnamed, unknown, named, everything = models(
         workdir,
         ["history"],

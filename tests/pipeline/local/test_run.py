@@ -12,7 +12,7 @@ from PIL import Image
 
 from pipeline.data import sample
 from tests import interpreters
-from tests.pipeline.commands.sessions import Finished, session
+from tests.pipeline.commands.sessions import fresh, session
 
 TINY = [
     *("--preset", "sample", "--set", "data.image_size=32"),
@@ -44,10 +44,8 @@ def data(tmp_path_factory) -> Path:
 
 def test_the_main_job_from_archive_to_champion_and_what_follows(data, tmp_path):
     run = ["run", *TINY, "--data", str(data), "--json"]
-    # A fresh interpreter, for what is printed while modules load.
-    command = [sys.executable, "-m", "pipeline", *run]
-    fresh = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False)
-    first = Finished(fresh.returncode, fresh.stdout, fresh.stderr)
+    # For what is printed while modules load.
+    first = fresh(tmp_path, run)
     second, third, worse, listed, shown = session(
         tmp_path,
         run,

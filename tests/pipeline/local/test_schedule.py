@@ -108,10 +108,10 @@ def test_days_of_retraining(tmp_path, monkeypatch):
     """The simulation with little data and little training, after which any encoder is as good as the champion."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(tick, "subprocess", SimpleNamespace(Popen=interpreters.popen))
-    monkeypatch.setattr(simulation, "_COUNTS", {"unlabelled": 1_440, "train": 100, "test": 60})
-    monkeypatch.setattr(simulation, "_FEW", 480)
+    monkeypatch.setattr(simulation, "_COUNTS", {"unlabelled": 720, "train": 100, "test": 60})
+    monkeypatch.setattr(simulation, "_FEW", 240)
     changed = ["name=nnclr-simulation", f"registry.model_name={simulation.MODEL}", "trainer.warm_start=champion"]
-    changed += ["evaluator.tolerance=1", "trainer.checkpoint.every=5 steps", "trainer.batch_size=32"]
+    changed += ["evaluator.tolerance=1", "trainer.checkpoint.every=5 steps", "trainer.batch_size=16"]
     monkeypatch.setattr(simulation, "SETTINGS", [*TINY, *(part for each in changed for part in ("--set", each))])
     first, unchanged, _, corrupt, more = simulation.scenarios()
     monkeypatch.setattr(simulation, "scenarios", lambda: [first, unchanged, corrupt, more])
@@ -129,7 +129,7 @@ def test_days_of_retraining(tmp_path, monkeypatch):
     # Killed in the middle, it went on from where it was, and ingest was not repeated.
     assert seen[3].tries == 2
     log = (tmp_path / "weeks" / "schedule.log").read_text()
-    assert "2026-11-09 does not count yet: it has no _SUCCESS" in log
+    assert "2026-11-09 is not complete yet: it has no _SUCCESS" in log
     assert "ImageExampleGen cached" in log
     logs = [path.read_text() for path in sorted((tmp_path / "weeks" / "runs").glob("*/run.log"))]
     assert "Going on from" in logs[-1]
@@ -153,7 +153,7 @@ def test_a_stopped_schedule_resumes_its_run_when_started_again(tmp_path):
     command = [sys.executable, "-m", "pipeline", "schedule", "run", "--cron", "0 3 1 1 *", *TINY]
     command += ["--data", "days/{SPAN}", "--time-zone", "Europe/Berlin"]
     # Long enough to be stopped during the training.
-    command += ["--set", "trainer.checkpoint.every=5 steps", "--set", "trainer.epochs=30"]
+    command += ["--set", "trainer.checkpoint.every=5 steps", "--set", "trainer.epochs=12"]
     workdir = Workdir(tmp_path / "nnclr-runs")
     # The state that a process leaves when it is killed during a run.
     workdir.root.mkdir()
