@@ -47,8 +47,11 @@ def _push(root: str, model: str, run: str, accuracy: float, baseline: int | None
     push(ModelRegistry(f"{root}/registry"), name, "champion", candidate, f"{root}/serving")
 
 
-def push_noting_changes(root: str, model: str, run: str, baseline: int | None, notes: str) -> None:
+def push_noting_changes(
+    root: str, model: str, run: str, baseline: int | None, notes: str, builds: dict[str, Release]
+) -> None:
     """Pushes, and writes the names of all changes in order into the file `notes`."""
+    releases.use_built(builds)
     seen = []
 
     def note(name, change):
