@@ -1,7 +1,7 @@
 """The trainer's settings: one typed tree, independent of where its values come from."""
 
 from importlib import metadata
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -111,12 +111,16 @@ class AugmentationSettings(StrictModel):
         "second view.",
     )
 
+    # Values of an augmentation that names no preset, where they are not the fields' defaults.
+    _without_preset: ClassVar[dict[str, Any]] = _AUGMENTATION_PRESETS["keras-example"]
+
     @model_validator(mode="before")
     @classmethod
     def _start_from_the_preset(cls, given: Any) -> Any:
         if not isinstance(given, dict):
             return given
-        return _AUGMENTATION_PRESETS.get(given.get("preset", "keras-example"), {}) | given
+        start = _AUGMENTATION_PRESETS.get(given["preset"], {}) if "preset" in given else cls._without_preset
+        return start | given
 
     @model_validator(mode="after")
     def _ranges_are_ordered(self) -> "AugmentationSettings":
@@ -171,7 +175,7 @@ class EncoderSettings(StrictModel):
 class HeadSettings(StrictModel):
     """A stack of dense layers with ReLU between them."""
 
-    units: list[PositiveInt] = Field(min_length=1, description="The number of units of each dense layer.")
+    units: list[PositiveInt] = Field([128, 128], min_length=1, description="The number of units of each dense layer.")
     batch_norm: bool = Field(
         False, description="The dense layers are batch-normalised, except the last layer of the prediction head."
     )
@@ -233,6 +237,12 @@ class OptimizerSettings(StrictModel):
         return self.learning_rate * (batch_size / self.scale_to if self.scale_to else 1.0)
 
 
+class ProbeAugmentationSettings(AugmentationSettings):
+    """Weaker augmentation, which the Keras example uses for labelled images."""
+
+    _without_preset = {"crop_scale": (0.5, 1.0), "brightness": 0.3}
+
+
 class OnlineProbeSettings(StrictModel):
     """A linear classifier that is trained beside the encoder, without influence on it, to show the trend."""
 
@@ -241,9 +251,8 @@ class OnlineProbeSettings(StrictModel):
         0.2, description="The share of the split `train` that only validates the classifier."
     )
     learning_rate: PositiveFloat = Field(1e-3, description="The learning rate of the classifier's Adam optimiser.")
-    augmentation: AugmentationSettings = Field(
-        AugmentationSettings(crop_scale=(0.5, 1.0), brightness=0.3),
-        description="The augmentation of the labelled images.",
+    augmentation: ProbeAugmentationSettings = Field(
+        ProbeAugmentationSettings(), description="The augmentation of the labelled images."
     )
 
 
@@ -285,10 +294,10 @@ class TrainerSettings(StrictModel):
         EncoderSettings(), description="The network that turns an image into its embedding."
     )
     projection: HeadSettings = Field(
-        HeadSettings(units=[128, 128]), description="The head that turns an embedding into its projection."
+        HeadSettings(), description="The head that turns an embedding into its projection."
     )
     prediction: HeadSettings = Field(
-        HeadSettings(units=[128, 128]),
+        HeadSettings(),
         description="The head that predicts a projection; only `neighbour: paper` uses it.",
     )
     neighbour: Neighbour = Field(

@@ -8,44 +8,55 @@ from trainer.config import Fraction, StrictModel
 
 
 class FineTuningSettings(StrictModel):
-    """Training the whole encoder on the labelled images, as the second half of the Keras example does."""
+    """Fine-tuning of the whole encoder on the labelled images, as in the second half of the Keras example."""
 
-    epochs: PositiveInt = 10
-    batch_size: PositiveInt = 64
-    learning_rate: PositiveFloat = 1e-3
+    epochs: PositiveInt = Field(10, description="Number of passes over the labelled images of the split `train`.")
+    batch_size: PositiveInt = Field(64, description="Number of labelled images per step, at most.")
+    learning_rate: PositiveFloat = Field(1e-3, description="Learning rate of Adam, which is constant.")
 
 
 class EvaluatorSettings(StrictModel):
     """What is measured, and what an encoder must reach to be released. A requirement that is null is off."""
 
     data: str | None = Field(
-        None, description="a labelled set other than the pretraining one, in any form that data.source takes"
+        None,
+        description="Separate labelled set to measure with, of any kind that data.source takes. If null, the labelled "
+        "images of data.source.",
     )
-    floor: Fraction | None = Field(None, description="least probe accuracy for a blessing")
+    floor: Fraction | None = Field(None, description="Lowest probe accuracy of a blessed encoder. If null, any.")
     tolerance: Fraction | None = Field(
         0.01,
-        description="how far the probe accuracy may lie behind the champion's: the lower end of the paired 95 % "
-        "interval of the difference must not reach further",
+        description="How far the probe accuracy may lie behind the champion's. The lower end of the paired 95 % "
+        "interval of the difference must not be lower. If null, the encoder is not compared with the champion.",
     )
-    least_recall: Fraction | None = Field(None, description="least probe accuracy in each single class")
+    least_recall: Fraction | None = Field(
+        None, description="Lowest recall of the probe in every single class. If null, any."
+    )
     beat_untrained: bool = Field(
-        True, description="the probe accuracy must lie above an untrained encoder's by more than chance (95 %)"
+        True,
+        description="Whether the probe accuracy must be significantly (95 %) higher than that of an untrained encoder "
+        "of the same architecture.",
     )
     accept_baseline_reset: bool = Field(
-        False, description="release without a comparison where the champion cannot be read or embeds no images"
+        False,
+        description="Whether an encoder may be released without a comparison if the champion cannot be read or does "
+        "not embed the images.",
     )
-    neighbours: tuple[PositiveInt, ...] = Field((20, 200), min_length=1, description="the k of each kNN accuracy")
+    neighbours: tuple[PositiveInt, ...] = Field(
+        (20, 200), min_length=1, description="Numbers of neighbours k for which a kNN accuracy is reported."
+    )
     label_shares: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
-        (0.01, 0.1), description="shares of the labels to report a probe with, besides all of them"
+        (0.01, 0.1),
+        description="Shares of the labels for which a probe's accuracy is reported, besides all labels.",
     )
     fine_tuning: FineTuningSettings | None = Field(
-        None, description="report the accuracy of a fine-tuned encoder as well"
+        None, description="Settings of the fine-tuning whose accuracy is reported. If null, nothing is fine-tuned."
     )
     seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(
-        0, description="of cross-validation, bootstrap, draws of labels, the untrained twin"
+        0, description="Seed of cross-validation, bootstrap, random shares of labels, and the untrained encoder."
     )
 
     @property
     def needs_champion(self) -> bool:
-        """Whether a champion that cannot be used stands in the way of a release."""
+        """Whether a champion that cannot be used prevents a release."""
         return self.tolerance is not None and not self.accept_baseline_reset

@@ -1,68 +1,92 @@
-"""What the pipeline needs to know of a cluster."""
+"""The settings of a pipeline on Kubeflow."""
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator
 
 from components.model_registry.credentials import holds_credentials
 from trainer.config import StrictModel
 
-# Kubernetes' own notation: 500m, 4, 16Gi.
-Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|[kMGTPE]i?)?$", examples=["500m", "4", "16Gi"])]
+_QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|[kMGTPE]i?)?$"
+# Quantities in Kubernetes' notation: 500m, 4, 16Gi. YAML reads some of them as numbers.
+Quantity = Annotated[
+    str,
+    BeforeValidator(
+        lambda value: str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+    ),
+    Field(pattern=_QUANTITY),
+    WithJsonSchema({"type": ["string", "number"], "pattern": _QUANTITY, "examples": ["500m", "4", "16Gi"]}),
+]
 EnvironmentName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
-class Resources(StrictModel):
-    """What a step's pod asks for, and may use at most."""
+class ResourceSettings(StrictModel):
+    """Resources of a step's pod."""
 
-    cpu: Quantity = "2"
-    memory: Quantity = "8Gi"
+    cpu: Quantity = Field("2", description="CPU cores that the pod requests.")
+    memory: Quantity = Field("8Gi", description="Memory that the pod requests, which is also its limit.")
 
 
-class Toleration(StrictModel):
-    """A taint that a step's pod puts up with, as Kubernetes writes it."""
+class TrainerResourceSettings(ResourceSettings):
+    """Resources of the Trainer's pod."""
 
-    key: str | None = None
-    operator: Literal["Equal", "Exists"] = "Equal"
-    value: str | None = None
-    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+    cpu: Quantity = Field("4", description="CPU cores that the pod requests.")
+    memory: Quantity = Field("16Gi", description="Memory that the pod requests, which is also its limit.")
+
+
+class TolerationSettings(StrictModel):
+    """A toleration of a step's pod, with the fields of Kubernetes."""
+
+    key: str | None = Field(None, description="Key of the taint. If null, every key.")
+    operator: Literal["Equal", "Exists"] = Field("Equal", description="How the taint's value is compared.")
+    value: str | None = Field(None, description="Value of the taint, for the operator Equal.")
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
+        None, description="Effect of the taint. If null, every effect."
+    )
 
 
 class KubeflowSettings(StrictModel):
-    """How the steps run in a cluster. Secrets are named here, their contents are not."""
+    """How the steps run in a cluster. Secrets are named here; their contents are never part of the settings."""
 
-    image: str = Field("nnclr:latest", description="container image with nnclr, see infra/Dockerfile")
+    image: str = Field("nnclr:latest", description="Container image with nnclr, see infra/Dockerfile.")
     pipeline_root: str | None = Field(
-        None, description="where artifacts go: gs://, s3:// or minio://; the cluster's default if null"
+        None,
+        description="Folder for artifacts: a gs://, s3:// or minio:// URI. If null, the default of Kubeflow Pipelines.",
     )
     checkpoints: str = Field(
         "/tmp/nnclr-checkpoints",
-        description="where unfinished trainings keep their state: gs://, or a folder of trainer_volume; below /tmp a "
-        "training whose pod is lost starts anew",
+        description="Folder for the checkpoints of unfinished trainings: a gs:// URI, or a folder of trainer_volume. "
+        "Below /tmp, a training whose pod is lost starts again from the beginning.",
     )
     trainer_volume: str | None = Field(
-        None, description="name of a PersistentVolumeClaim to mount at /checkpoints in the Trainer"
+        None, description="Name of a PersistentVolumeClaim that is mounted at /checkpoints in the Trainer's pod."
     )
-    resources: Resources = Field(Resources(), description="of every step but the Trainer")
-    trainer_resources: Resources = Field(Resources(cpu="4", memory="16Gi"), description="of the Trainer")
-    gpus: Annotated[int, Field(ge=0)] = Field(0, description="nvidia.com/gpu of the Trainer; all others see none")
-    node_selector: dict[str, str] = Field({}, description="labels that the Trainer's node must have")
-    tolerations: tuple[Toleration, ...] = Field((), description="of the Trainer")
-    shared_memory: Quantity = Field("1Gi", description="size of /dev/shm, which comes out of a step's memory")
-    scratch: Quantity = Field("20Gi", description="most disk that a step may take in /tmp")
-    retries: Annotated[int, Field(ge=0)] = Field(2, description="how often a failed step is tried again")
+    resources: ResourceSettings = Field(ResourceSettings(), description="Resources of every step except the Trainer.")
+    trainer_resources: TrainerResourceSettings = Field(
+        TrainerResourceSettings(), description="Resources of the Trainer."
+    )
+    gpus: Annotated[int, Field(ge=0)] = Field(
+        0, description="Number of GPUs (nvidia.com/gpu) of the Trainer. The other steps get none."
+    )
+    node_selector: dict[str, str] = Field({}, description="Labels that the Trainer's node must have.")
+    tolerations: tuple[TolerationSettings, ...] = Field((), description="Tolerations of the Trainer's pod.")
+    shared_memory: Quantity = Field("1Gi", description="Size of /dev/shm, which counts towards a step's memory.")
+    scratch: Quantity = Field("20Gi", description="Disk space that a step may use in /tmp.")
+    retries: Annotated[int, Field(ge=0)] = Field(2, description="Number of times that a failed step is retried.")
     environment: dict[EnvironmentName, str] = Field(
-        {}, description="environment variables of every step, MLFLOW_TRACKING_URI for instance; no secrets"
+        {}, description="Environment variables of every step, for instance MLFLOW_TRACKING_URI. They hold no secrets."
     )
     secrets: dict[str, dict[str, EnvironmentName]] = Field(
-        {}, description="environment variables from Secrets: name of the Secret, then its key and the variable's name"
+        {},
+        description="Environment variables that are read from Kubernetes Secrets: by the name of the Secret, the name "
+        "of the variable for each key.",
     )
 
     @field_validator("environment")
     @classmethod
     def _without_credentials(cls, environment: dict[str, str]) -> dict[str, str]:
         for name, value in environment.items():
-            # What is compiled can be read by many.
+            # Many people can read a compiled pipeline.
             if holds_credentials(value):
                 raise ValueError(
                     f"{name} holds a user or a password: put them into a Secret and name it in kubeflow.secrets "

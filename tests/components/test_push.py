@@ -104,8 +104,9 @@ def test_killed_at_any_side_effect_and_pushed_again_there_is_one_whole_version(
         return root
 
     root = prepared("noted")
-    notes = str(tmp_path / "notes")
-    process = pushers.start(pushers.push_noting_changes, str(root), model, run, baseline, notes, built)
+    process = pushers.start(
+        pushers.push_noting_changes, str(root), model, run, baseline, str(tmp_path / "notes"), built
+    )
     assert finished(process) == 0
     require_whole(root, version)
     changes = (tmp_path / "notes").read_text().split("\n")

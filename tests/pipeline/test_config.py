@@ -1,5 +1,7 @@
 """Settings: where they come from, and what is said of wrong ones."""
 
+from operator import attrgetter
+
 import pytest
 
 from pipeline import config
@@ -131,3 +133,24 @@ def test_what_decides_on_a_release_changes_the_settings_fingerprint():
         assert config.load(overrides=[other]).deciding() != plain
     for same in ("data.source=x", "kubeflow.gpus=2", "data.only_new=true", "name=other"):
         assert config.load(overrides=[same]).deciding() == plain
+
+
+@pytest.mark.parametrize(
+    ("override", "kept"),
+    [
+        ("kubeflow.trainer_resources.cpu=8", {"kubeflow.trainer_resources.memory": "16Gi"}),
+        (
+            "trainer.online_probe.augmentation.flip=false",
+            {
+                "trainer.online_probe.augmentation.crop_scale": (0.5, 1.0),
+                "trainer.online_probe.augmentation.brightness": 0.3,
+            },
+        ),
+        ("trainer.projection.batch_norm=true", {"trainer.projection.units": [128, 128]}),
+        ("trainer.augmentation.flip=false", {"trainer.augmentation.brightness": 0.5}),
+    ],
+)
+def test_a_section_of_which_one_value_is_given_keeps_its_other_defaults(override, kept):
+    settings = config.load(overrides=[override])
+    for path, value in kept.items():
+        assert attrgetter(path)(settings) == value == attrgetter(path)(config.load())

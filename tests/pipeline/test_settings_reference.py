@@ -157,7 +157,7 @@ def test_what_is_allowed_is_valid_by_the_schema(override, validator):
         *("trainer.epoch=1", "trainr={}", "trainer.epochs=0", "trainer.epochs=two", "trainer.devices=tpu"),
         *("trainer.watch.every=3 weeks", "trainer.augmentation.blur=2", "trainer.augmentation.blur=[1, 1, 1]"),
         *("data.image_size=8", "evaluator.neighbours=[]", "kubeflow.tolerations=[{effect: Never}]"),
-        *("kubeflow.environment={1a: b}", "kubeflow.scratch=much", "beam=[]", "trainer.projection={}"),
+        *("kubeflow.environment={1a: b}", "kubeflow.scratch=much", "beam=[]", "trainer.projection={units: []}"),
     ],
 )
 def test_what_is_not_allowed_is_invalid_by_the_schema(override, validator):

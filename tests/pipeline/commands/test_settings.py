@@ -57,7 +57,7 @@ def test_a_preset_that_was_shown_is_a_settings_file(tmp_path):
 
 def test_presets_are_listed_with_what_they_are_for(tmp_path):
     (listed,) = session(tmp_path, ["presets", "list"])
-    assert "sample: The demo: the embedded sample" in listed.out
+    assert "sample: The demo, on the embedded sample" in listed.out
     assert "yaml-language-server" not in listed.out
 
 
