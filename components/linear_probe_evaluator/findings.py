@@ -1,11 +1,9 @@
 """Finds problems that make the figures misleading: a collapsed encoder, and images that occur in several splits."""
 
-from typing import Any
-
 import numpy as np
 
 from components.linear_probe_evaluator import duplicates
-from components.linear_probe_evaluator.artifact import Duplicates
+from components.linear_probe_evaluator.artifact import Duplicates, Findings
 from components.linear_probe_evaluator.embedding import Rows
 from components.linear_probe_evaluator.probes import Labelled
 from trainer import examples, metrics
@@ -19,16 +17,12 @@ _PAIRS_OF_SPLITS = (
 )
 
 
-def find(rows: dict[str, Rows], test: Labelled) -> dict[str, Any]:
+def find(rows: dict[str, Rows], test: Labelled) -> Findings:
     """Looks for collapse and leakage.
 
     Args:
         rows: The rows of each split.
         test: The features and labels of the test split.
-
-    Returns:
-        `rank_me`, the effective rank of the test embeddings (arXiv 2210.02885); `duplicates`, how many images of one
-        split occur in another, by pair of splits and kind of hash; and `findings`, a sentence for each problem.
     """
     rank = metrics.rank_me(np.asarray(test.features[:_MOST_IMAGES_FOR_RANK]))
     classes = len(np.unique(test.labels))
@@ -58,4 +52,4 @@ def find(rows: dict[str, Rows], test: Labelled) -> dict[str, Any]:
                 f"({by_kind[duplicates.EXACT]:,} identical, {by_kind[duplicates.LOOK]:,} visually alike): "
                 f"{consequence}."
             )
-    return {"rank_me": rank, "duplicates": counts, "findings": sentences}
+    return Findings(rank_me=rank, duplicates=counts, findings=tuple(sentences))
