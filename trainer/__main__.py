@@ -112,7 +112,7 @@ def main(
         model, result = loop.train(settings, job)
         outcome.write(model, settings, result, f"{output}/model", job.run_dir or "")
     except KeyboardInterrupt:
-        print("Interrupted; the state is saved. Start the same command again to go on.", file=sys.stderr)
+        print("Interrupted; the state is saved. Run the same command again to resume.", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
     if result.is_chief:
         print(
