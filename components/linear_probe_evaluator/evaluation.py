@@ -24,7 +24,7 @@ from components.linear_probe_evaluator.artifact import (
 from components.linear_probe_evaluator.config import EvaluatorSettings
 from components.linear_probe_evaluator.embedding import Rows
 from components.linear_probe_evaluator.probes import Labelled, LinearProbe, Score
-from trainer import data, examples, export, fine_tuning, metrics
+from trainer import data, export, fine_tuning, metrics, splits
 
 CANDIDATE, UNTRAINED, CHAMPION = "candidate", "untrained", "champion"
 
@@ -98,8 +98,8 @@ def evaluate(
         make_pipeline: Makes the Beam pipeline that embeds the images.
     """
     pretraining, labelled = examples_artifact.read(inputs.pretraining), examples_artifact.read(inputs.labelled)
-    counts = {split: labelled.counts[split] for split in (examples.TRAIN, examples.TEST)}
-    counts[examples.UNLABELLED] = pretraining.counts[examples.UNLABELLED]
+    counts = {split: labelled.counts[split] for split in (splits.TRAIN, splits.TEST)}
+    counts[splits.UNLABELLED] = pretraining.counts[splits.UNLABELLED]
     described = Data(
         counts=counts,
         data=pretraining.source,
@@ -107,12 +107,12 @@ def evaluate(
         labelled_data=labelled.source,
         labelled_fingerprint=labelled.fingerprint,
     )
-    if not counts[examples.TEST]:
+    if not counts[splits.TEST]:
         return Evaluation(Metrics.of(described, _no_verdict()))
     size, classes = (labelled.image_size, labelled.image_size), list(labelled.class_names)
     models, problem = _models(settings, inputs, size)
-    directories = dict.fromkeys((examples.TRAIN, examples.TEST), inputs.labelled)
-    directories[examples.UNLABELLED] = inputs.pretraining
+    directories = dict.fromkeys((splits.TRAIN, splits.TEST), inputs.labelled)
+    directories[splits.UNLABELLED] = inputs.pretraining
     files = {
         split: data.matching_files([f"{examples_artifact.split_directory(directory, split)}/*"])
         for split, directory in directories.items()
@@ -127,7 +127,7 @@ def evaluate(
     figures = Metrics.of(
         described,
         _verdict(settings, measured, classes, champion, problem),
-        _reported(settings, inputs, candidate, rows[examples.TRAIN].folds, classes, files, size),
+        _reported(settings, inputs, candidate, rows[splits.TRAIN].folds, classes, files, size),
         findings.find(rows, candidate.test),
     )
 
@@ -165,7 +165,7 @@ def _measure(settings: EvaluatorSettings, inputs: Inputs, model: str, rows: dict
             embedding.read_features(inputs.scratch, model, split, inputs.local_scratch / f"{model}-{split}"),
             rows[split].labels,
         )
-        for split in (examples.TRAIN, examples.TEST)
+        for split in (splits.TRAIN, splits.TEST)
     )
     probe = probes.fit(train, classes, settings.seed)
     return Measured(train, test, probe, probes.score(probe, test, settings.seed))
@@ -229,8 +229,8 @@ def _reported(
     official = protocols.official_folds(folds)
     fine_tuned = None
     if settings.fine_tuning:
-        train_pixels = data.labelled_pixels(files[examples.TRAIN], size)
-        test_pixels = data.labelled_pixels(files[examples.TEST], size)
+        train_pixels = data.labelled_pixels(files[splits.TRAIN], size)
+        test_pixels = data.labelled_pixels(files[splits.TEST], size)
         fine_tuned = fine_tuning.accuracy(
             inputs.model,
             train_pixels,

@@ -6,14 +6,14 @@ from components.linear_probe_evaluator import duplicates
 from components.linear_probe_evaluator.artifact import Duplicates, Findings
 from components.linear_probe_evaluator.embedding import Rows
 from components.linear_probe_evaluator.probes import Labelled
-from trainer import examples, metrics
+from trainer import metrics, splits
 
 # The number of images that RankMe's authors found to be sufficient (arXiv 2210.02885).
 _MOST_IMAGES_FOR_RANK = 25_600
 _PAIRS_OF_SPLITS = (
-    (examples.TEST, examples.TRAIN),
-    (examples.TEST, examples.UNLABELLED),
-    (examples.TRAIN, examples.UNLABELLED),
+    (splits.TEST, splits.TRAIN),
+    (splits.TEST, splits.UNLABELLED),
+    (splits.TRAIN, splits.UNLABELLED),
 )
 
 
@@ -44,7 +44,7 @@ def find(rows: dict[str, Rows], test: Labelled) -> Findings:
         if either:
             consequence = (
                 "the accuracy is overestimated"
-                if other == examples.TRAIN
+                if other == splits.TRAIN
                 else "the encoder was pretrained on these images, although without their labels"
             )
             sentences.append(

@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _keep_log_readable() -> None:
-    """Logs all messages of nnclr, but only warnings of TFX and Beam, which log whole protocol buffers and many hints."""
+    """Logs all messages of nnclr, but only warnings of TFX and Beam, whose messages hold whole protocol buffers."""
     # Otherwise lines of stdout and stderr would appear in another order than they were written.
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     handler = logging.StreamHandler()
@@ -83,7 +83,7 @@ def _run(arguments: argparse.Namespace, beam_arguments: list[str]) -> None:
     invocation.apply_run_parameters(values, arguments.run_parameter, os.environ)  # type: ignore[arg-type]
     for listed in prepared["outputs"]["artifacts"].values():
         for artifact in listed["artifacts"]:
-            # The launcher uploads every output, also one that the component does not write. A value's artifact is a file.
+            # The launcher uploads every output, even one that nobody writes. The artifact of a value is a file.
             path = invocation.local_path(artifact["uri"])
             os.makedirs(os.path.dirname(path) if invocation.is_value(artifact) else path, exist_ok=True)
     arguments.json_serialized_invocation_args = json.dumps(prepared)
