@@ -5,7 +5,6 @@ Pixels are stored as raw uint8 bytes (height x width x 3, row-major), uncompress
 
 import tensorflow as tf
 
-
 IMAGE = "image"
 HEIGHT = "height"
 WIDTH = "width"
