@@ -2,7 +2,7 @@
 
 python -m tests.benchmarks.recipes EXAMPLES [--epochs 4] [--every 2] [--seeds 0] [--only NAME ...]
 
-EXAMPLES is a folder with the splits of ImageExampleGen. All but `keras-example` share network, augmentation, batch and
+EXAMPLES is a folder that `nnclr ingest` wrote. All but `keras-example` share network, augmentation, batch and
 optimiser, those of the preset `stl10-convnet`; `paper` has the paper's heads, smaller. Prints the evaluator's linear
 probe (regularisation cross-validated inside `train`) and kNN accuracy on `test`, after each few epochs.
 """

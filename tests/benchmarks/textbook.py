@@ -2,7 +2,7 @@
 
 python -m tests.benchmarks.textbook EXAMPLES [--epochs 4] [--precision float32]
 
-EXAMPLES is a folder with Split-unlabelled/ and Split-train/, as ImageExampleGen writes it. The textbook is a plain
+EXAMPLES is a folder that `nnclr ingest` wrote. The textbook is a plain
 transcription of the example's method (keras.io/examples/vision/nnclr) in float32: an encoder call for each view, four
 neighbour searches, a loss that is not averaged, labelled images among the unlabelled ones, a probe pass, Keras' own
 layers for flips. Its contrastive accuracy is taken from projections, as this project's is (the example's own looks at

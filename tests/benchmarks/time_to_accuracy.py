@@ -3,7 +3,7 @@
 python -m tests.benchmarks.time_to_accuracy EXAMPLES [--preset stl10-convnet] [--set NAME=VALUE ...] [--epochs 10]
     [--seeds 0 1] [--reached ACCURACY SECONDS] [--json FILE]
 
-EXAMPLES is a folder with the splits of ImageExampleGen. The textbook (the Keras example's step in float32, see
+EXAMPLES is a folder that `nnclr ingest` wrote. The textbook (the Keras example's step in float32, see
 `textbook`) trains for so many epochs; before and after it, this project trains by a preset, once for each seed. Both
 are judged by the evaluator's own linear probe on frozen features (regularisation cross-validated inside `train`, scored
 on `test`), and both clocks count training alone: building graphs and reading records are in it, probing is not. A
