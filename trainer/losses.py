@@ -17,8 +17,8 @@ import tensorflow as tf
 from trainer.config import Neighbour
 from trainer.replicas import View, gather, global_rows
 
-#: Turns the projections of each view, float32 [n, d], into L2-normalised predictions of the same shapes.
-Predict = Callable[[Sequence[tf.Tensor]], list[tf.Tensor]]
+#: Turns the projections of each view, float32 [views, n, d], into L2-normalised predictions of the same shape.
+Predict = Callable[[tf.Tensor], tf.Tensor]
 
 
 class Loss(Protocol):
@@ -27,15 +27,13 @@ class Loss(Protocol):
     Called in a replica context with the following arguments, it returns the loss of each local image, float32 [n].
 
     Args:
-        z: L2-normalised projections of each view, float32 [n, d]: first the two whole views, then any small views.
-        neighbours: Nearest neighbours of the first two views' projections, float32 [n, d] each.
+        z: L2-normalised projections, float32 [views, n, d]: first the two whole views, then any small views.
+        neighbours: Nearest neighbours of the two whole views' projections, float32 [2, n, d].
         predict: The prediction head.
         temperature: Divisor of the similarities.
     """
 
-    def __call__(
-        self, z: Sequence[tf.Tensor], neighbours: Sequence[tf.Tensor], predict: Predict, temperature: float
-    ) -> tf.Tensor: ...
+    def __call__(self, z: tf.Tensor, neighbours: tf.Tensor, predict: Predict, temperature: float) -> tf.Tensor: ...
 
 
 def loss_function(neighbour: Neighbour) -> Loss:
@@ -49,9 +47,7 @@ def loss_function(neighbour: Neighbour) -> Loss:
             return simclr_loss
 
 
-def paper_loss(
-    z: Sequence[tf.Tensor], neighbours: Sequence[tf.Tensor], predict: Predict, temperature: float
-) -> tf.Tensor:
+def paper_loss(z: tf.Tensor, neighbours: tf.Tensor, predict: Predict, temperature: float) -> tf.Tensor:
     """NNCLR's loss (arXiv 2104.14548, equation 2): neighbours without gradient against predictions p = predict(z).
 
     -log(exp(NN(z_1i) p_2i / t) / sum over k of exp(NN(z_1i) p_2k / t)), averaged with the same loss of the exchanged
@@ -59,17 +55,15 @@ def paper_loss(
 
     See `Loss` for the arguments and the result.
     """
-    predictions = gather(*predict(z))
+    predictions = gather(*tf.unstack(predict(z)))
     # Anchors are not negatives of other anchors, so their global rows are not needed.
-    anchors = [View(rows, rows) for rows in neighbours]
+    anchors = [View(rows, rows) for rows in tf.unstack(neighbours)]
     return _mean(
         _cross_entropy(anchor, prediction, temperature) for anchor, prediction in _other_views(anchors, predictions)
     )
 
 
-def straight_through_loss(
-    z: Sequence[tf.Tensor], neighbours: Sequence[tf.Tensor], predict: Predict, temperature: float
-) -> tf.Tensor:
+def straight_through_loss(z: tf.Tensor, neighbours: tf.Tensor, predict: Predict, temperature: float) -> tf.Tensor:
     """The Keras example's loss (keras.io/examples/vision/nnclr): neighbours against projections, in both directions.
 
     The anchor a = z + stop_gradient(NN(z) - z) has the neighbour's value and passes its gradient to z. The loss is the
@@ -78,21 +72,17 @@ def straight_through_loss(
 
     See `Loss` for the arguments and the result.
     """
-    straight = [rows + tf.stop_gradient(nearest - rows) for rows, nearest in zip(z[:2], neighbours, strict=True)]
-    # Copies, so that the gradients of z as a projection and as an anchor are summed apart before they are added: the
-    # order of additions determines the last bits of a training.
-    gathered = gather(*(tf.identity(rows) for rows in z), *straight)
-    projections, anchors = gathered[: len(z)], gathered[len(z) :]
+    whole = z if z.shape[0] == 2 else z[:2]
+    straight = whole + tf.stop_gradient(neighbours - whole)
+    *projections, first, second = gather(*tf.unstack(z), *tf.unstack(straight))
     return _mean(
         _cross_entropy(*direction, temperature)
-        for anchor, projection in _other_views(anchors, projections)
+        for anchor, projection in _other_views([first, second], projections)
         for direction in ((anchor, projection), (projection, anchor))
     )
 
 
-def simclr_loss(
-    z: Sequence[tf.Tensor], neighbours: Sequence[tf.Tensor], predict: Predict, temperature: float
-) -> tf.Tensor:
+def simclr_loss(z: tf.Tensor, neighbours: tf.Tensor, predict: Predict, temperature: float) -> tf.Tensor:
     """SimCLR's InfoNCE loss (arXiv 2104.14548, equation 1), for comparison: projections against projections.
 
     -log(exp(z_1i z_2i / t) / sum over k of exp(z_1i z_2k / t)), averaged with the same loss of the exchanged views.
@@ -100,7 +90,7 @@ def simclr_loss(
 
     See `Loss` for the arguments and the result.
     """
-    projections = gather(*z)
+    projections = gather(*tf.unstack(z))
     return _mean(
         _cross_entropy(anchor, projection, temperature)
         for anchor, projection in _other_views(projections[:2], projections)

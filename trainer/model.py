@@ -1,7 +1,5 @@
 """The model of NNCLR (arXiv 2104.14548): encoder, heads, support set and online probe."""
 
-from collections.abc import Sequence
-
 import keras
 import tensorflow as tf
 
@@ -61,14 +59,15 @@ class NNCLR(tf.Module):
         """Projects views while training: float32 [N, height, width, 3] to L2-normalised float32 [N, d]."""
         return _normalised(self.projection(self._encode(views, training=True), training=True))
 
-    def predict(self, projections: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    def predict(self, projections: tf.Tensor) -> tf.Tensor:
         """Predicts from the projections of several views while training; see `trainer.losses.Predict`.
 
         The views are one batch for the head's batch norm.
         """
         assert self.prediction is not None
-        predictions = self.prediction(tf.concat(projections, axis=0), training=True)
-        return tf.split(_normalised(predictions), len(projections))
+        width = projections.shape[-1]
+        predictions = self.prediction(tf.reshape(projections, [-1, width]), training=True)
+        return tf.reshape(_normalised(predictions), [projections.shape[0], -1, width])
 
     @tf.function(reduce_retracing=True)
     def infer(self, images: tf.Tensor) -> dict[str, tf.Tensor]:

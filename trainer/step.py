@@ -92,11 +92,14 @@ class TrainingStep(tf.Module):
             nearest = model.support_set.nearest(
                 both, settings.top_k, tf.tile(numbers[_NEIGHBOUR][:, 0], [2]) if settings.top_k > 1 else None
             )
-            z = [*tf.split(both, 2), *self._project_small_views(images, numbers)]
-            per_image = self._loss(z, tf.split(nearest.vectors, 2), model.predict, settings.temperature)
+            z = _by_view(both, 2)
+            if settings.multi_crop.views:
+                small = _by_view(self._project_small_views(images, numbers), settings.multi_crop.views)
+                z = tf.concat([z, small], axis=0)
+            per_image = self._loss(z, _by_view(nearest.vectors, 2), model.predict, settings.temperature)
             loss = replicas.global_mean(per_image)
         gradients = tape.gradient(loss, model.pretrained_variables)
-        projections = replicas.gather(*z[:2])
+        projections = replicas.gather(z[0], z[1])
         model.support_set.enqueue(projections[0].everywhere)
         batch = settings.batch_size / settings.accumulate
         return gradients, {
@@ -107,14 +110,13 @@ class TrainingStep(tf.Module):
             "support_set_age": replicas.global_mean(nearest.ages) / batch,
         }
 
-    def _project_small_views(self, images: tf.Tensor, numbers: dict[int, tf.Tensor]) -> list[tf.Tensor]:
+    def _project_small_views(self, images: tf.Tensor, numbers: dict[int, tf.Tensor]) -> tf.Tensor:
+        """Projects the small views: float32 [views * n, d]."""
         crop = self._settings.multi_crop
-        if not crop.views:
-            return []
         strength = self._settings.augmentation.model_copy(update={"crop_scale": crop.scale})
         drawn = [numbers[_SMALL_VIEWS + i] for i in range(crop.views)]
         views = augmentation.random_views(images, drawn, strength, self._small_view_size)
-        return tf.split(self._model.project(views), crop.views)
+        return self._model.project(views)
 
     def _update(self, gradients: list[tf.Tensor]) -> tf.Tensor:
         """Sums the gradients over the replicas, clips and applies them; returns their norm before clipping, a scalar.
@@ -138,3 +140,8 @@ class TrainingStep(tf.Module):
         # In inference mode, so that labelled images leave no trace in the encoder, not even in batch norm's statistics.
         embeddings = tf.cast(self._model.encoder(views, training=False), tf.float32)
         return probe.train(embeddings, labels)
+
+
+def _by_view(rows: tf.Tensor, views: int) -> tf.Tensor:
+    """Reshapes the rows of several views, one view after the other: [views * n, d] to [views, n, d]."""
+    return tf.reshape(rows, [views, -1, rows.shape[-1]])

@@ -31,8 +31,8 @@ def alone(rows) -> View:
     return View(tf.constant(rows), tf.constant(rows))
 
 
-def constants(*rows) -> list[tf.Tensor]:
-    return [tf.constant(vectors) for vectors in rows]
+def stacked(*views) -> tf.Tensor:
+    return tf.constant(np.stack(views))
 
 
 def unused(z):
@@ -61,16 +61,15 @@ def info_nce_gradient(anchors, candidates, temperature):
 def test_papers_loss_and_gradient(seed, rows, width, temperature):
     rng = np.random.default_rng(seed)
     n1, n2, z1, z2, p1, p2 = (unit(rng, rows, width) for _ in range(6))
-    first, second = constants(p1, p2)
-    z = constants(z1, z2)
+    predictions, z = stacked(p1, p2), stacked(z1, z2)
     with tf.GradientTape() as tape:
-        tape.watch([first, second])
+        tape.watch(predictions)
         found = losses.paper_loss(
-            z, constants(n1, n2), lambda given: [first, second] if given is z else [], temperature
+            z, stacked(n1, n2), lambda given: predictions if given is z else tf.zeros([0]), temperature
         )
     expected = (info_nce(n1, p2, temperature) + info_nce(n2, p1, temperature)) / 2
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
-    gradients = tape.gradient(found, [first, second])
+    gradients = tape.gradient(found, predictions)
     for gradient, neighbours, predictions in zip(gradients, (n2, n1), (p1, p2), strict=True):
         wanted = info_nce_gradient(neighbours, predictions, temperature) / 2
         np.testing.assert_allclose(gradient, wanted, rtol=1e-3, atol=1e-4)
@@ -81,7 +80,7 @@ def test_papers_loss_and_gradient(seed, rows, width, temperature):
 def test_simclrs_loss_uses_neither_neighbours_nor_predictions(seed, rows, width, temperature):
     rng = np.random.default_rng(seed)
     z1, z2 = (unit(rng, rows, width) for _ in range(2))
-    found = losses.simclr_loss(constants(z1, z2), [], unused, temperature)
+    found = losses.simclr_loss(stacked(z1, z2), tf.zeros([0]), unused, temperature)
     expected = (info_nce(z1, z2, temperature) + info_nce(z2, z1, temperature)) / 2
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
@@ -100,7 +99,7 @@ def test_each_mode_has_its_loss():
 def test_examples_loss_takes_the_softmax_both_ways(seed, rows, width, temperature):
     rng = np.random.default_rng(seed)
     n1, n2, z1, z2 = (unit(rng, rows, width) for _ in range(4))
-    found = losses.straight_through_loss(constants(z1, z2), constants(n1, n2), unused, temperature)
+    found = losses.straight_through_loss(stacked(z1, z2), stacked(n1, n2), unused, temperature)
     pairs = ((n1, z2), (z2, n1), (n2, z1), (z1, n2))
     expected = sum(info_nce(a, b, temperature) for a, b in pairs) / 4
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
@@ -112,7 +111,7 @@ def test_small_views_are_compared_with_both_anchors(seed, rows, width, temperatu
     rng = np.random.default_rng(seed)
     anchors = [unit(rng, rows, width) for _ in range(2)]
     views = [unit(rng, rows, width) for _ in range(2 + small)]
-    found = losses.paper_loss(constants(*views), constants(*anchors), list, temperature)
+    found = losses.paper_loss(stacked(*views), stacked(*anchors), tf.identity, temperature)
     terms = [info_nce(a, v, temperature) for i, a in enumerate(anchors) for j, v in enumerate(views) if i != j]
     assert len(terms) == 2 + 2 * small
     np.testing.assert_allclose(found, np.mean(terms, axis=0), rtol=1e-4, atol=1e-5)
@@ -126,8 +125,8 @@ def test_a_support_set_that_holds_the_projections_gives_simclrs_loss(seed, rows,
     z1, z2 = unit(rng, rows, 16), unit(rng, rows, 16)
     support_set = SupportSet(2 * rows, 16, seed=0)
     support_set.enqueue(tf.constant(np.concatenate([z1, z2])))
-    z = constants(z1, z2)
-    found = losses.paper_loss(z, [support_set.nearest(rows).vectors for rows in z], list, temperature)
+    z = stacked(z1, z2)
+    found = losses.paper_loss(z, tf.stack([support_set.nearest(rows).vectors for rows in z]), tf.identity, temperature)
     expected = (info_nce(z1, z2, temperature) + info_nce(z2, z1, temperature)) / 2
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
@@ -137,9 +136,9 @@ def test_analytic_values():
     same = np.tile(orthogonal[:1], (4, 1))
     # All alike: the positive is one of four. All orthogonal: exp(1/t) against three times exp(0).
     for loss in (losses.paper_loss, losses.straight_through_loss, losses.simclr_loss):
-        found = loss(constants(same, same), constants(same, same), list, 0.5)
+        found = loss(stacked(same, same), stacked(same, same), tf.identity, 0.5)
         np.testing.assert_allclose(found, np.log(4), rtol=1e-6)
-        found = loss(constants(orthogonal, orthogonal), constants(orthogonal, orthogonal), list, 0.5)
+        found = loss(stacked(orthogonal, orthogonal), stacked(orthogonal, orthogonal), tf.identity, 0.5)
         np.testing.assert_allclose(found, np.log(np.exp(2) + 3) - 2, rtol=1e-5)
 
 
