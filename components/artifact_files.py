@@ -1,4 +1,4 @@
-"""Files in artifacts, local or in a bucket: how components pass on what has no place in TFX's own records.
+"""Files in artifacts, local or in a bucket: how components exchange what TFX's own records cannot hold.
 
 Needs neither TFX nor Beam, so that any program can read what a component wrote.
 """

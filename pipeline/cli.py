@@ -1,4 +1,4 @@
-"""The command `nnclr`: its commands, one module of `pipeline.commands` a group. Nothing heavy is imported here."""
+"""The command `nnclr`, assembled from the modules of `pipeline.commands`. Nothing heavy is imported here."""
 
 import sys
 
@@ -6,7 +6,21 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from pipeline.commands import bench, data, doctor, init, kubeflow, models, presets, prune, run, schedule, settings
+from pipeline.commands import (
+    bench,
+    data,
+    doctor,
+    evaluate,
+    ingest,
+    init,
+    kubeflow,
+    models,
+    presets,
+    prune,
+    run,
+    schedule,
+    settings,
+)
 from pipeline.terminal import process
 from pipeline.terminal.screen import write_line
 from trainer import failures
@@ -14,7 +28,7 @@ from trainer.errors import exit_codes
 
 app = typer.Typer(
     name="nnclr",
-    help="Pretrains image encoders without labels by NNCLR, measures them, and ships the good ones to a model registry."
+    help="Pretrain image encoders without labels by NNCLR, evaluate them, and release good ones to a model registry."
     "\n\nStart with: nnclr run --preset sample",
     no_args_is_help=True,
     rich_markup_mode="markdown",
@@ -23,6 +37,8 @@ app = typer.Typer(
 app.command("run", epilog=exit_codes())(run.run)
 app.command("init")(init.init)
 app.command("settings")(settings.settings)
+app.command("ingest")(ingest.ingest)
+app.command("evaluate", epilog=evaluate.EPILOG)(evaluate.evaluate)
 app.command("compile")(kubeflow.compile_for_kubeflow)
 app.command("submit")(kubeflow.submit)
 app.command("runs")(kubeflow.list_runs)
@@ -36,13 +52,13 @@ app.add_typer(schedule.app, name="schedule")
 
 
 def main() -> None:
-    """Runs the command; a user's mistake ends in one sentence and its exit code."""
+    """Runs the command. A user's mistake ends with one sentence and an exit code."""
     process.complete()
     try:
         app()
     except Exception as error:
-        told = failures.as_user_error(error)
-        if told is None:
+        user_error = failures.as_user_error(error)
+        if user_error is None:
             raise
-        write_line(Console(stderr=True), f"[red]Error:[/] {escape(str(told))}")
-        sys.exit(told.exit_code)
+        write_line(Console(stderr=True), f"[red]Error:[/] {escape(str(user_error))}")
+        sys.exit(user_error.exit_code)

@@ -31,7 +31,7 @@ from components.run_settings import RunSettings
 from components.schema_importer.component import SchemaImporter
 from pipeline import provenance
 from pipeline.config import Settings
-from trainer import examples, run_fn
+from trainer import examples, run_fn, splits
 from trainer.config import CHAMPION
 
 # Statistics over whole images are waste: 27 KB strings, each different.
@@ -96,8 +96,8 @@ def create_pipeline(
     trainer = Trainer(
         run_fn=f"{run_fn.__name__}.run_fn",
         examples=ingest.outputs[EXAMPLES],
-        train_args=trainer_pb2.TrainArgs(splits=[examples.UNLABELLED]),
-        eval_args=trainer_pb2.EvalArgs(splits=[examples.TRAIN]),
+        train_args=trainer_pb2.TrainArgs(splits=[splits.UNLABELLED]),
+        eval_args=trainer_pb2.EvalArgs(splits=[splits.TRAIN]),
         base_model=champion_resolver.outputs["model"] if warm else None,
         custom_config={
             run_fn.SETTINGS: settings.trainer.model_dump_json(),

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import BaseModel
 
-from trainer import failures, settings_tree
+from trainer import failures, settings_tree, splits
 from trainer.config import CHAMPION, TrainerSettings
 from trainer.errors import (
     BAD_DATA,
@@ -92,7 +92,7 @@ def main(
     # Imported late, because these imports take many seconds.
     import tensorflow as tf
 
-    from trainer import data, devices, examples, loop, outcome
+    from trainer import data, devices, loop, outcome
 
     unused = devices.unused_gpu()
     if unused and settings.devices == "auto":
@@ -102,8 +102,8 @@ def main(
     if tf.io.gfile.exists(f"{output}/model") and not tf.io.gfile.glob(f"{output}/checkpoints/*/*"):
         raise SettingsError(f"{output} already contains a finished training: name another folder, or delete this one.")
     job = loop.Job(
-        data.matching_files([f"{records}/Split-{examples.UNLABELLED}/*"]),
-        data.matching_files([f"{records}/Split-{examples.TRAIN}/*"], required=False),
+        data.matching_files([f"{records}/Split-{splits.UNLABELLED}/*"]),
+        data.matching_files([f"{records}/Split-{splits.TRAIN}/*"], required=False),
         run_dir=f"{output}/logs",
         checkpoint_root=f"{output}/checkpoints",
         warm_start=settings.warm_start,
@@ -112,7 +112,7 @@ def main(
         model, result = loop.train(settings, job)
         outcome.write(model, settings, result, f"{output}/model", job.run_dir or "")
     except KeyboardInterrupt:
-        print("Interrupted; the state is saved. Start the same command again to go on.", file=sys.stderr)
+        print("Interrupted; the state is saved. Run the same command again to resume.", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
     if result.is_chief:
         print(

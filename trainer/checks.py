@@ -1,6 +1,6 @@
 """The checks of a training that need nothing but its settings, the number of images and the number of devices."""
 
-from trainer import devices, examples
+from trainer import devices, splits
 from trainer.config import TrainerSettings
 from trainer.errors import DataError, SettingsError
 from trainer.plan import Plan
@@ -43,7 +43,7 @@ def _require_even_shares(settings: TrainerSettings, replicas: int) -> None:
 def _require_a_whole_batch(settings: TrainerSettings, images: int) -> None:
     if images < settings.batch_size:
         raise DataError(
-            f"The split `{examples.UNLABELLED}` has {images} images, fewer than one batch of "
+            f"The split `{splits.UNLABELLED}` has {images} images, fewer than one batch of "
             f"{settings.batch_size}: add images or set trainer.batch_size to at most {images}."
         )
 

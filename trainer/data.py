@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from trainer import examples
+from trainer import examples, splits
 from trainer.errors import DataError
 
 _HASH_BUCKETS = 10_000
@@ -198,7 +198,7 @@ class LabelledSplit:
             # An empty side would be repeated for ever, or would lead to a division by zero.
             if not any(True for _ in self._side(_records(files), held_out).take(1)):
                 raise DataError(
-                    f"The split `{examples.TRAIN}` has too few images for the online probe: none is left to {purpose}. "
+                    f"The split `{splits.TRAIN}` has too few images for the online probe: none is left to {purpose}. "
                     "Add labelled images, or change trainer.online_probe.holdout."
                 )
 

@@ -5,9 +5,6 @@ Pixels are stored as raw uint8 bytes (height x width x 3, row-major), uncompress
 
 import tensorflow as tf
 
-# Names of splits are used together with this layout; they are defined where no TensorFlow is imported.
-from trainer.splits import NO_LABEL, SPLITS, TEST, TRAIN, UNLABELLED  # noqa: F401
-
 IMAGE = "image"
 HEIGHT = "height"
 WIDTH = "width"

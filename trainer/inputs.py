@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from trainer import data, examples
+from trainer import data, examples, splits
 from trainer.config import TrainerSettings
 from trainer.errors import DataError
 
@@ -78,7 +78,7 @@ def read(settings: TrainerSettings, unlabelled_files: list[str], labelled_files:
     """
     unlabelled, labelled = data.survey(unlabelled_files), data.survey(labelled_files)
     if not unlabelled.records:
-        raise DataError(f"The split `{examples.UNLABELLED}` has no images: add images.")
+        raise DataError(f"The split `{splits.UNLABELLED}` has no images: add images.")
     size = examples.image_size(unlabelled_files)
     labels = data.labels(labelled_files)
     return TrainingImages(

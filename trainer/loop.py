@@ -272,5 +272,5 @@ class _Training:
         kept = "saved" if self._saved is not None else "not saved, as no folder for checkpoints was given"
         raise Stopped(
             f"Training was asked to stop after step {self._position.step} of {self._plan.steps}, and its state is "
-            f"{kept}. Start the same command again to go on."
+            f"{kept}. Run the same command again to resume."
         )

@@ -79,7 +79,9 @@ def straight_through_loss(
     See `Loss` for the arguments and the result.
     """
     straight = [rows + tf.stop_gradient(nearest - rows) for rows, nearest in zip(z[:2], neighbours, strict=True)]
-    gathered = gather(*z, *straight)
+    # Copies, so that the gradients of z as a projection and as an anchor are summed apart before they are added: the
+    # order of additions determines the last bits of a training.
+    gathered = gather(*(tf.identity(rows) for rows in z), *straight)
     projections, anchors = gathered[: len(z)], gathered[len(z) :]
     return _mean(
         _cross_entropy(*direction, temperature)

@@ -77,6 +77,6 @@ def write(model: NNCLR, settings: TrainerSettings, result: TrainingResult, model
     if stop.signal == signal.SIGINT:
         raise KeyboardInterrupt
     if stop.signal is not None:
-        raise Stopped("The export was asked to stop. Start the same command again: the training itself is finished.")
+        raise Stopped("The export was asked to stop. Run the same command again: the training itself is finished.")
     if result.checkpoints is not None:
         result.checkpoints.clear()

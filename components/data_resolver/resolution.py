@@ -57,8 +57,8 @@ def resolve(settings: SourceSettings, labelled: str | None = None, memory: Path 
         source, passed_over = newest.span.path, newest.passed_over
     elif settings.span:
         raise SettingsError(
-            f"data.span is {settings.span}, but data.source {source} names one place: put {{YYYY}}-{{MM}}-{{DD}} or "
-            "{SPAN} into it."
+            f"data.span is {settings.span}, but data.source {source} has no placeholder: put {{YYYY}}-{{MM}}-{{DD}} or "
+            "{SPAN} into it, or remove data.span."
         )
     return Resolution(
         source,

@@ -11,7 +11,7 @@ from components.image_example_gen.artifact import EXAMPLES
 from components.image_example_gen.config import IngestSettings
 from components.image_example_gen.ingest import ingest
 from components.image_example_gen.sources.opening import open_labelled, open_source
-from trainer import examples
+from trainer import splits
 
 SETTINGS, SOURCE, FINGERPRINT, LABELLED_ONLY = "settings", "source", "fingerprint", "labelled_only"
 
@@ -31,6 +31,6 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         source, fingerprint = open_images(exec_properties[SOURCE]), exec_properties[FINGERPRINT]
         settings = IngestSettings.model_validate_json(exec_properties[SETTINGS])
         ingest(source, fingerprint, settings, artifact.uri, self._make_beam_pipeline)
-        artifact.split_names = artifact_utils.encode_split_names(list(examples.SPLITS))
+        artifact.split_names = artifact_utils.encode_split_names(list(splits.SPLITS))
         artifact.set_string_custom_property("payload_format", "FORMAT_TF_EXAMPLE")
         artifact.set_string_custom_property(FINGERPRINT, fingerprint)

@@ -11,7 +11,7 @@ from components.image_example_gen import artifact, transforms
 from components.image_example_gen.artifact import REJECTED, Dataset
 from components.image_example_gen.config import IngestSettings
 from components.image_example_gen.sources.base import Source
-from trainer import examples
+from trainer import splits
 from trainer.errors import DataError
 
 _SHOWN_REJECTS = 5
@@ -52,7 +52,7 @@ def ingest(
     if len(rejected) > settings.max_rejected:
         raise DataError(_too_many(rejected, settings.max_rejected, f"{directory}/{REJECTED}"))
     written_counts: dict[str, int] = dict(json.loads(line) for line in _lines(f"{directory}/counts/*.jsonl"))
-    counts = dict.fromkeys(examples.SPLITS, 0) | written_counts
+    counts = dict.fromkeys(splits.SPLITS, 0) | written_counts
     lost = collections.Counter(picture.split for picture in rejected)
     for split, count in counts.items():
         if source.counts[split] and not count:

@@ -84,8 +84,26 @@ class Duplicates(Content):
     look: int
 
 
-class Metrics(Content):
-    """Everything that an evaluation measures. Accuracies are None if there are no labelled images.
+class Data(Content):
+    """The images of an evaluation.
+
+    Attributes:
+        counts: Number of images by split.
+        data: Path or URI of the images that the encoder was pretrained on.
+        data_fingerprint: Fingerprint of these images.
+        labelled_data: Path or URI of the labelled images.
+        labelled_fingerprint: Fingerprint of the labelled images.
+    """
+
+    counts: dict[str, int] = {}
+    data: str = ""
+    data_fingerprint: str = ""
+    labelled_data: str = ""
+    labelled_fingerprint: str = ""
+
+
+class Verdict(Content):
+    """The figures that decide on a blessing. Accuracies are None if there are no labelled images.
 
     Attributes:
         blessed: Whether the encoder meets every requirement.
@@ -93,14 +111,7 @@ class Metrics(Content):
         checks: All requirements.
         probe_accuracy: Accuracy of a linear probe on the test split.
         probe_interval: The accuracy's 95 % bootstrap interval over images.
-        probe_strength: Inverse regularisation of the probe.
         class_accuracy: Recall of the linear probe by class, in the order of the labels.
-        class_counts: Number of test images by class.
-        knn_accuracy: kNN accuracy for the first k of `evaluator.neighbours`.
-        knn: kNN accuracy by k.
-        folds: Accuracy of probes on STL-10's predefined folds.
-        label_shares: Accuracy of probes on shares of the labels.
-        fine_tuned_accuracy: Accuracy of the encoder after fine-tuning all of it.
         untrained_accuracy: Accuracy of a linear probe on an untrained encoder of the same architecture.
         untrained_interval: Its 95 % interval.
         over_untrained: Lead of the encoder over the untrained one.
@@ -109,15 +120,6 @@ class Metrics(Content):
         champion_accuracy: Accuracy of a linear probe on the champion, if it can be compared.
         champion_interval: Its 95 % interval.
         over_champion: Lead of the encoder over the champion.
-        embedding_size: Length of an embedding.
-        rank_me: Effective rank of the test embeddings (RankMe, arXiv 2210.02885).
-        duplicates: Images that occur in two splits, by the names of the splits.
-        findings: A sentence for each thing that makes the figures doubtful.
-        counts: Number of images by split.
-        data: Path or URI of the images that the encoder was pretrained on.
-        data_fingerprint: Fingerprint of these images.
-        labelled_data: Path or URI of the labelled images.
-        labelled_fingerprint: Fingerprint of the labelled images.
     """
 
     blessed: bool = False
@@ -125,14 +127,7 @@ class Metrics(Content):
     checks: tuple[Check, ...] = ()
     probe_accuracy: float | None = None
     probe_interval: Interval | None = None
-    probe_strength: float | None = None
     class_accuracy: dict[str, float] = {}
-    class_counts: dict[str, int] = {}
-    knn_accuracy: float | None = None
-    knn: dict[int, float] = {}
-    folds: Repeated | None = None
-    label_shares: dict[float, Repeated] = {}
-    fine_tuned_accuracy: float | None = None
     untrained_accuracy: float | None = None
     untrained_interval: Interval | None = None
     over_untrained: Difference | None = None
@@ -141,15 +136,53 @@ class Metrics(Content):
     champion_accuracy: float | None = None
     champion_interval: Interval | None = None
     over_champion: Difference | None = None
+
+
+class Reported(Content):
+    """The figures that are reported without influence on the blessing.
+
+    Attributes:
+        probe_strength: Inverse regularisation of the probe.
+        class_counts: Number of test images by class.
+        knn_accuracy: kNN accuracy for the first k of `evaluator.neighbours`.
+        knn: kNN accuracy by k.
+        folds: Accuracy of probes on STL-10's predefined folds.
+        label_shares: Accuracy of probes on shares of the labels.
+        fine_tuned_accuracy: Accuracy of the encoder after fine-tuning all of it.
+        embedding_size: Length of an embedding.
+    """
+
+    probe_strength: float | None = None
+    class_counts: dict[str, int] = {}
+    knn_accuracy: float | None = None
+    knn: dict[int, float] = {}
+    folds: Repeated | None = None
+    label_shares: dict[float, Repeated] = {}
+    fine_tuned_accuracy: float | None = None
     embedding_size: int | None = None
+
+
+class Findings(Content):
+    """What makes the other figures doubtful.
+
+    Attributes:
+        rank_me: Effective rank of the test embeddings (RankMe, arXiv 2210.02885).
+        duplicates: Images that occur in two splits, by the names of the splits.
+        findings: A sentence for each problem.
+    """
+
     rank_me: float | None = None
     duplicates: dict[str, Duplicates] = {}
     findings: tuple[str, ...] = ()
-    counts: dict[str, int] = {}
-    data: str = ""
-    data_fingerprint: str = ""
-    labelled_data: str = ""
-    labelled_fingerprint: str = ""
+
+
+class Metrics(Findings, Reported, Verdict, Data):
+    """Everything that an evaluation measures: the content of `metrics.json`."""
+
+    @classmethod
+    def of(cls, *groups: Content) -> "Metrics":
+        """Joins groups of figures. The fields of a group that is missing keep their defaults."""
+        return cls(**{name: value for group in groups for name, value in group})
 
     @model_validator(mode="before")
     @classmethod

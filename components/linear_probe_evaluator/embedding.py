@@ -18,7 +18,7 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.ml.inference.base import ModelHandler, RunInference
 
 from components.linear_probe_evaluator import duplicates
-from trainer import examples
+from trainer import examples, splits
 from trainer.export import Embeddings
 from trainer.progress import Reporter
 
@@ -105,7 +105,7 @@ class EmbedImages(beam.PTransform):
 
     def expand(self, pipeline):
         chunks = pipeline | "ListShards" >> beam.Create(self._shards) | beam.Reshuffle() | beam.ParDo(self._read)
-        labelled = chunks | "KeepLabelled" >> beam.Filter(lambda chunk: chunk.position.split != examples.UNLABELLED)
+        labelled = chunks | "KeepLabelled" >> beam.Filter(lambda chunk: chunk.position.split != splits.UNLABELLED)
         written = [
             labelled
             | f"Embed {name}" >> RunInference(_Encoder(path))

@@ -12,11 +12,19 @@ import tensorflow as tf
 from components.champion_resolver.artifact import Champion
 from components.image_example_gen import artifact as examples_artifact
 from components.linear_probe_evaluator import embedding, findings, gate, probes, protocols
-from components.linear_probe_evaluator.artifact import Check, Metrics, ProbeWeights, Repeated
+from components.linear_probe_evaluator.artifact import (
+    Check,
+    Data,
+    Metrics,
+    ProbeWeights,
+    Repeated,
+    Reported,
+    Verdict,
+)
 from components.linear_probe_evaluator.config import EvaluatorSettings
 from components.linear_probe_evaluator.embedding import Rows
 from components.linear_probe_evaluator.probes import Labelled, LinearProbe, Score
-from trainer import data, examples, export, fine_tuning, metrics
+from trainer import data, export, fine_tuning, metrics, splits
 
 CANDIDATE, UNTRAINED, CHAMPION = "candidate", "untrained", "champion"
 
@@ -90,21 +98,21 @@ def evaluate(
         make_pipeline: Makes the Beam pipeline that embeds the images.
     """
     pretraining, labelled = examples_artifact.read(inputs.pretraining), examples_artifact.read(inputs.labelled)
-    counts = {split: labelled.counts[split] for split in (examples.TRAIN, examples.TEST)}
-    counts[examples.UNLABELLED] = pretraining.counts[examples.UNLABELLED]
-    described = {
-        "counts": counts,
-        "data": pretraining.source,
-        "data_fingerprint": pretraining.fingerprint,
-        "labelled_data": labelled.source,
-        "labelled_fingerprint": labelled.fingerprint,
-    }
-    if not counts[examples.TEST]:
-        return Evaluation(Metrics(**_unmeasured(), **described))
+    counts = {split: labelled.counts[split] for split in (splits.TRAIN, splits.TEST)}
+    counts[splits.UNLABELLED] = pretraining.counts[splits.UNLABELLED]
+    described = Data(
+        counts=counts,
+        data=pretraining.source,
+        data_fingerprint=pretraining.fingerprint,
+        labelled_data=labelled.source,
+        labelled_fingerprint=labelled.fingerprint,
+    )
+    if not counts[splits.TEST]:
+        return Evaluation(Metrics.of(described, _no_verdict()))
     size, classes = (labelled.image_size, labelled.image_size), list(labelled.class_names)
     models, problem = _models(settings, inputs, size)
-    directories = dict.fromkeys((examples.TRAIN, examples.TEST), inputs.labelled)
-    directories[examples.UNLABELLED] = inputs.pretraining
+    directories = dict.fromkeys((splits.TRAIN, splits.TEST), inputs.labelled)
+    directories[splits.UNLABELLED] = inputs.pretraining
     files = {
         split: data.matching_files([f"{examples_artifact.split_directory(directory, split)}/*"])
         for split, directory in directories.items()
@@ -115,21 +123,18 @@ def evaluate(
 
     measured = {model: _measure(settings, inputs, model, rows, len(classes)) for model in models}
     candidate = measured[CANDIDATE]
-    figures = {
-        **_verdict(settings, measured, classes, inputs.champion.champion if inputs.champion else None, problem),
-        **_reported(settings, candidate, rows[examples.TRAIN].folds, classes),
-        **findings.find(rows, candidate.test),
-    }
-    if settings.fine_tuning:
-        train, test = (data.labelled_pixels(files[split], size) for split in (examples.TRAIN, examples.TEST))
-        figures["fine_tuned_accuracy"] = fine_tuning.accuracy(
-            inputs.model, train, test, len(classes), seed=settings.seed, **settings.fine_tuning.model_dump()
-        )
+    champion = inputs.champion.champion if inputs.champion else None
+    figures = Metrics.of(
+        described,
+        _verdict(settings, measured, classes, champion, problem),
+        _reported(settings, inputs, candidate, rows[splits.TRAIN].folds, classes, files, size),
+        findings.find(rows, candidate.test),
+    )
 
     def images(split: str, numbers: np.ndarray) -> np.ndarray:
         return embedding.images_at(files[split], rows[split].records[numbers], size)
 
-    return Evaluation(Metrics(**figures, **described), candidate, images)
+    return Evaluation(figures, candidate, images)
 
 
 def _models(settings: EvaluatorSettings, inputs: Inputs, size: tuple[int, int]) -> tuple[dict[str, str], str | None]:
@@ -160,7 +165,7 @@ def _measure(settings: EvaluatorSettings, inputs: Inputs, model: str, rows: dict
             embedding.read_features(inputs.scratch, model, split, inputs.local_scratch / f"{model}-{split}"),
             rows[split].labels,
         )
-        for split in (examples.TRAIN, examples.TEST)
+        for split in (splits.TRAIN, splits.TEST)
     )
     probe = probes.fit(train, classes, settings.seed)
     return Measured(train, test, probe, probes.score(probe, test, settings.seed))
@@ -172,8 +177,8 @@ def _verdict(
     classes: list[str],
     champion: Champion | None,
     problem: str | None,
-) -> dict[str, Any]:
-    """Returns the fields of `Metrics` that judge the candidate."""
+) -> Verdict:
+    """Judges the candidate."""
     score = measured[CANDIDATE].score
 
     def rival(role: str, name: str) -> gate.Rival:
@@ -184,28 +189,34 @@ def _verdict(
     compared = rival(CHAMPION, f"the champion {champion}") if CHAMPION in measured else None
     recall = dict(zip(classes, score.recall, strict=True))
     checks = gate.checks(settings, score.accuracy, recall, untrained, compared, problem)
-    return {
-        "blessed": all(check.passed for check in checks),
-        "reasons": [check.sentence for check in checks if not check.passed],
-        "checks": checks,
-        "probe_accuracy": score.accuracy,
-        "probe_interval": score.interval,
-        "class_accuracy": recall,
-        "untrained_accuracy": untrained.accuracy,
-        "untrained_interval": measured[UNTRAINED].score.interval,
-        "over_untrained": untrained.lead,
-        "champion": str(champion) if champion else None,
-        "champion_version": champion.version if champion else None,
-        "champion_accuracy": compared.accuracy if compared else None,
-        "champion_interval": measured[CHAMPION].score.interval if compared else None,
-        "over_champion": compared.lead if compared else None,
-    }
+    return Verdict(
+        blessed=all(check.passed for check in checks),
+        reasons=tuple(check.sentence for check in checks if not check.passed),
+        checks=tuple(checks),
+        probe_accuracy=score.accuracy,
+        probe_interval=score.interval,
+        class_accuracy=recall,
+        untrained_accuracy=untrained.accuracy,
+        untrained_interval=measured[UNTRAINED].score.interval,
+        over_untrained=untrained.lead,
+        champion=str(champion) if champion else None,
+        champion_version=champion.version if champion else None,
+        champion_accuracy=compared.accuracy if compared else None,
+        champion_interval=measured[CHAMPION].score.interval if compared else None,
+        over_champion=compared.lead if compared else None,
+    )
 
 
 def _reported(
-    settings: EvaluatorSettings, candidate: Measured, folds: np.ndarray, classes: list[str]
-) -> dict[str, Any]:
-    """Returns the fields of `Metrics` that are reported and judge nothing."""
+    settings: EvaluatorSettings,
+    inputs: Inputs,
+    candidate: Measured,
+    folds: np.ndarray,
+    classes: list[str],
+    files: dict[str, list[str]],
+    size: tuple[int, int],
+) -> Reported:
+    """Measures what is reported without influence on the verdict."""
     train, test = candidate.train, candidate.test
     knn = {
         k: metrics.knn_accuracy(train.features, train.labels, test.features, test.labels, k)
@@ -216,22 +227,35 @@ def _reported(
         return protocols.repeated(train, test, subsets, len(classes), settings.seed)
 
     official = protocols.official_folds(folds)
-    return {
-        "probe_strength": candidate.probe.strength,
-        "knn_accuracy": knn[settings.neighbours[0]],
-        "knn": knn,
-        "folds": repeated(official) if official else None,
-        "label_shares": {
+    fine_tuned = None
+    if settings.fine_tuning:
+        train_pixels = data.labelled_pixels(files[splits.TRAIN], size)
+        test_pixels = data.labelled_pixels(files[splits.TEST], size)
+        fine_tuned = fine_tuning.accuracy(
+            inputs.model,
+            train_pixels,
+            test_pixels,
+            len(classes),
+            seed=settings.seed,
+            **settings.fine_tuning.model_dump(),
+        )
+    return Reported(
+        probe_strength=candidate.probe.strength,
+        class_counts={name: int((test.labels == i).sum()) for i, name in enumerate(classes)},
+        knn_accuracy=knn[settings.neighbours[0]],
+        knn=knn,
+        folds=repeated(official) if official else None,
+        label_shares={
             share: repeated(protocols.draws(train.labels, share, settings.seed)) for share in settings.label_shares
         },
-        "class_counts": {name: int((test.labels == i).sum()) for i, name in enumerate(classes)},
-        "embedding_size": int(test.features.shape[1]),
-    }
+        fine_tuned_accuracy=fine_tuned,
+        embedding_size=int(test.features.shape[1]),
+    )
 
 
-def _unmeasured() -> dict[str, Any]:
+def _no_verdict() -> Verdict:
     reason = (
         "There are no labelled images (train/ and test/), so the encoder cannot be measured: name a labelled set with "
         "evaluator.data."
     )
-    return {"reasons": [reason], "checks": [Check(passed=False, sentence=reason)]}
+    return Verdict(reasons=(reason,), checks=(Check(passed=False, sentence=reason),))

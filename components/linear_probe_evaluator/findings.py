@@ -1,34 +1,28 @@
 """Finds problems that make the figures misleading: a collapsed encoder, and images that occur in several splits."""
 
-from typing import Any
-
 import numpy as np
 
 from components.linear_probe_evaluator import duplicates
-from components.linear_probe_evaluator.artifact import Duplicates
+from components.linear_probe_evaluator.artifact import Duplicates, Findings
 from components.linear_probe_evaluator.embedding import Rows
 from components.linear_probe_evaluator.probes import Labelled
-from trainer import examples, metrics
+from trainer import metrics, splits
 
 # The number of images that RankMe's authors found to be sufficient (arXiv 2210.02885).
 _MOST_IMAGES_FOR_RANK = 25_600
 _PAIRS_OF_SPLITS = (
-    (examples.TEST, examples.TRAIN),
-    (examples.TEST, examples.UNLABELLED),
-    (examples.TRAIN, examples.UNLABELLED),
+    (splits.TEST, splits.TRAIN),
+    (splits.TEST, splits.UNLABELLED),
+    (splits.TRAIN, splits.UNLABELLED),
 )
 
 
-def find(rows: dict[str, Rows], test: Labelled) -> dict[str, Any]:
+def find(rows: dict[str, Rows], test: Labelled) -> Findings:
     """Looks for collapse and leakage.
 
     Args:
         rows: The rows of each split.
         test: The features and labels of the test split.
-
-    Returns:
-        `rank_me`, the effective rank of the test embeddings (arXiv 2210.02885); `duplicates`, how many images of one
-        split occur in another, by pair of splits and kind of hash; and `findings`, a sentence for each problem.
     """
     rank = metrics.rank_me(np.asarray(test.features[:_MOST_IMAGES_FOR_RANK]))
     classes = len(np.unique(test.labels))
@@ -50,7 +44,7 @@ def find(rows: dict[str, Rows], test: Labelled) -> dict[str, Any]:
         if either:
             consequence = (
                 "the accuracy is overestimated"
-                if other == examples.TRAIN
+                if other == splits.TRAIN
                 else "the encoder was pretrained on these images, although without their labels"
             )
             sentences.append(
@@ -58,4 +52,4 @@ def find(rows: dict[str, Rows], test: Labelled) -> dict[str, Any]:
                 f"({by_kind[duplicates.EXACT]:,} identical, {by_kind[duplicates.LOOK]:,} visually alike): "
                 f"{consequence}."
             )
-    return {"rank_me": rank, "duplicates": counts, "findings": sentences}
+    return Findings(rank_me=rank, duplicates=counts, findings=tuple(sentences))

@@ -9,7 +9,7 @@ import numpy as np
 
 from components.image_example_gen import encoding
 from components.image_example_gen.sources.base import Picture
-from trainer import data, examples
+from trainer import data, splits
 from trainer.config import TrainerSettings
 
 _SHARDS = 4
@@ -35,7 +35,7 @@ def random_records(images: int, size: int) -> Iterator[list[str]]:
             with tf.io.TFRecordWriter(file) as writer:
                 for i in range(shard, images, _SHARDS):
                     pixels = rng.integers(0, 256, (size, size, 3), np.uint8)
-                    picture = Picture(examples.UNLABELLED, i, f"unlabelled/{i}", pixels, examples.NO_LABEL)
+                    picture = Picture(splits.UNLABELLED, i, f"unlabelled/{i}", pixels, splits.NO_LABEL)
                     writer.write(encoding.to_example(picture, pixels))
         yield files
 

@@ -1,4 +1,4 @@
-"""One typed tree of settings, and where its values come from: a preset, a file, `--set`, in rising precedence."""
+"""All settings as one typed tree. Values come from a preset, a file and `--set`, in rising precedence."""
 
 from importlib import resources
 from pathlib import Path
@@ -13,9 +13,10 @@ from trainer.errors import SettingsError
 
 # The value of data.source that stands for the embedded sample.
 SAMPLE = "sample"
-# JSON schema of the settings, for completion in editors: beside the presets, and beside what `nnclr init` writes.
+# JSON schema of the settings, with which editors complete names and values. It lies beside the presets, and
+# `nnclr init` writes a copy.
 SCHEMA_FILE = "settings.schema.json"
-# How a YAML file names its schema to editors.
+# First line of a settings file, which tells editors its schema.
 SCHEMA_LINE = f"# yaml-language-server: $schema={SCHEMA_FILE}\n"
 
 
@@ -24,14 +25,14 @@ class Settings(RunSettings):
 
     kubeflow: KubeflowSettings = KubeflowSettings()
     beam: dict[str, str | int | float | bool] = Field(
-        # What Beam's DirectRunner falls back to where it cannot download its Prism binary: in process, no download.
+        # Beam's DirectRunner would download its Prism binary; this runner works in the process and downloads nothing.
         {"runner": "FnApiRunner"},
         description="Beam pipeline options of ingest, statistics and evaluation.",
     )
 
     def beam_pipeline_args(self) -> list[str]:
-        """The Beam options as arguments."""
-        # Workers in processes of their own must meet TFX before TFDV: it brings a module that this TFDV misses.
+        """Returns the Beam options as command-line arguments."""
+        # Workers in separate processes must import TFX before TFDV, because this TFDV lacks a module that TFX provides.
         flags = ["--beam_plugin=tfx"]
         for name, value in self.beam.items():
             if value is True:
@@ -42,9 +43,9 @@ class Settings(RunSettings):
 
 
 def presets() -> dict[str, str]:
-    """The shipped presets: name to YAML text.
+    """Returns the YAML text of each shipped preset by name.
 
-    The text lacks the line that names the schema: a copy of a preset has no schema beside it.
+    The text lacks the line that names the schema, because a copy of a preset has no schema beside it.
     """
     folder = resources.files("pipeline").joinpath("presets")
     return {
@@ -58,12 +59,12 @@ def load(preset: str | None = None, file: Path | None = None, overrides: list[st
     """Reads the settings.
 
     Args:
-        preset: name of a shipped preset.
-        file: YAML file in the form of a preset, on top of it.
-        overrides: `trainer.epochs=2` and the like, on top of both; the values are YAML.
+        preset: Name of a shipped preset.
+        file: YAML file in the form of a preset, whose values override the preset's.
+        overrides: Values such as `trainer.epochs=2`, which override both. The values are YAML.
 
     Raises:
-        SettingsError: a setting is unknown or has a value that is not allowed; it names field, value and what is.
+        SettingsError: If a setting is unknown or its value is not allowed.
     """
     tree: dict[str, Any] = {}
     if preset is not None:

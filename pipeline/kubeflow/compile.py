@@ -1,4 +1,4 @@
-"""Compiles the pipeline for Kubeflow Pipelines, and adds what TFX leaves out."""
+"""Compiles the pipeline for Kubeflow Pipelines with TFX, and adds resources, retries, parameters and pod settings."""
 
 import json
 from pathlib import Path
@@ -19,25 +19,25 @@ from trainer import aside
 
 _COMMAND = ["python3", "-m", "pipeline.kubeflow.entrypoint"]
 _TRAINER = "Trainer"
-# What they do or see lies outside of the pipeline, and no parameter says whether it changed.
+# Their inputs or effects lie outside of the pipeline, and no parameter changes when these do.
 _NEVER_CACHED = (skip_unchanged.RESOLVER, "ChampionResolver", "RegistryPusher")
 _CHECKPOINTS = "/checkpoints"
 
 
 def compile_pipeline(settings: Settings) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Makes the pipeline spec (schema 2.1) and the platform spec of the very pipeline that runs locally.
+    """Returns the pipeline spec (schema 2.1) and the platform spec of the same pipeline that runs locally.
 
     Args:
-        settings: the defaults of the run's parameters are taken from it, too.
+        settings: All settings, which are also the defaults of the run parameters.
     """
     cluster = settings.kubeflow
     pipeline = create_pipeline(
         settings,
-        # What the pods see, this machine need not.
+        # The pods see the data; this machine may not.
         data=None,
         run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
         pipeline_root=cluster.pipeline_root or "",
-        # There is no embedded registry in a pod.
+        # A pod has no embedded registry.
         registry_directory="",
         checkpoint_root=cluster.checkpoints,
     )
@@ -65,19 +65,19 @@ def compile_pipeline(settings: Settings) -> tuple[dict[str, Any], dict[str, Any]
 
 
 def write(spec: dict[str, Any], platform: dict[str, Any], path: Path) -> None:
-    """Writes both as one YAML file, as Kubeflow Pipelines takes it."""
+    """Writes the pipeline spec and the platform spec as one YAML file, which Kubeflow Pipelines accepts."""
     unfinished = Path(aside.beside(str(path)))
     unfinished.write_text(to_yaml(spec, platform), encoding="utf-8")
     unfinished.replace(path)
 
 
 def to_yaml(spec: dict[str, Any], platform: dict[str, Any]) -> str:
-    """Both as YAML documents."""
+    """Returns the pipeline spec and the platform spec as two YAML documents."""
     return yaml.safe_dump_all([spec, platform], sort_keys=True, width=120, allow_unicode=True)
 
 
 def _tasks(spec: dict[str, Any]) -> dict[str, Any]:
-    """The tasks by name, before they are nested."""
+    """Returns the tasks by name, before they are nested."""
     return spec["root"]["dag"]["tasks"]
 
 
@@ -109,7 +109,7 @@ def _configure(spec: dict[str, Any], task: str, cluster: KubeflowSettings) -> No
         container["resources"]["accelerator"] = {"resourceType": "nvidia.com/gpu", "resourceCount": str(cluster.gpus)}
     environment = dict(cluster.environment)
     if not trains:
-        # TensorFlow would take all of a GPU's memory, for statistics.
+        # Otherwise TensorFlow would occupy a GPU's whole memory to compute statistics.
         environment["CUDA_VISIBLE_DEVICES"] = "-1"
     container["env"] = [{"name": name, "value": value} for name, value in environment.items()]
     _tasks(spec)[task]["cachingOptions"] = {} if task in _NEVER_CACHED else {"enableCache": True}

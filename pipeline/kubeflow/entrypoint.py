@@ -1,8 +1,8 @@
-"""What a pod starts: one component's executor, under the launcher of Kubeflow Pipelines.
+"""The entry point of a pod: runs one component's executor under the launcher of Kubeflow Pipelines.
 
-TFX's own entry point fails on every component with inputs: the launcher hands artifacts over without their types, with
-URIs that TensorFlow cannot read, and with an output that TFX does not know. This one restores what TFX expects, lets
-TFX's own run the executor, and hands back what the launcher expects. The last line of a pod's log says what went wrong.
+TFX's own entry point fails on every component with inputs: the launcher passes artifacts without their types, with URIs
+that TensorFlow cannot read, and with an output that TFX does not know. This entry point translates the launcher's
+message for TFX, calls TFX's entry point, and translates its result back. The last line of a pod's log names the error.
 """
 
 import argparse
@@ -26,10 +26,10 @@ from trainer.errors import FAILED, WRONG_USAGE, Stopped
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Runs a component. Ends with the exit code that `nnclr run` would end with."""
+    """Runs a component. The exit codes are those of `nnclr run`."""
     process.complete()
     arguments, beam_arguments = _parser().parse_known_args(argv)
-    # TFX's Beam components hand sys.argv to absl, which would take these arguments for its own.
+    # TFX's Beam components pass sys.argv to absl, which does not know these arguments.
     sys.argv = sys.argv[:1]
     signal.signal(signal.SIGTERM, _stop)
     console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
@@ -42,17 +42,17 @@ def main(argv: list[str] | None = None) -> None:
     except ValidationError as error:
         _fail(arguments.component, str(error), WRONG_USAGE)
     except Exception as error:
-        told = failures.as_user_error(error)
-        if isinstance(told, failures.FileProblem | None):
+        user_error = failures.as_user_error(error)
+        if isinstance(user_error, failures.FileProblem | None):
             traceback.print_exc()
-        if told:
-            _fail(arguments.component, str(told), told.exit_code)
+        if user_error:
+            _fail(arguments.component, str(user_error), user_error.exit_code)
         _fail(arguments.component, f"{type(error).__name__}: {error}", FAILED)
 
 
 def _keep_log_readable() -> None:
-    """TFX and Beam log whole protocol buffers and hundreds of hints: their warnings are enough, and our own words."""
-    # In the order in which things happen, although nobody looks on.
+    """Logs all messages of nnclr, but only warnings of TFX and Beam, whose messages hold whole protocol buffers."""
+    # Otherwise lines of stdout and stderr would appear in another order than they were written.
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname).1s %(name)s: %(message)s"))
@@ -62,12 +62,12 @@ def _keep_log_readable() -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m pipeline.kubeflow.entrypoint", description=__doc__)
-    parser.add_argument("--component", required=True, help="id of the component, for the log")
+    parser.add_argument("--component", required=True, help="id of the component, which the log shows")
     parser.add_argument("--executor_class_path", required=True, help="executor to run, MODULE.CLASS")
     parser.add_argument("--json_serialized_invocation_args", required=True, help="the launcher's ExecutorInput")
     parser.add_argument("--json_serialized_inputs_spec_args", required=True, help="the component's ComponentInputsSpec")
     parser.add_argument(
-        "--run_parameter", action="append", default=[], metavar="NAME=TARGET", help="where a run's parameter goes"
+        "--run_parameter", action="append", default=[], metavar="NAME=TARGET", help="target of a run parameter"
     )
     return parser
 
@@ -83,7 +83,7 @@ def _run(arguments: argparse.Namespace, beam_arguments: list[str]) -> None:
     invocation.apply_run_parameters(values, arguments.run_parameter, os.environ)  # type: ignore[arg-type]
     for listed in prepared["outputs"]["artifacts"].values():
         for artifact in listed["artifacts"]:
-            # Also where nothing is written there: the launcher stores what it finds. The artifact of a value is a file.
+            # The launcher uploads every output, even one that nobody writes. The artifact of a value is a file.
             path = invocation.local_path(artifact["uri"])
             os.makedirs(os.path.dirname(path) if invocation.is_value(artifact) else path, exist_ok=True)
     arguments.json_serialized_invocation_args = json.dumps(prepared)
@@ -94,7 +94,7 @@ def _run(arguments: argparse.Namespace, beam_arguments: list[str]) -> None:
 
 
 def _stop(*_: object) -> NoReturn:
-    raise Stopped("Asked to stop.")
+    raise Stopped("Stopped by SIGTERM.")
 
 
 def _fail(component: str, message: str, code: int) -> NoReturn:

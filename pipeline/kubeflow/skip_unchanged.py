@@ -1,7 +1,7 @@
-"""Ends a run early where nothing is new: all that follows DataResolver becomes a sub-DAG with a condition.
+"""Skips all components after DataResolver if nothing is new: they become a sub-DAG with a condition.
 
-It is what kfp's own compiler makes of `dsl.If`; TFX's makes conditions that open-source Kubeflow Pipelines cannot
-evaluate.
+This is what kfp's own compiler generates for `dsl.If`. TFX's compiler generates conditions that open-source Kubeflow
+Pipelines cannot evaluate.
 """
 
 from typing import Any
@@ -9,15 +9,15 @@ from typing import Any
 from components.data_resolver import artifact
 
 RESOLVER = "DataResolver"
-# The task that holds all others.
+# The task whose sub-DAG holds all other tasks.
 REST = "TrainAndRelease"
 
 
 def nest(spec: dict[str, Any]) -> None:
-    """Moves all tasks of a flat pipeline spec but DataResolver into a sub-DAG that runs if DataResolver says `new`.
+    """Moves all tasks except DataResolver into a sub-DAG, which runs if DataResolver's output `news` is `new`.
 
     Args:
-        spec: changed.
+        spec: A flat pipeline spec, which is changed.
     """
     tasks = spec["root"]["dag"]["tasks"]
     inner = {name: task for name, task in tasks.items() if name != RESOLVER}
@@ -41,7 +41,7 @@ def nest(spec: dict[str, Any]) -> None:
         before = [name for name in task.pop("dependentTasks", []) if name != RESOLVER]
         if before:
             task["dependentTasks"] = before
-    # Only what another component takes as a parameter is declared as one by TFX.
+    # TFX declares only those outputs as parameters that another component uses.
     outputs = spec["components"][RESOLVER]["outputDefinitions"].setdefault("parameters", {})
     outputs[artifact.NEWS] = {"parameterType": "STRING"}
     news = from_resolver(artifact.NEWS)

@@ -8,7 +8,7 @@ from tfx.orchestration.portable import launcher
 
 
 class Watcher(Protocol):
-    """What is told about each component."""
+    """Receives the events of a run."""
 
     def started(self, component: str) -> None:
         """A component starts."""
@@ -19,7 +19,7 @@ class Watcher(Protocol):
 
 @contextmanager
 def watched(watcher: Watcher) -> Iterator[None]:
-    """Tells a watcher when TFX's launcher starts a component, and when the component has ended."""
+    """Calls a watcher when TFX's launcher starts a component, and when the component has ended."""
     original = launcher.Launcher
 
     class WatchedLauncher(original):  # type: ignore[misc, valid-type]

@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
@@ -14,6 +13,7 @@ from rich.markup import escape
 from pipeline import config
 from pipeline.config import Settings
 from pipeline.local import summary
+from pipeline.local.paths import absolute
 from pipeline.local.summary import ComponentSummary, Summary
 from pipeline.local.workdir import Workdir
 from pipeline.terminal import imports
@@ -176,15 +176,15 @@ class _RunProgress:
 
 
 def _with_absolute_paths(settings: Settings, workdir: Workdir) -> Settings:
-    places = settings.registry
+    registry = settings.registry
     return settings.model_copy(
         update={
             "data": settings.data.model_copy(update={"source": _source_path(settings, workdir)}),
-            "evaluator": settings.evaluator.model_copy(update={"data": _absolute(settings.evaluator.data)}),
-            "registry": places.model_copy(
+            "evaluator": settings.evaluator.model_copy(update={"data": absolute(settings.evaluator.data)}),
+            "registry": registry.model_copy(
                 update={
-                    "artifact_location": _absolute(places.artifact_location),
-                    "serving_directory": _absolute(places.serving_directory),
+                    "artifact_location": absolute(registry.artifact_location),
+                    "serving_directory": absolute(registry.serving_directory),
                 }
             ),
         }
@@ -195,7 +195,7 @@ def _source_path(settings: Settings, workdir: Workdir) -> str:
     source = settings.data.source
     if source is None:
         raise SettingsError(
-            "Which images? Name them with --data SOURCE (or data.source), or try the embedded sample: "
+            "The source of images is missing: name it with --data SOURCE (or data.source), or try the embedded sample: "
             "nnclr run --preset sample."
         )
     if source == config.SAMPLE:
@@ -205,25 +205,15 @@ def _source_path(settings: Settings, workdir: Workdir) -> str:
             reporter = Reporter("Drawing the sample", sum(sample.COUNTS.values()))
             sample.write_sample(workdir.sample, reporter.advance)
         return str(workdir.sample.resolve())
-    return _absolute(source) or ""
+    return absolute(source)
 
 
-def _absolute(place: str | None) -> str | None:
-    """A local path as an absolute one, with `~` expanded."""
-    if not place or "://" in place:
-        return place
+@contextmanager
+def _own_arguments() -> Iterator[None]:
+    """Hides the arguments of `nnclr` from absl, to which TFX's Beam components pass `sys.argv`."""
+    arguments = sys.argv
+    sys.argv = arguments[:1]
     try:
-        return str(Path(place).expanduser().resolve())
-    except RuntimeError as error:
-        raise SettingsError(f"{place} names the home directory of a user that this system does not know.") from error
-
-
-class _own_arguments:
-    """TFX's Beam components hand sys.argv to absl, which would take our options for its own."""
-
-    def __enter__(self) -> None:
-        self._argv = sys.argv
-        sys.argv = sys.argv[:1]
-
-    def __exit__(self, *_: object) -> None:
-        sys.argv = self._argv
+        yield
+    finally:
+        sys.argv = arguments

@@ -136,11 +136,8 @@ def show(summary: Summary, workdir: str, console: Console) -> None:
         f"{training.steps:,} steps in {training.seconds:.0f} s, {training.images_per_second:,.0f} images/s, "
         f"final loss {training.final_loss:.3f}",
     )
-    if evaluation.probe_interval:
-        low, high = evaluation.probe_interval
-        table.add_row("Linear probe", f"{evaluation.probe_accuracy:.1%} (95 % interval {low:.1%} to {high:.1%})")
-        table.add_row("kNN", f"{evaluation.knn_accuracy:.1%}")
-        table.add_row("Untrained encoder", f"{evaluation.untrained_accuracy:.1%}")
+    for row in evaluation_rows(evaluation):
+        table.add_row(*row)
     table.add_row("Champion before", _champion(evaluation))
     table.add_row("Verdict", "[green]blessed[/]" if evaluation.blessed else "[red]not blessed[/]")
     if registry.pushed:
@@ -160,6 +157,18 @@ def show(summary: Summary, workdir: str, console: Console) -> None:
     ]
     for line in lines:
         write_line(console, line)
+
+
+def evaluation_rows(evaluation: Metrics) -> list[tuple[str, str]]:
+    """Returns names and texts of the main accuracies; none if there are no labelled images."""
+    if evaluation.probe_interval is None:
+        return []
+    low, high = evaluation.probe_interval
+    return [
+        ("Linear probe", f"{evaluation.probe_accuracy:.1%} (95 % interval {low:.1%} to {high:.1%})"),
+        ("kNN", f"{evaluation.knn_accuracy:.1%}"),
+        ("Untrained encoder", f"{evaluation.untrained_accuracy:.1%}"),
+    ]
 
 
 def _champion(evaluation: Metrics) -> str:

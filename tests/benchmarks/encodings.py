@@ -21,7 +21,7 @@ from PIL import Image
 
 from components.image_example_gen.sources.opening import open_source
 from pipeline.data import sample
-from trainer import examples
+from trainer import examples, splits
 
 _IMAGES, _BATCH, _ROUNDS = 2_000, 250, 5
 
@@ -57,7 +57,7 @@ def main() -> None:
             drawn = Path(aside) / "sample"
             sample.write_sample(drawn, counts={"unlabelled": _IMAGES, "train": 10, "test": 10})
             source = open_source(str(drawn))
-        (work,) = (w for w in source.work(_IMAGES) if (w.split, w.first) == (examples.UNLABELLED, 0))
+        (work,) = (w for w in source.work(_IMAGES) if (w.split, w.first) == (splits.UNLABELLED, 0))
         images = [picture.content for picture in source.read(work)]
         paths, sizes = {}, {}
         for encoding, encode in _ENCODERS.items():

@@ -185,7 +185,7 @@ def evaluator(directory: Path) -> Table:
     from components.linear_probe_evaluator import embedding, probes
     from components.linear_probe_evaluator.probes import Labelled
     from pipeline import config
-    from trainer import examples, export
+    from trainer import export, splits
     from trainer.encoders import build_encoder
 
     settings, size = config.load("keras-example"), (_PIXELS, _PIXELS)
@@ -194,7 +194,7 @@ def evaluator(directory: Path) -> Table:
     random = np.random.default_rng(0)
     patterns = random.integers(0, 64, (_CLASSES, *size, 3), np.uint8)
     files = {}
-    for split, count in ((examples.TRAIN, _TRAIN), (examples.TEST, _TEST)):
+    for split, count in ((splits.TRAIN, _TRAIN), (splits.TEST, _TEST)):
         files[split] = [str(directory / f"{split}.tfrecord")]
         with tf.io.TFRecordWriter(files[split][0]) as writer:
             for number in range(count):
@@ -209,8 +209,8 @@ def evaluator(directory: Path) -> Table:
             _ = pipeline | embedding.EmbedImages(files, size, {"untrained": model}, aside, _TRAIN + _TEST)
         embedded = time.perf_counter()
         train = Labelled(
-            embedding.read_features(aside, "untrained", examples.TRAIN, directory / "memory"),
-            embedding.read_rows(aside, examples.TRAIN).labels,
+            embedding.read_features(aside, "untrained", splits.TRAIN, directory / "memory"),
+            embedding.read_rows(aside, splits.TRAIN).labels,
         )
         probes.fit(train, _CLASSES, 0)
         if number:

@@ -20,12 +20,15 @@ def ours(source: str, out: str) -> Callable[[], object]:
     import apache_beam as beam
     from apache_beam.options.pipeline_options import PipelineOptions
 
-    from components.image_example_gen import executor
+    from components.image_example_gen.config import IngestSettings
+    from components.image_example_gen.ingest import ingest
     from components.image_example_gen.sources.opening import open_source
     from pipeline.config import Settings
 
     options = PipelineOptions(Settings().beam_pipeline_args())
-    return lambda: executor.ingest(open_source(source), "0" * 32, 96, 0, out, lambda: beam.Pipeline(options=options))
+    return lambda: ingest(
+        open_source(source), "0" * 32, IngestSettings(image_size=96), out, lambda: beam.Pipeline(options=options)
+    )
 
 
 def loop(source: str, out: str) -> Callable[[], object]:

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from components.linear_probe_evaluator import probes
 from components.linear_probe_evaluator.probes import Labelled, Score
-from trainer import data, examples
+from trainer import data, splits
 from trainer.data import LabelledPixels
 
 _BATCH = 500
@@ -22,7 +22,7 @@ class Judge:
     """
 
     def __init__(self, files: dict[str, list[str]], size: tuple[int, int]):
-        self._splits = [data.labelled_pixels(files[split], size) for split in (examples.TRAIN, examples.TEST)]
+        self._splits = [data.labelled_pixels(files[split], size) for split in (splits.TRAIN, splits.TEST)]
 
     def features(self, embed: Callable[[tf.Tensor], tf.Tensor]) -> list[Labelled]:
         """Of both splits, by `embed`, which maps uint8 images to features."""

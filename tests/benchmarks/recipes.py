@@ -2,7 +2,7 @@
 
 python -m tests.benchmarks.recipes EXAMPLES [--epochs 4] [--every 2] [--seeds 0] [--only NAME ...]
 
-EXAMPLES is a folder with the splits of ImageExampleGen. All but `keras-example` share network, augmentation, batch and
+EXAMPLES is a folder that `nnclr ingest` wrote. All but `keras-example` share network, augmentation, batch and
 optimiser, those of the preset `stl10-convnet`; `paper` has the paper's heads, smaller. Prints the evaluator's linear
 probe (regularisation cross-validated inside `train`) and kNN accuracy on `test`, after each few epochs.
 """
@@ -12,7 +12,7 @@ import glob
 
 from pipeline import config
 from tests.benchmarks.judge import Judge
-from trainer import examples, loop, metrics, watch
+from trainer import examples, loop, metrics, splits, watch
 from trainer.config import TrainerSettings
 
 _NEIGHBOURS = 20
@@ -60,8 +60,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--only", nargs="+", choices=list(recipes()), default=list(recipes()))
     arguments = parser.parse_args()
-    files = {split: sorted(glob.glob(f"{arguments.examples}/Split-{split}/*")) for split in examples.SPLITS}
-    size = examples.image_size(files[examples.UNLABELLED])
+    files = {split: sorted(glob.glob(f"{arguments.examples}/Split-{split}/*")) for split in splits.SPLITS}
+    size = examples.image_size(files[splits.UNLABELLED])
     _Probing.judge = Judge(files, size)
     _Probing.every = arguments.every
     loop.Watch = _Probing  # type: ignore[misc]
@@ -69,7 +69,7 @@ def main() -> None:
         for name in arguments.only:
             print(f"{name}, seed {seed}, {size[0]}x{size[1]} pixels", flush=True)
             settings = recipes()[name].model_copy(update={"epochs": arguments.epochs, "seed": seed})
-            _, result = loop.train(settings, loop.Job(files[examples.UNLABELLED], files[examples.TRAIN]))
+            _, result = loop.train(settings, loop.Job(files[splits.UNLABELLED], files[splits.TRAIN]))
             print(f"    {result.images_per_second:,.0f} images/s", flush=True)
 
 

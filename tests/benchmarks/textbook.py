@@ -2,7 +2,7 @@
 
 python -m tests.benchmarks.textbook EXAMPLES [--epochs 4] [--precision float32]
 
-EXAMPLES is a folder with Split-unlabelled/ and Split-train/, as ImageExampleGen writes it. The textbook is a plain
+EXAMPLES is a folder that `nnclr ingest` wrote. The textbook is a plain
 transcription of the example's method (keras.io/examples/vision/nnclr) in float32: an encoder call for each view, four
 neighbour searches, a loss that is not averaged, labelled images among the unlabelled ones, a probe pass, Keras' own
 layers for flips. Its contrastive accuracy is taken from projections, as this project's is (the example's own looks at
@@ -16,7 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer import data, examples, loop
+from trainer import data, examples, loop, splits
 from trainer.config import TrainerSettings
 
 _SETTINGS = TrainerSettings(precision="float32")
@@ -129,10 +129,10 @@ def textbook_curve(files: dict[str, list[str]], size: tuple[int, int], epochs: i
     """Mean contrastive accuracy of each epoch."""
     keras.utils.set_random_seed(1)
     model, curve = Textbook(size), []
-    labelled_split = data.LabelledSplit(files[examples.TRAIN], size, _SETTINGS.online_probe.holdout)
+    labelled_split = data.LabelledSplit(files[splits.TRAIN], size, _SETTINGS.online_probe.holdout)
     for epoch in range(1, epochs + 1):
         order = data.Order(_SETTINGS.shuffle_buffer, _SETTINGS.seed, epoch)
-        unlabelled = data.unlabelled_batches(files[examples.UNLABELLED], size, _SETTINGS.batch_size, order)
+        unlabelled = data.unlabelled_batches(files[splits.UNLABELLED], size, _SETTINGS.batch_size, order)
         labelled = labelled_split.training_batches(_SETTINGS.online_probe.batch_size, order)
         both = tf.data.Dataset.zip(unlabelled, labelled).prefetch(2)
         curve.append(float(np.mean([model.step(a["image"], b["image"], b["label"]) for a, b in both])))
@@ -147,12 +147,11 @@ def main() -> None:
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32", help="of keras-example")
     arguments = parser.parse_args()
     files = {
-        split: sorted(glob.glob(f"{arguments.examples}/Split-{split}/*"))
-        for split in (examples.UNLABELLED, examples.TRAIN)
+        split: sorted(glob.glob(f"{arguments.examples}/Split-{split}/*")) for split in (splits.UNLABELLED, splits.TRAIN)
     }
-    size = examples.image_size(files[examples.UNLABELLED])
+    size = examples.image_size(files[splits.UNLABELLED])
     settings = _SETTINGS.model_copy(update={"epochs": arguments.epochs, "precision": arguments.precision})
-    _, result = loop.train(settings, loop.Job(files[examples.UNLABELLED], files[examples.TRAIN]))
+    _, result = loop.train(settings, loop.Job(files[splits.UNLABELLED], files[splits.TRAIN]))
     ours = [row["c_acc"] for row in result.history]
     theirs = textbook_curve(files, size, arguments.epochs)
     print("epoch  textbook  keras-example  ratio")

@@ -3,7 +3,7 @@
 python -m tests.benchmarks.time_to_accuracy EXAMPLES [--preset stl10-convnet] [--set NAME=VALUE ...] [--epochs 10]
     [--seeds 0 1] [--reached ACCURACY SECONDS] [--json FILE]
 
-EXAMPLES is a folder with the splits of ImageExampleGen. The textbook (the Keras example's step in float32, see
+EXAMPLES is a folder that `nnclr ingest` wrote. The textbook (the Keras example's step in float32, see
 `textbook`) trains for so many epochs; before and after it, this project trains by a preset, once for each seed. Both
 are judged by the evaluator's own linear probe on frozen features (regularisation cross-validated inside `train`, scored
 on `test`), and both clocks count training alone: building graphs and reading records are in it, probing is not. A
@@ -25,7 +25,7 @@ from pipeline.bench import report
 from pipeline.bench.measuring import Figure, Table
 from tests.benchmarks.judge import Judge
 from tests.benchmarks.textbook import Textbook
-from trainer import data, examples, loop, watch
+from trainer import data, examples, loop, splits, watch
 from trainer.config import TrainerSettings
 from trainer.model import NNCLR
 from trainer.plan import Plan
@@ -42,10 +42,10 @@ def textbook_curve(
     keras.utils.set_random_seed(0)
     start = time.monotonic()
     model, seconds, curve = Textbook(size), 0.0, []
-    labelled_split = data.LabelledSplit(files[examples.TRAIN], size, settings.online_probe.holdout)
+    labelled_split = data.LabelledSplit(files[splits.TRAIN], size, settings.online_probe.holdout)
     for epoch in range(1, epochs + 1):
         order = data.Order(settings.shuffle_buffer, settings.seed, epoch)
-        unlabelled = data.unlabelled_batches(files[examples.UNLABELLED], size, settings.batch_size, order)
+        unlabelled = data.unlabelled_batches(files[splits.UNLABELLED], size, settings.batch_size, order)
         labelled = labelled_split.training_batches(settings.online_probe.batch_size, order)
         for a, b in tf.data.Dataset.zip(unlabelled, labelled).prefetch(2):
             model.step(a["image"], b["image"], b["label"])
@@ -69,7 +69,7 @@ def _our_curve(settings: TrainerSettings, files: dict[str, list[str]], judge: Ju
             return super().measure(model) | {"accuracy": accuracy}
 
     with mock.patch.object(loop, "Watch", Probing):
-        _, result = loop.train(settings, loop.Job(files[examples.UNLABELLED], files[examples.TRAIN]))
+        _, result = loop.train(settings, loop.Job(files[splits.UNLABELLED], files[splits.TRAIN]))
     curve, seconds, step = [], 0.0, 0
     for row in result.history:
         # A row's images/s count its interval's training alone.
@@ -90,11 +90,11 @@ def main() -> None:
     parser.add_argument("--reached", type=float, nargs=2, metavar=("ACCURACY", "SECONDS"))
     report.add_option(parser)
     arguments = parser.parse_args()
-    files = {split: sorted(glob.glob(f"{arguments.examples}/Split-{split}/*")) for split in examples.SPLITS}
-    size = examples.image_size(files[examples.UNLABELLED])
+    files = {split: sorted(glob.glob(f"{arguments.examples}/Split-{split}/*")) for split in splits.SPLITS}
+    size = examples.image_size(files[splits.UNLABELLED])
     judge = Judge(files, size)
     settings = config.load(arguments.preset, None, arguments.overrides).trainer
-    steps = Plan.of(settings, data.survey(files[examples.UNLABELLED]).records).steps
+    steps = Plan.of(settings, data.survey(files[splits.UNLABELLED]).records).steps
     every = f"{max(steps // _MEASUREMENTS, 1)} steps"
     settings = settings.model_copy(update={"watch": settings.watch.model_copy(update={"every": every})})
     curves = []

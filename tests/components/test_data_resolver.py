@@ -84,7 +84,7 @@ def test_a_pattern_that_cannot_be_resolved_is_refused_in_one_sentence(tmp_path):
 
 
 def test_a_span_for_a_source_without_placeholders_is_refused(tmp_path):
-    with pytest.raises(SettingsError, match=r"data\.span is 7, but data\.source .* names one place"):
+    with pytest.raises(SettingsError, match=r"data\.span is 7, but data\.source .* has no placeholder"):
         resolve(SourceSettings(source=str(tmp_path), span="7"))
 
 

@@ -218,9 +218,9 @@ def test_collapse_is_reported_below_one_direction_less_than_classes(directions, 
     empty = {kind: np.zeros([rows], np.uint64) for kind in duplicates.KINDS}
     of_split = embedding.Rows(labels, np.zeros([rows, 16], bool), empty, np.zeros([rows, 2], np.int64))
     found = findings.find(dict.fromkeys(("unlabelled", "train", "test"), of_split), Labelled(features, labels))
-    assert found["rank_me"] == pytest.approx(directions, abs=0.1)
-    assert [sentence for sentence in found["findings"] if "collapsed" in sentence] == found["findings"]
-    assert bool(found["findings"]) == collapsed
+    assert found.rank_me == pytest.approx(directions, abs=0.1)
+    assert all("collapsed" in sentence for sentence in found.findings)
+    assert bool(found.findings) == collapsed
 
 
 def test_gate_lets_nothing_pass_a_champion_that_cannot_be_measured_unless_told_to():

@@ -379,9 +379,9 @@ SLIPS = [
     Slip(
         "a run's epochs reach the record and not the Trainer",
         _PARAMETERS,
-        '"Trainer": ("custom_config.settings.epochs",),',
-        '"Trainer": ("custom_config.epochs",),',
-        "tests/pipeline/kubeflow/test_compile.py::test_run_parameters_lead_to_properties_that_exist",
+        '"Trainer": ("custom_config.settings", "trainer"),',
+        '"Trainer": ("custom_config", "trainer"),',
+        "tests/pipeline/kubeflow/test_compile.py::test_run_parameters_reach_every_step_that_holds_their_setting",
     ),
     Slip(
         "versions of another registry are replaced",

@@ -16,7 +16,7 @@ def fields(model: type[BaseModel], prefix: str = "trainer") -> Iterator[tuple[st
             yield from fields(field.annotation, f"{prefix}.{name}")
 
 
-@pytest.mark.parametrize(("name", "description"), fields(TrainerSettings))
+@pytest.mark.parametrize(("name", "description"), list(fields(TrainerSettings)))
 def test_every_setting_is_explained_in_a_sentence(name, description):
     assert description is not None, name
     assert description[0].isupper(), name

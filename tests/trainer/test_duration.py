@@ -1,12 +1,9 @@
-"""Durations in the units that people think in."""
+"""Durations in epochs, steps or examples become whole steps."""
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from trainer.config import TrainerSettings
 from trainer.duration import Duration, in_steps
-from trainer.errors import DataError, SettingsError
-from trainer.plan import Plan
 
 READ = TypeAdapter(Duration).validate_python
 
@@ -41,26 +38,3 @@ def test_anything_else_is_refused_with_examples(given):
 
 def test_is_written_as_it_is_read():
     assert READ(READ("5 step")) == "5 steps"
-
-
-def plan(images=2_050, **settings):
-    return Plan.of(TrainerSettings.model_validate({"batch_size": 100} | settings), images)
-
-
-def test_plan_counts_everything_in_steps():
-    found = plan(epochs=3, optimizer={"warmup": "0.5 epochs"}, watch={"every": "5 steps"}, checkpoint={"every": 2})
-    assert found == Plan(steps_per_epoch=20, steps=60, warmup=10, small_views=0, watch_every=5, checkpoint_every=40)
-    assert plan(epochs=3, encoder={"pooling": "average"}, progressive_resizing={"size": 0.5}).small_views == 45
-    assert plan(epochs=3, duration="450 examples").steps == 5
-    assert [found.place(step) for step in (0, 19, 20, 59)] == [(1, 0), (1, 19), (2, 0), (3, 19)]
-    assert (found.epochs, plan(duration="21 steps").epochs) == (3, 2)
-
-
-def test_a_warmup_as_long_as_the_training_is_refused():
-    with pytest.raises(SettingsError, match=r"trainer\.optimizer\.warmup is 3 epochs, which is 60 steps.* has 40"):
-        plan(epochs=2, optimizer={"warmup": 3})
-
-
-def test_fewer_images_than_a_batch_are_refused():
-    with pytest.raises(DataError, match=r"`unlabelled` has 96 images, fewer than one batch of 100.* at most 96"):
-        plan(images=96)

@@ -4,26 +4,17 @@ from trainer.config import TrainerSettings
 from trainer.plan import Plan
 
 
-def plan(**changes) -> Plan:
-    return Plan.of(TrainerSettings.model_validate({"batch_size": 10, "epochs": 3} | changes), images=45)
+def plan(images=2_050, **settings) -> Plan:
+    return Plan.of(TrainerSettings.model_validate({"batch_size": 100} | settings), images)
 
 
-def test_durations_are_steps_of_whole_batches():
-    settings = {
-        "optimizer": {"warmup": "0.5 epochs"},
-        "watch": {"every": "30 examples"},
-        "checkpoint": {"every": "2 steps"},
-        "encoder": {"pooling": "average"},
-        "progressive_resizing": {"size": 0.5, "until": 0.25},
-    }
-    assert plan(**settings) == Plan(
-        steps_per_epoch=4, steps=12, warmup=2, smaller_views=3, watch_every=3, checkpoint_every=2
-    )
-    assert plan().smaller_views == 0
-    assert plan(duration="7 steps").steps == 7
+def test_plan_counts_everything_in_steps():
+    planned = plan(epochs=3, optimizer={"warmup": "0.5 epochs"}, watch={"every": "5 steps"}, checkpoint={"every": 2})
+    assert planned == Plan(steps_per_epoch=20, steps=60, warmup=10, smaller_views=0, watch_every=5, checkpoint_every=40)
+    assert plan(epochs=3, encoder={"pooling": "average"}, progressive_resizing={"size": 0.5}).smaller_views == 45
+    assert plan(epochs=3, duration="450 examples").steps == 5
 
 
 def test_steps_become_epochs_and_batches():
-    assert [plan().epoch_and_batch(step) for step in (0, 3, 4, 11)] == [(1, 0), (1, 3), (2, 0), (3, 3)]
-    assert plan().epochs == 3
-    assert plan(duration="5 steps").epochs == 2
+    assert [plan(epochs=3).epoch_and_batch(step) for step in (0, 19, 20, 59)] == [(1, 0), (1, 19), (2, 0), (3, 19)]
+    assert (plan(epochs=3).epochs, plan(duration="21 steps").epochs) == (3, 2)

@@ -101,7 +101,7 @@ def test_a_signal_saves_and_ends_with_its_own_code(records, uninterrupted, tmp_p
     process.send_signal(number)
     _, stderr = process.communicate(timeout=120)
     assert process.returncode == code, stderr
-    assert "Start the same command again to go on." in stderr.splitlines()[-1]
+    assert "Run the same command again to resume." in stderr.splitlines()[-1]
     assert "Traceback" not in stderr
     (saved,) = checkpoints(tmp_path)
     assert "step-00000010.npz" <= saved < "step-00000040.npz"

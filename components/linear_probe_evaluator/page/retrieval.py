@@ -9,7 +9,7 @@ from PIL import Image
 from sklearn.neighbors import NearestNeighbors
 
 from components.linear_probe_evaluator.evaluation import Evaluation
-from trainer import examples as splits
+from trainer import splits
 
 _QUERIES = 8
 _NEIGHBOURS = 6

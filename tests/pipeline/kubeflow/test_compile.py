@@ -15,6 +15,7 @@ from components.registry_pusher.provenance import CodeVersion
 from pipeline import config, provenance
 from pipeline.config.kubeflow import KubeflowSettings
 from pipeline.kubeflow import compile as kubeflow
+from trainer.config import TrainerSettings
 
 GOLDEN = Path(__file__).with_name("golden.yaml")
 EVERYTHING = [
@@ -181,6 +182,38 @@ def test_run_parameters_lead_to_properties_that_exist(compiled):
                 found = json.loads(found) if isinstance(found, str) else found
                 assert step in found, (task, entry)
                 found = found[step]
+
+
+def test_run_parameters_reach_every_step_that_holds_their_setting(compiled):
+    """The record of a release, RegistryPusher's settings, must say what the other steps did."""
+    spec, _ = compiled
+    targets = {}
+    for task in TASKS:
+        for flag, entry in pairwise(container(spec, task)["args"]):
+            if flag == "--run_parameter":
+                name, _, target = entry.partition("=")
+                targets.setdefault(name, {})[task] = target
+    everywhere = {"DataResolver", "RegistryPusher"}
+    assert {name: set(steps) for name, steps in targets.items()} == {
+        **dict.fromkeys(("source", "span", "fingerprint", "only_new"), everywhere),
+        "floor": everywhere | {"LinearProbeEvaluator"},
+        "champion_alias": everywhere | {"ChampionResolver"},
+        "epochs": everywhere | {"Trainer"},
+        "registry_uri": everywhere | {"ChampionResolver"},
+    }
+    assert targets["epochs"]["Trainer"] == "custom_config.settings.epochs"
+    assert targets["epochs"]["RegistryPusher"] == "settings.trainer.epochs"
+
+
+def test_a_run_parameter_has_the_type_the_default_and_the_description_of_its_setting(compiled):
+    parameters = compiled[0]["root"]["inputDefinitions"]["parameters"]
+    found = {name: (one["parameterType"], one["defaultValue"]) for name, one in parameters.items()}
+    assert found["epochs"] == ("NUMBER_INTEGER", 12)
+    assert found["floor"] == ("NUMBER_DOUBLE", 0.45)
+    assert found["only_new"] == ("NUMBER_INTEGER", 0)
+    assert found["span"] == ("STRING", "")
+    described = TrainerSettings.model_fields["epochs"].description
+    assert parameters["epochs"]["description"] == f"{described} See trainer.epochs."
 
 
 def test_quantities_are_those_of_kubernetes():

@@ -140,7 +140,7 @@ def test_stopped_in_training_it_goes_on_from_there(data, tmp_path):
     _, stderr = process.communicate(timeout=120)
     assert process.returncode == 75, stderr
     assert "Trainer failed" in stderr
-    assert "of 150, and its state is saved. Start the same command again to go on." in " ".join(stderr.split())
+    assert "of 150, and its state is saved. Run the same command again to resume." in " ".join(stderr.split())
     assert "Traceback" not in stderr
     (again,) = session(tmp_path, run)
     assert again.states["Trainer"] == "done", again.err
