@@ -108,7 +108,7 @@ class Interpreter:
 
     def __init__(self, python: str | Path = sys.executable, modules: Iterable[str] = (), cwd: Path = _REPOSITORY):
         self.python = Path(python)
-        self._control, theirs = socket.socketpair()
+        self._control, theirs = _socket_pair()
         with theirs:
             self._server = subprocess.Popen(
                 [python, _SERVER, str(theirs.fileno()), *modules],
@@ -140,7 +140,7 @@ class Interpreter:
             stderr: The same for its errors.
             new_session: Whether the process leads a session of its own.
         """
-        channel, theirs = socket.socketpair()
+        channel, theirs = _socket_pair()
         stdout = tempfile.TemporaryFile() if stdout is None else stdout
         stderr = tempfile.TemporaryFile() if stderr is None else stderr
         with theirs:
@@ -187,6 +187,14 @@ def popen(command: list[str], stdout: IO, stderr: IO, start_new_session: bool) -
         stderr=stderr,
         new_session=start_new_session,
     )
+
+
+def _socket_pair() -> tuple[socket.socket, socket.socket]:
+    """Connected sockets that wait for each other without a limit, whatever default Beam has set for all sockets."""
+    pair = socket.socketpair()
+    for end in pair:
+        end.settimeout(None)
+    return pair
 
 
 def _end(control: socket.socket, server: subprocess.Popen) -> None:

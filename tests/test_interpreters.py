@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 
@@ -50,6 +51,16 @@ def test_it_can_be_signalled(interpreter, tmp_path, number):
             process.wait(timeout=0.2)
         process.send_signal(number)
         assert process.wait(timeout=10) == -number
+
+
+def test_a_default_timeout_of_sockets_does_not_matter(tmp_path):
+    """Beam sets one, in processes that ask Google for credentials."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(0.001)
+    try:
+        assert Interpreter(modules=["json", "email.mime.text"]).run("-c", "print(1)", cwd=tmp_path).stdout == "1\n"
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def test_commands_run_at_the_same_time(interpreter, tmp_path):
