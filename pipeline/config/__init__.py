@@ -20,6 +20,12 @@ SCHEMA_FILE = "settings.schema.json"
 SCHEMA_LINE = f"# yaml-language-server: $schema={SCHEMA_FILE}\n"
 
 
+# Beam's runners whose workers run on the machine that starts them.
+_LOCAL_RUNNERS = ("BundleBasedDirectRunner", "DirectRunner", "FnApiRunner", "PrismRunner")
+# Beam's options that say where workers find packages.
+_PACKAGES = {"sdk_container_image", "extra_packages", "extra_package", "setup_file", "requirements_file"}
+
+
 class Settings(RunSettings):
     """All settings of a pipeline."""
 
@@ -39,7 +45,16 @@ class Settings(RunSettings):
                 flags.append(f"--{name}")
             elif value is not False:
                 flags.append(f"--{name}={value}")
+        if runs_in_process(flags) and not set(self.beam) & _PACKAGES:
+            # Otherwise TFX packs its own sources for workers on other machines: 5 s for each component on 2 cores.
+            flags.append("--sdk_container_image=unused")
         return flags
+
+
+def runs_in_process(beam_pipeline_args: list[str]) -> bool:
+    """Returns whether Beam's workers run on this machine, and not on those of Dataflow, Flink or Spark."""
+    runners = [argument.partition("=")[2] for argument in beam_pipeline_args if argument.startswith("--runner=")]
+    return not runners or runners[-1] in _LOCAL_RUNNERS
 
 
 def presets() -> dict[str, str]:

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from components import artifact_files
+from pipeline import config
 from pipeline.kubeflow import invocation
 from pipeline.terminal import imports, process
 from pipeline.terminal.screen import Screen
@@ -77,7 +78,7 @@ def _run(arguments: argparse.Namespace, beam_arguments: list[str]) -> None:
         from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
 
     given: dict[str, Any] = json.loads(arguments.json_serialized_invocation_args)
-    remote = invocation.is_remote(beam_arguments)
+    remote = not config.runs_in_process(beam_arguments)
     prepared = invocation.to_tfx(given, json.loads(arguments.json_serialized_inputs_spec_args), remote)
     values = prepared["inputs"].setdefault("parameterValues", {})
     invocation.apply_run_parameters(values, arguments.run_parameter, os.environ)  # type: ignore[arg-type]

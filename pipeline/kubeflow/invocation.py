@@ -18,8 +18,6 @@ Message = dict[str, Any]
 _MOUNTS = {"gs://": "gcs", "s3://": "s3", "minio://": "minio"}
 #: Names another root of these folders than `/`, for tests without a container.
 ROOT_VARIABLE = "NNCLR_LAUNCHER_ROOT"
-# Beam's runners whose workers are in the pod.
-_LOCAL_RUNNERS = ("BundleBasedDirectRunner", "DirectRunner", "FnApiRunner", "PrismRunner")
 # An output that the backend adds, of a type that TFX does not know.
 _LOGS = "executor-logs"
 
@@ -87,12 +85,6 @@ def apply_run_parameters(values: dict[str, Any], targets: list[str], environment
             environment[target.removeprefix(ENVIRONMENT)] = value
     for name in [name for name in values if name.startswith(PREFIX)]:
         del values[name]
-
-
-def is_remote(beam_arguments: list[str]) -> bool:
-    """Returns whether Beam's workers are other machines: those of Dataflow, Flink or Spark."""
-    runners = [argument.partition("=")[2] for argument in beam_arguments if argument.startswith("--runner=")]
-    return bool(runners) and runners[-1] not in _LOCAL_RUNNERS
 
 
 def local_path(uri: str) -> str:

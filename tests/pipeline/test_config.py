@@ -107,6 +107,15 @@ def test_unknown_preset_and_unreadable_files_are_named(tmp_path):
         config.load(file=tmp_path / "list.yaml")
 
 
+def test_tfx_packs_its_sources_only_for_workers_on_other_machines():
+    """It leaves that out if an option says where workers find packages."""
+    assert "--sdk_container_image=unused" in config.load().beam_pipeline_args()
+    assert "--sdk_container_image=unused" in config.load(overrides=["beam={}"]).beam_pipeline_args()
+    for options in ("{runner: DataflowRunner}", "{setup_file: setup.py}", "{sdk_container_image: mine}"):
+        flags = config.load(overrides=[f"beam={options}"]).beam_pipeline_args()
+        assert "--sdk_container_image=unused" not in flags
+
+
 def test_beam_options_become_flags():
     settings = config.load(overrides=["beam.runner=FlinkRunner", "beam.flink_master=localhost:1", "beam.save=true"])
     assert settings.beam_pipeline_args() == [

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from pipeline import config
 from pipeline.kubeflow import invocation
 from pipeline.kubeflow.parameters import PREFIX
 
@@ -46,9 +47,9 @@ def test_types_are_restored_logs_dropped_and_uris_local():
 
 def test_workers_on_other_machines_are_sent_to_the_bucket():
     dataflow = ["--beam_plugin=tfx", "--runner=FnApiRunner", "--runner=DataflowRunner"]
-    assert invocation.is_remote(dataflow)
-    assert not invocation.is_remote(["--beam_plugin=tfx", "--runner=FnApiRunner"])
-    assert not invocation.is_remote([])
+    assert not config.runs_in_process(dataflow)
+    assert config.runs_in_process(["--beam_plugin=tfx", "--runner=FnApiRunner"])
+    assert config.runs_in_process([])
     found = invocation.to_tfx(GIVEN, {"artifacts": {"examples": EXAMPLES}}, remote=True)
     assert found["inputs"]["artifacts"]["examples"]["artifacts"][0]["uri"] == "gs://b/examples"
     # Beam has no file system for it: such a run must keep its artifacts under gs://.

@@ -18,8 +18,6 @@ TINY = [
     *("--preset", "sample", "--set", "data.image_size=32"),
     # A minute is too short to learn more than chance could: these runs show the way, not the encoder.
     *("--set", "evaluator.beat_untrained=false", "--set", "evaluator.label_shares=[]"),
-    # TFX would pack its own sources for each Beam component, for workers on other machines.
-    *("--set", "beam.sdk_container_image=unused"),
     *("--set", "trainer.encoder={width: 16, batch_norm: false}", "--set", "trainer.projection.batch_norm=false"),
     *("--set", "trainer.optimizer={learning_rate: 0.001, warmup: 0, schedule: constant}"),
     *("--set", "trainer.precision=float32", "--set", "trainer.epochs=6"),
