@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import logging
+import os
 import posixpath
 import re
 import zipfile
@@ -18,6 +19,7 @@ import numpy as np
 from fsspec.core import url_to_fs
 
 from trainer import aside
+from trainer.errors import SettingsError
 
 logger = logging.getLogger("nnclr")
 
@@ -59,6 +61,24 @@ class Checkpoints:
         self.directory = f"{root.rstrip('/')}/{key}"
         self._files, self._folder = url_to_fs(self.directory)
         self._key, self._keep = key, keep
+
+    def require_writable(self) -> None:
+        """Writes and deletes an empty file, so that a training does not run in vain until its first checkpoint.
+
+        Raises:
+            SettingsError: If the folder cannot be written.
+        """
+        probe = aside.beside(f"{self._folder}/probe")
+        try:
+            self._files.makedirs(self._folder, exist_ok=True)
+            self._files.pipe_file(probe, b"")
+            self._files.rm_file(probe)
+        except OSError as error:
+            raise SettingsError(
+                f"Checkpoints cannot be written to {self.directory} ({error.strerror or error}): choose another "
+                f"folder, or give uid {os.getuid()} the permission to write there. On Kubernetes, set fsGroup for "
+                "the pods (see infra/README.md)."
+            ) from error
 
     def save(self, step: int, arrays: dict[str, np.ndarray], journal: dict[str, Any]) -> str:
         """Writes a checkpoint and deletes those that are no longer needed.

@@ -61,7 +61,7 @@ def train(
     Raises:
         DataError: If there are too few images.
         SettingsError: If `trainer.devices` demands a GPU and there is none, if the devices cannot share a batch evenly,
-            or if the warm start has another architecture.
+            if checkpoints cannot be written, or if the warm start has another architecture.
         Stopped: If SIGTERM came; the state is saved.
         KeyboardInterrupt: If SIGINT came; the state is saved.
         TrainingError: If loss or gradients are not finite, or the encoder collapsed.
@@ -69,9 +69,11 @@ def train(
     strategy = strategy or devices.default_strategy(settings.devices, settings.xla)
     images = inputs.read(settings, job.unlabelled_files, job.labelled_files)
     checks.check(settings, images.count, strategy.num_replicas_in_sync)
+    saved = _checkpoints(settings, job, images)
+    if saved is not None and devices.is_chief(strategy):
+        saved.require_writable()
     plan = Plan.of(settings, images.count)
     model, step = build(settings, plan, images.size, images.classes, strategy)
-    saved = _checkpoints(settings, job, images)
     position = resuming.restore(saved, state.variables(model, step.optimizer), strategy)
     if position is None:
         position = Position()

@@ -1,11 +1,16 @@
 """The settings of a pipeline on Kubeflow."""
 
+from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
+from components.image_example_gen.sources.files import CLOUD
 from components.model_registry.credentials import holds_credentials
 from trainer.config import StrictModel
+
+#: Where the claim `trainer_volume` is mounted in the Trainer.
+CHECKPOINTS = "/checkpoints"
 
 _QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|[kMGTPE]i?)?$"
 # Quantities in Kubernetes' notation: 500m, 4, 16Gi. YAML reads some of them as numbers.
@@ -17,6 +22,7 @@ Quantity = Annotated[
     Field(pattern=_QUANTITY),
     WithJsonSchema({"type": ["string", "number"], "pattern": _QUANTITY, "examples": ["500m", "4", "16Gi"]}),
 ]
+MountPath = Annotated[str, Field(pattern=r"^/[^:]+$", examples=["/images"])]
 EnvironmentName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
@@ -73,6 +79,23 @@ class KubeflowSettings(StrictModel):
     shared_memory: Quantity = Field("1Gi", description="Size of /dev/shm, which counts towards a step's memory.")
     scratch: Quantity = Field("20Gi", description="Disk space that a step may use in /tmp.")
     retries: Annotated[int, Field(ge=0)] = Field(2, description="Number of times that a failed step is retried.")
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = Field(
+        None,
+        description="When a node pulls the image. If null, Kubernetes decides: `Always` for the tag `latest`, even if "
+        "the image was loaded into kind or k3s, and `IfNotPresent` for every other tag.",
+    )
+    image_pull_secrets: tuple[str, ...] = Field(
+        (), description="Names of the Secrets with the credentials of the image's registry."
+    )
+    volumes: dict[str, MountPath] = Field(
+        {},
+        description="PersistentVolumeClaims that every step mounts, for instance the one that holds the images: paths "
+        "by the names of the claims.",
+    )
+    secret_files: dict[str, MountPath] = Field(
+        {},
+        description="Secrets that every step mounts as files: folders by the names of the Secrets.",
+    )
     environment: dict[EnvironmentName, str] = Field(
         {}, description="Environment variables of every step, for instance MLFLOW_TRACKING_URI. They hold no secrets."
     )
@@ -81,6 +104,30 @@ class KubeflowSettings(StrictModel):
         description="Environment variables that are read from Kubernetes Secrets: by the name of the Secret, the name "
         "of the variable for each key.",
     )
+
+    @model_validator(mode="after")
+    def _checkpoints_lie_on_a_volume(self) -> "KubeflowSettings":
+        if self.checkpoints.startswith(CLOUD) or self._is_below(self.checkpoints, ["/tmp", *self.volumes.values()]):
+            return self
+        if not self._is_below(self.checkpoints, [CHECKPOINTS]):
+            raise ValueError(
+                f"checkpoints is {self.checkpoints}, which lies on no volume: choose a folder below {CHECKPOINTS} and "
+                f"name its claim in trainer_volume, or choose a {CLOUD} URI"
+            )
+        if not self.trainer_volume:
+            raise ValueError(
+                f"checkpoints is {self.checkpoints}, but trainer_volume names no PersistentVolumeClaim that is mounted "
+                f"at {CHECKPOINTS}"
+            )
+        return self
+
+    def can_read(self, path: str) -> bool:
+        """Returns whether the steps can read a path: a `gs://` URI, or one below the path of a volume."""
+        return path.startswith(CLOUD) or self._is_below(path, list(self.volumes.values()))
+
+    @staticmethod
+    def _is_below(path: str, folders: list[str]) -> bool:
+        return any(PurePosixPath(path).is_relative_to(folder) for folder in folders)
 
     @field_validator("environment")
     @classmethod

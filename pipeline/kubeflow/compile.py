@@ -11,17 +11,21 @@ from kfp.kubernetes import kubernetes_executor_config_pb2 as kubernetes
 from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRunner, KubeflowV2DagRunnerConfig
 
 from pipeline.config import Settings
-from pipeline.config.kubeflow import KubeflowSettings
+from pipeline.config.kubeflow import CHECKPOINTS, KubeflowSettings
 from pipeline.dag import create_pipeline
 from pipeline.kubeflow import skip_unchanged
 from pipeline.kubeflow.parameters import PREFIX, RunParameter, run_parameters
 from trainer import aside
+from trainer.errors import SettingsError
 
 _COMMAND = ["python3", "-m", "pipeline.kubeflow.entrypoint"]
 _TRAINER = "Trainer"
 # Their inputs or effects lie outside of the pipeline, and no parameter changes when these do.
 _NEVER_CACHED = (skip_unchanged.RESOLVER, "ChampionResolver", "RegistryPusher")
-_CHECKPOINTS = "/checkpoints"
+# Argo makes this the deadline of every attempt, counted from the start of the first one: it must exceed the whole time
+# that a step may take with all its attempts. Without it, Kubeflow Pipelines 2.14 and newer write 0, which forbids
+# retries.
+_RETRY_DEADLINE = "2592000s"
 
 
 def compile_pipeline(settings: Settings) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -29,8 +33,15 @@ def compile_pipeline(settings: Settings) -> tuple[dict[str, Any], dict[str, Any]
 
     Args:
         settings: All settings, which are also the defaults of the run parameters.
+
+    Raises:
+        SettingsError: If the steps cannot read the images.
     """
     cluster = settings.kubeflow
+    _require_readable(settings)
+    if cluster.gpus and settings.trainer.devices == "auto":
+        # A step that asks for GPUs must not train on a CPU, for instance with the image without CUDA.
+        settings = settings.model_copy(update={"trainer": settings.trainer.model_copy(update={"devices": "gpu"})})
     pipeline = create_pipeline(
         settings,
         # The pods see the data; this machine may not.
@@ -62,6 +73,15 @@ def compile_pipeline(settings: Settings) -> tuple[dict[str, Any], dict[str, Any]
     }
     skip_unchanged.nest(spec)
     return spec, platform
+
+
+def _require_readable(settings: Settings) -> None:
+    for name, path in (("data.source", settings.data.source), ("evaluator.data", settings.evaluator.data)):
+        if path and not settings.kubeflow.can_read(path):
+            raise SettingsError(
+                f"{name} is {path}, which the steps cannot read: name a gs:// URI, or mount the PersistentVolumeClaim "
+                "that holds the images in kubeflow.volumes (by its name, the path) and name a folder below that path."
+            )
 
 
 def write(spec: dict[str, Any], platform: dict[str, Any], path: Path) -> None:
@@ -118,7 +138,7 @@ def _configure(spec: dict[str, Any], task: str, cluster: KubeflowSettings) -> No
             "maxRetryCount": cluster.retries,
             "backoffDuration": "30s",
             "backoffFactor": 2.0,
-            "backoffMaxDuration": "3600s",
+            "backoffMaxDuration": _RETRY_DEADLINE,
         }
 
 
@@ -136,9 +156,22 @@ def _add_run_parameter(spec: dict[str, Any], parameter: RunParameter) -> None:
 
 def _pod(task: str, cluster: KubeflowSettings) -> dict[str, Any]:
     config = kubernetes.KubernetesExecutorConfig(
-        enabled_shared_memory=kubernetes.EnabledSharedMemory(volume_name="shm", size=cluster.shared_memory),
         empty_dir_mounts=[
-            kubernetes.EmptyDirMount(volume_name="scratch", mount_path="/tmp", size_limit=cluster.scratch)
+            kubernetes.EmptyDirMount(volume_name="scratch", mount_path="/tmp", size_limit=cluster.scratch),
+            # No version of Kubeflow Pipelines reads the message EnabledSharedMemory.
+            kubernetes.EmptyDirMount(
+                volume_name="shm", mount_path="/dev/shm", medium="Memory", size_limit=cluster.shared_memory
+            ),
+        ],
+        pvc_mount=[_claim(name, path) for name, path in cluster.volumes.items()],
+        secret_as_volume=[
+            kubernetes.SecretAsVolume(secret_name=secret, secret_name_parameter=_constant(secret), mount_path=path)
+            for secret, path in cluster.secret_files.items()
+        ],
+        image_pull_policy=cluster.image_pull_policy or "",
+        image_pull_secret=[
+            kubernetes.ImagePullSecret(secret_name=secret, secret_name_parameter=_constant(secret))
+            for secret in cluster.image_pull_secrets
         ],
         secret_as_env=[
             kubernetes.SecretAsEnv(
@@ -157,14 +190,13 @@ def _pod(task: str, cluster: KubeflowSettings) -> dict[str, Any]:
         for toleration in cluster.tolerations:
             config.tolerations.append(kubernetes.Toleration(**toleration.model_dump(exclude_none=True)))
         if cluster.trainer_volume:
-            config.pvc_mount.append(
-                kubernetes.PvcMount(
-                    constant=cluster.trainer_volume,
-                    pvc_name_parameter=_constant(cluster.trainer_volume),
-                    mount_path=_CHECKPOINTS,
-                )
-            )
+            config.pvc_mount.append(_claim(cluster.trainer_volume, CHECKPOINTS))
     return json.loads(json_format.MessageToJson(config))
+
+
+def _claim(name: str, path: str) -> Any:
+    """Mounts a PersistentVolumeClaim."""
+    return kubernetes.PvcMount(constant=name, pvc_name_parameter=_constant(name), mount_path=path)
 
 
 def _constant(value: str) -> Any:

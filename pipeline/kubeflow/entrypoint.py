@@ -2,16 +2,19 @@
 
 TFX's own entry point fails on every component with inputs: the launcher passes artifacts without their types, with URIs
 that TensorFlow cannot read, and with an output that TFX does not know. This entry point translates the launcher's
-message for TFX, calls TFX's entry point, and translates its result back. The last line of a pod's log names the error.
+message for TFX, calls TFX's entry point, and translates its result back. The line of the log that starts with `Error:`
+names the error. Lines of KFP's launcher follow it.
 """
 
 import argparse
+import contextlib
 import json
 import logging
 import os
 import signal
 import sys
 import traceback
+from pathlib import Path
 from typing import Any, NoReturn
 
 from pydantic import ValidationError
@@ -24,6 +27,9 @@ from pipeline.terminal import imports, process
 from pipeline.terminal.screen import Screen
 from trainer import failures
 from trainer.errors import FAILED, WRONG_USAGE, Stopped
+
+# Kubernetes shows the content of this file as the reason for a container's end; it keeps 4096 bytes.
+_TERMINATION_LOG, _LONGEST_TERMINATION_MESSAGE = Path("/dev/termination-log"), 1000
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -99,8 +105,14 @@ def _stop(*_: object) -> NoReturn:
 
 
 def _fail(component: str, message: str, code: int) -> NoReturn:
+    """Writes the reason as the last line of Python's output, and where `kubectl describe pod` shows it."""
+    sentence = f"Error: {component} failed: {' '.join(message.split())}"
     sys.stderr.flush()
-    print(f"Error: {component} failed: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    print(sentence, file=sys.stderr, flush=True)
+    # Outside of a pod, the file does not exist or may not be written.
+    with contextlib.suppress(OSError):
+        if _TERMINATION_LOG.exists():
+            _TERMINATION_LOG.write_text(sentence[:_LONGEST_TERMINATION_MESSAGE], encoding="utf-8")
     sys.exit(code)
 
 

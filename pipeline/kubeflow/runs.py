@@ -52,6 +52,7 @@ class Package:
         path: The path of the YAML file.
         name: The name of the pipeline.
         tasks: The names of its steps.
+        pipeline_root: Folder for artifacts; None for the default of the host.
         parameters: The definitions of its run parameters by name, as in the KFP pipeline spec.
     """
 
@@ -59,6 +60,7 @@ class Package:
     name: str
     tasks: frozenset[str]
     parameters: dict[str, dict[str, Any]]
+    pipeline_root: str | None = None
 
     def arguments(self, given: list[str]) -> dict[str, Any]:
         """Parses and checks the values of a run's parameters, before the host would refuse them.
@@ -106,7 +108,7 @@ def read_package(path: Path) -> Package:
         spec = next(yaml.safe_load_all(path.read_text(encoding="utf-8")))
         tasks = frozenset(_steps(spec, spec["root"]["dag"]))
         parameters = spec["root"].get("inputDefinitions", {}).get("parameters", {})
-        return Package(path, spec["pipelineInfo"]["name"], tasks, parameters)
+        return Package(path, spec["pipelineInfo"]["name"], tasks, parameters, spec.get("defaultPipelineRoot"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError, StopIteration, KeyError, TypeError, AttributeError) as error:
         raise SettingsError(
             f"{path} is not a compiled pipeline ({type(error).__name__}): create one with nnclr compile."
@@ -164,6 +166,8 @@ class Host:
                 experiment_name=experiment,
                 namespace=self.namespace,
                 service_account=service_account,
+                # The host does not read the root in the package.
+                pipeline_root=package.pipeline_root,
             )
         return self._run(submitted.run_info)
 

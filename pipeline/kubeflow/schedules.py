@@ -6,7 +6,7 @@ from typing import Any
 
 from pipeline import cron
 from pipeline.kubeflow.runs import Host, Package
-from trainer.errors import SettingsError
+from trainer.errors import SettingsError, UserError
 
 _PAGE_SIZE = 100
 
@@ -63,6 +63,7 @@ class Schedules:
 
         Raises:
             SettingsError: If a schedule of this name already exists, or if the host does not support the expression.
+            UserError: If the host ignores the service account.
         """
         if any(schedule.name == name for schedule in self.list()):
             raise SettingsError(f"The schedule {name} already exists: delete it first, or choose another --name.")
@@ -77,8 +78,24 @@ class Schedules:
                 params=arguments,
                 pipeline_package_path=str(package.path),
                 service_account=service_account,
+                # The host does not read the root in the package.
+                pipeline_root=package.pipeline_root,
             )
+        self._require_service_account(created, service_account)
         return self._schedule(created)
+
+    def _require_service_account(self, created: Any, wanted: str | None) -> None:
+        """Deletes a new schedule whose runs would use another service account than the one asked for."""
+        used = created.service_account
+        if not wanted or not used or used == wanted:
+            return
+        with self._host.understandable():
+            self._host.client.delete_recurring_run(created.recurring_run_id)
+        raise UserError(
+            f"{self._host.address} would run the schedule with the service account {used} instead of {wanted}, as "
+            f"Kubeflow Pipelines up to 2.16 does, so no schedule was created. Give {used} the permissions of {wanted} "
+            f"(see infra/README.md) and name --service-account {used}, or upgrade Kubeflow Pipelines."
+        )
 
     def list(self) -> list[Schedule]:
         """Lists all schedules, newest first."""

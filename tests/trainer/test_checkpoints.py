@@ -10,6 +10,7 @@ import pytest
 
 from trainer import aside
 from trainer.checkpoints import Checkpoints, key
+from trainer.errors import SettingsError
 
 ARRAYS = {"a/0000-kernel": np.arange(6, dtype=np.float32).reshape(2, 3), "pointer": np.array(7, np.int64)}
 SHAPES = {name: array.shape for name, array in ARRAYS.items()}
@@ -38,6 +39,14 @@ def test_the_newest_comes_back_as_it_was(root):
     checkpoints.clear()
     assert checkpoints.latest(SHAPES) is None
     checkpoints.clear()
+
+
+def test_a_folder_that_cannot_be_written_is_named(root, tmp_path):
+    Checkpoints(root, "mine", 3).require_writable()
+    assert Checkpoints(root, "mine", 3).latest(SHAPES) is None
+    (tmp_path / "file").touch()
+    with pytest.raises(SettingsError, match=rf"written to {tmp_path}/file/mine \(.+\): choose another folder"):
+        Checkpoints(str(tmp_path / "file"), "mine", 3).require_writable()
 
 
 def test_only_the_last_ones_are_kept(tmp_path):

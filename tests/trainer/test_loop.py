@@ -224,6 +224,14 @@ def test_fewer_images_than_a_batch_are_refused(tfrecords, logical_cpus):
         train(tfrecords, logical_cpus[:1], batch_size=128)
 
 
+def test_a_training_that_could_save_no_checkpoint_does_not_begin(tfrecords, logical_cpus, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "build", lambda *_: pytest.fail("the model was built"))
+    (tmp_path / "file").touch()
+    job = loop.Job(tfrecords["unlabelled"], tfrecords["train"], checkpoint_root=str(tmp_path / "file"))
+    with pytest.raises(SettingsError, match="Checkpoints cannot be written to"):
+        loop.train(settings(), job, mirrored(logical_cpus[:1]))
+
+
 def test_smaller_views_change_the_training(tfrecords, logical_cpus):
     resizing = {"size": 0.97, "until": 0.5}
     model, result = train(tfrecords, logical_cpus[:1], **NORM, progressive_resizing=resizing)

@@ -47,12 +47,14 @@ class KubeflowHost:
 
     Attributes:
         states: of each run, one after the other; with each the states of its tasks.
+        ignores_service_accounts: whether recurring runs get the default service account, as up to version 2.16.
         runs: by id, as they were created.
         recurring_runs: the same.
         token: that requests must carry, if any, but for the one that asks whether the host is well.
     """
 
     states: list[tuple[str, dict[str, str]]]
+    ignores_service_accounts: bool = False
     url: str = ""
     token: str = ""
     runs: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -126,6 +128,8 @@ class KubeflowHost:
         if not match or any(int(day) > 6 for day in re.findall(r"(?<!/)\d+", match["weekday"])):
             raise Refused(400, f"the cron expression {expression} is invalid")
         status = {"ENABLE": "ENABLED", "DISABLE": "DISABLED"}[body["mode"]]
+        if self.ignores_service_accounts or not body.get("service_account"):
+            body = body | {"service_account": "pipeline-runner"}
         made = body | {"recurring_run_id": str(uuid.uuid4()), "created_at": _CREATED, "status": status}
         self.recurring_runs[made["recurring_run_id"]] = made
         return made
@@ -148,6 +152,9 @@ class KubeflowHost:
             raise Refused(400, f"schema {spec.schema_version}")
         declared = spec.root.input_definitions.parameters
         given = body.get("runtime_config", {}).get("parameters", {})
+        unknown_settings = body.get("runtime_config", {}).keys() - {"parameters", "pipeline_root"}
+        if unknown_settings:
+            raise Refused(400, f"unknown fields {unknown_settings}")
         for name in given:
             if name not in declared:
                 raise Refused(400, f"parameter {name} not found in the pipeline")

@@ -16,6 +16,7 @@ from pipeline import config, provenance
 from pipeline.config.kubeflow import KubeflowSettings
 from pipeline.kubeflow import compile as kubeflow
 from trainer.config import TrainerSettings
+from trainer.errors import SettingsError
 
 GOLDEN = Path(__file__).with_name("golden.yaml")
 EVERYTHING = [
@@ -134,9 +135,76 @@ def test_only_the_trainer_sees_gpus_and_goes_to_their_nodes(compiled):
             assert environment["CUDA_VISIBLE_DEVICES"] == "-1"
             assert not scheduling
         assert environment["MLFLOW_TRACKING_URI"] == "http://mlflow.mlflow:5000"
-        assert executors[f"{task}_executor"]["enabledSharedMemory"]["size"] == "1Gi"
-        (scratch,) = executors[f"{task}_executor"]["emptyDirMounts"]
-        assert (scratch["mountPath"], scratch["sizeLimit"]) == ("/tmp", "20Gi")
+        scratch, memory = executors[f"{task}_executor"]["emptyDirMounts"]
+        assert (scratch["mountPath"], scratch["sizeLimit"], "medium" in scratch) == ("/tmp", "20Gi", False)
+        assert (memory["mountPath"], memory["sizeLimit"], memory["medium"]) == ("/dev/shm", "1Gi", "Memory")
+
+
+def test_a_trainer_with_gpus_refuses_to_train_on_a_cpu(compiled):
+    def devices(spec):
+        custom = tasks(spec)["Trainer"]["inputs"]["parameters"]["custom_config"]["runtimeValue"]["constant"]
+        return json.loads(custom)["settings"]["devices"]
+
+    without, _ = kubeflow.compile_pipeline(config.load("sample", overrides=[*EVERYTHING, "kubeflow.gpus=0"]))
+    on_cpu = [*EVERYTHING, "trainer.devices=cpu"]
+    chosen, _ = kubeflow.compile_pipeline(config.load("sample", overrides=on_cpu))
+    assert (devices(compiled[0]), devices(without), devices(chosen)) == ("gpu", "auto", "cpu")
+
+
+def test_retries_have_no_deadline_that_a_training_could_reach(compiled):
+    """Argo ends all attempts this long after the start of the first; an absent value counts as 0."""
+    for task in tasks(compiled[0]).values():
+        policy = task["retryPolicy"]
+        assert policy["maxRetryCount"] == 2
+        assert int(policy["backoffMaxDuration"].removesuffix("s")) == 30 * 24 * 3600
+
+
+def test_volumes_secret_files_and_the_pull_of_the_image_reach_every_step():
+    options = [
+        *("kubeflow.volumes={images: /images}", "kubeflow.secret_files={storage-key: /etc/storage}"),
+        *("kubeflow.image_pull_policy=IfNotPresent", "kubeflow.image_pull_secrets=[registry]"),
+    ]
+    settings = config.load("sample", overrides=[*EVERYTHING, *options, "data.source=/images/stl10"])
+    spec, platform = kubeflow.compile_pipeline(settings)
+    executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    for task in tasks(spec):
+        pod = executors[f"{task}_executor"]
+        claims = {claim["constant"]: claim["mountPath"] for claim in pod["pvcMount"]}
+        assert claims == {"images": "/images"} | ({"nnclr-checkpoints": "/checkpoints"} if task == "Trainer" else {})
+        (secret,) = pod["secretAsVolume"]
+        assert (secret["secretName"], secret["mountPath"]) == ("storage-key", "/etc/storage")
+        assert pod["imagePullPolicy"] == "IfNotPresent"
+        assert [one["secretName"] for one in pod["imagePullSecret"]] == ["registry"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "name"),
+    [
+        (["data.source=s3://bucket/images"], "data.source is s3://bucket/images"),
+        (["data.source=images"], "data.source is images"),
+        (["data.source=/imagesque/x", "kubeflow.volumes={images: /images}"], "data.source is /imagesque/x"),
+        (["evaluator.data=/elsewhere/labelled"], "evaluator.data is /elsewhere/labelled"),
+    ],
+)
+def test_a_source_that_no_pod_can_read_is_refused(overrides, name):
+    with pytest.raises(SettingsError, match=f"{name}, which the steps cannot read: .*kubeflow.volumes"):
+        kubeflow.compile_pipeline(config.load("sample", overrides=[*EVERYTHING, *overrides]))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"checkpoints": "/checkpoints"}, "trainer_volume names no PersistentVolumeClaim"),
+        ({"checkpoints": "/checkpoints/a"}, "trainer_volume names no PersistentVolumeClaim"),
+        ({"checkpoints": "/data", "trainer_volume": "claim"}, "lies on no volume"),
+        ({"checkpoints": "s3://bucket/checkpoints"}, "lies on no volume"),
+    ],
+)
+def test_checkpoints_that_would_be_lost_with_the_pod_are_refused(settings, message):
+    with pytest.raises(ValidationError, match=message):
+        KubeflowSettings(**settings)
+    for fine in ("gs://bucket/checkpoints", "/tmp/checkpoints", "/shared/checkpoints"):
+        KubeflowSettings(checkpoints=fine, volumes={"claim": "/shared"})
 
 
 def test_secrets_are_named_and_their_contents_are_nowhere(compiled, monkeypatch):

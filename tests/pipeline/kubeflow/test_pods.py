@@ -94,7 +94,8 @@ def test_pods_bless_what_the_local_runner_blesses(started_image, tmp_path, runni
     checkpoints = tmp_path / "volume"
     # What the run's parameters must put right: the default would train three times as long.
     command = ["-m", "pipeline", "compile", *settings, "-o", "pipeline.yaml", "--set", "trainer.epochs=18"]
-    compiled = started_image.run(*command, "--set", f"kubeflow.checkpoints={checkpoints}", cwd=tmp_path)
+    volume = ("--set", f"kubeflow.volumes={{disk: {tmp_path}}}", "--set", f"kubeflow.checkpoints={checkpoints}")
+    compiled = started_image.run(*command, *volume, cwd=tmp_path)
     assert compiled.returncode == 0, compiled.stderr
     assert "Wrote pipeline.yaml: pipeline nnclr-sample, 10 steps" in compiled.stdout
     cluster = Cluster(tmp_path / "cluster", started_image, {}, kill_at_first_checkpoint(checkpoints))
@@ -142,8 +143,8 @@ def test_pods_bless_what_the_local_runner_blesses(started_image, tmp_path, runni
     assert {run.source for run in runs} == {str(data)}
 
 
-def test_a_users_mistake_is_the_last_line_of_the_pods_log(started_image, tmp_path, running_mlflow_server):
-    compiled = [*("compile", *TINY, "--data", "gone", "-o", "p.yaml", "--set", "kubeflow.retries=0")]
+def test_a_users_mistake_is_one_line_of_the_pods_log(started_image, tmp_path, running_mlflow_server):
+    compiled = [*("compile", *TINY, "--data", "gs://gone", "-o", "p.yaml", "--set", "kubeflow.retries=0")]
     assert started_image.run("-m", "pipeline", *compiled, cwd=tmp_path).returncode == 0
     cluster = Cluster(tmp_path / "cluster", started_image, {})
     with pytest.raises(PodFailed, match="DataResolver failed"):

@@ -37,6 +37,8 @@ def test_submitted_and_followed_to_its_end(host, tmp_path):
     assert done.returncode == 0, done.stderr
     ((run_id, run),) = host.runs.items()
     assert run["runtime_config"]["parameters"] == {"epochs": 3, "floor": 0.4}
+    # The host does not read the root in the package.
+    assert run["runtime_config"]["pipeline_root"] == "gs://bucket/runs"
     assert run["service_account"] == "nnclr"
     assert run["experiment_id"] == host.experiments["nnclr-sample"]
     # The platform's part goes along: without it there would be no GPU node, and no Secret.

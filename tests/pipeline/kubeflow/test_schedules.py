@@ -28,6 +28,7 @@ def test_created_listed_paused_resumed_deleted(host, tmp_path):
     assert run["trigger"]["cron_schedule"]["cron"] == "0 0 3 * * 1"
     assert (run["no_catchup"], int(run["max_concurrency"]), run["mode"]) == (True, 1, "ENABLE")
     assert run["runtime_config"]["parameters"] == {"source": source, "epochs": 30, "only_new": 1}
+    assert run["runtime_config"]["pipeline_root"] == "gs://bucket/runs"
     assert run["experiment_id"] == host.experiments["nnclr-sample"]
     assert "platforms" in json.dumps(run["pipeline_spec"])
 
@@ -57,6 +58,21 @@ def test_created_listed_paused_resumed_deleted(host, tmp_path):
     missing = nnclr("schedule", "delete", "nnclr-sample", "--host", host.url, home=tmp_path)
     assert missing.returncode == 2
     assert "There is no schedule nnclr-sample. Existing schedules: hourly, nightly." in missing.stderr
+
+
+def test_a_service_account_that_the_host_ignores_leaves_no_schedule(host, tmp_path):
+    command = ("schedule", "create", PACKAGE, "--host", host.url, "--cron", "0 3 * * 1", "--service-account")
+    host.ignores_service_accounts = True
+    refused = nnclr(*command, "nnclr", home=tmp_path)
+    assert refused.returncode == 1
+    assert "would run the schedule with the service account pipeline-runner instead of nnclr" in refused.stderr
+    assert not host.recurring_runs
+    # The schedule runs with the account that it names.
+    assert nnclr(*command, "pipeline-runner", home=tmp_path).returncode == 0
+    host.ignores_service_accounts = False
+    made = nnclr(*command, "nnclr", "--name", "another", home=tmp_path)
+    assert made.returncode == 0, made.stderr
+    assert [run["service_account"] for run in host.recurring_runs.values()] == ["pipeline-runner", "nnclr"]
 
 
 @pytest.mark.parametrize(
