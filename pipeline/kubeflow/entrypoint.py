@@ -64,7 +64,8 @@ def _keep_log_readable() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname).1s %(name)s: %(message)s"))
     handler.addFilter(lambda record: record.levelno >= logging.WARNING or record.name.startswith("nnclr"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    # Instead of handlers that a library may have added when it was imported.
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -68,7 +68,7 @@ def test_the_wheel_is_complete(image, tmp_path):
     assert doctor.returncode == 0, doctor.stdout
     findings = {finding["name"]: finding["detail"] for finding in json.loads(doctor.stdout)}
     assert findings.keys() >= {"Packages", "Devices", "TFX", "Beam", "Model registry"}
-    assert findings["Packages"].endswith("dependencies as locked")
+    assert findings["Packages"].endswith("dependencies as in requirements.lock")
 
 
 def kill_at_first_checkpoint(checkpoints: Path):
@@ -109,7 +109,7 @@ def test_pods_bless_what_the_local_runner_blesses(started_image, tmp_path, runni
     assert codes == [("Trainer", -signal.SIGKILL), ("Trainer", 0)]
     assert {pod.task for pod in cluster.pods} == {"DataResolver", *COMPONENTS}
     trained = next(pod for pod in cluster.pods if pod.task == "Trainer" and not pod.code)
-    assert "Going on from" in trained.log
+    assert "Going on from" in trained.log, trained.log
     for pod in cluster.pods:
         assert pod.log.startswith(f"{pod.task} started")
         # A person reads it: no hints by the hundred, no protocol buffers.
@@ -137,7 +137,7 @@ def test_pods_bless_what_the_local_runner_blesses(started_image, tmp_path, runni
     seen = len(cluster.pods)
     assert cluster.run(tmp_path / "pipeline.yaml", parameters).keys() == {"DataResolver"}
     (idle,) = cluster.pods[seen:]
-    assert f"Nothing new: run {details['tags']['pipeline_run']} of " in idle.log
+    assert f"Nothing new: run {details.tags['pipeline_run']} of " in idle.log
     runs = PipelineRuns(registry, "nnclr-sample").newest()
     assert [run.outcome for run in runs] == ["nothing new", "released"]
     assert {run.source for run in runs} == {str(data)}

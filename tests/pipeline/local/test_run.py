@@ -233,7 +233,7 @@ cli.main()
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["run"], "Which images? Name them with --data SOURCE"),
+        (["run"], "The source of images is missing: name it with --data SOURCE"),
         (["run", "--set", "trainer.epoch=1"], "Did you mean trainer.epochs?"),
         (["run", "--preset", "nope"], "no preset 'nope'"),
         (["run", "--beam", "runner"], "--beam takes NAME=VALUE"),
