@@ -56,8 +56,9 @@ def compile_pipeline(settings: Settings) -> tuple[dict[str, Any], dict[str, Any]
         KubeflowV2DagRunnerConfig(default_image=cluster.image, default_commands=_COMMAND, use_pipeline_spec_2_1=True)
     )
     spec = runner.run(pipeline, write_out=False)["pipelineSpec"]
-    if not cluster.pipeline_root:
-        spec.pop("defaultPipelineRoot", None)
+    # TFX writes the root into a runtime configuration, which is not part of the package.
+    if cluster.pipeline_root:
+        spec["defaultPipelineRoot"] = cluster.pipeline_root
     for task in _tasks(spec):
         _configure(spec, task, cluster)
     for parameter in run_parameters(settings, {task: _constants(spec, task) for task in _tasks(spec)}):

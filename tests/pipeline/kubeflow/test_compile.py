@@ -143,7 +143,7 @@ def test_only_the_trainer_sees_gpus_and_goes_to_their_nodes(compiled):
 def test_a_trainer_with_gpus_refuses_to_train_on_a_cpu(compiled):
     def devices(spec):
         custom = tasks(spec)["Trainer"]["inputs"]["parameters"]["custom_config"]["runtimeValue"]["constant"]
-        return json.loads(custom)["settings"]["devices"]
+        return json.loads(json.loads(custom)["settings"])["devices"]
 
     without, _ = kubeflow.compile_pipeline(config.load("sample", overrides=[*EVERYTHING, "kubeflow.gpus=0"]))
     on_cpu = [*EVERYTHING, "trainer.devices=cpu"]
