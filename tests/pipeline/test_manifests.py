@@ -74,6 +74,16 @@ def test_the_image_of_beams_workers_has_the_beam_that_starts_them():
     assert f"apache/beam_python3.11_sdk:{pinned} " in (repository / "infra" / "Dockerfile").read_text()
 
 
+def test_the_controllers_defaults_retry_lost_pods_and_not_whole_groups_of_steps():
+    """As tried with Argo's real controller: a limit above 0 would also be that of DAG templates."""
+    file = KUBERNETES / "workflow-controller" / "defaults.yaml"
+    defaults = yaml.safe_load(yaml.safe_load(file.read_text())["data"]["workflowDefaults"])
+    template = defaults["spec"]["templateDefaults"]
+    assert template["retryStrategy"] == {"limit": "0", "retryPolicy": "Always"}
+    (uid,) = re.findall(r"^USER (\d+)", (KUBERNETES.parent / "Dockerfile").read_text(), re.MULTILINE)
+    assert template["securityContext"]["fsGroup"] == int(uid)
+
+
 @pytest.fixture
 def stages() -> dict[str, str]:
     """The Dockerfile's stages, by name."""
