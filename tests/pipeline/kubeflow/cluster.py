@@ -11,6 +11,7 @@ import re
 import shutil
 import signal
 import tempfile
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 
 from pipeline.kubeflow.invocation import ROOT_VARIABLE
 from tests.interpreters import Interpreter, Process
+from tests.pipeline.kubeflow.argo import Failure, Retries, is_retried
 
 _SCHEME, _BUCKET = "minio://", "mlpipeline/v2/artifacts"
 
@@ -53,6 +55,7 @@ class Cluster:
         image: interpreter of the image, with nnclr in it.
         environment: of every pod.
         disturb: called with each running process and the try's number, and may kill it.
+        retries: what the installation retries.
         pods: what ran, in order.
     """
 
@@ -60,6 +63,7 @@ class Cluster:
     image: Interpreter
     environment: dict[str, str]
     disturb: Callable[[str, Process, int], None] | None = None
+    retries: Retries = Retries.KFP_2_14_TO_2_16
     pods: list[Pod] = field(default_factory=list)
 
     def run(self, package: Path, parameters: dict[str, Any]) -> dict[str, dict[str, Path]]:
@@ -103,10 +107,16 @@ class Cluster:
         return stored
 
     def _with_retries(self, name, task, component, container, arguments, run_id) -> dict[str, Any]:
-        for attempt in range(task.retry_policy.max_retry_count + 1):
-            outputs = self._pod(name, component, container, arguments, run_id, attempt)
+        started, attempts, failure = time.monotonic(), 0, Failure.CONTAINER
+        while not attempts or is_retried(
+            task.retry_policy, self.retries, failure, attempts, time.monotonic() - started
+        ):
+            outputs = self._pod(name, component, container, arguments, run_id, attempts)
             if outputs is not None:
                 return outputs
+            attempts += 1
+            # Only a signal to the whole group of processes ends Python so: that of a pod that is deleted.
+            failure = Failure.POD if self.pods[-1].code < 0 else Failure.CONTAINER
         raise PodFailed(f"{name} failed: {self.pods[-1].log[-3000:]}")
 
     def _pod(self, name, component, container, arguments, run_id, attempt) -> dict[str, Any] | None:

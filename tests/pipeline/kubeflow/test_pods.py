@@ -19,6 +19,7 @@ from pipeline.data import sample
 from tests import interpreters
 from tests.interpreters import Interpreter, Process
 from tests.pipeline.commands.sessions import session
+from tests.pipeline.kubeflow.argo import Retries
 from tests.pipeline.kubeflow.cluster import Cluster, PodFailed
 from tests.pipeline.local.test_run import COMPONENTS, TINY
 
@@ -98,7 +99,10 @@ def test_pods_bless_what_the_local_runner_blesses(started_image, tmp_path, runni
     compiled = started_image.run(*command, *volume, cwd=tmp_path)
     assert compiled.returncode == 0, compiled.stderr
     assert "Wrote pipeline.yaml: pipeline nnclr-sample, 10 steps" in compiled.stdout
-    cluster = Cluster(tmp_path / "cluster", started_image, {}, kill_at_first_checkpoint(checkpoints))
+    # With infra/kubernetes/workflow-controller: a pod that is lost is retried.
+    cluster = Cluster(
+        tmp_path / "cluster", started_image, {}, kill_at_first_checkpoint(checkpoints), retries=Retries.ALWAYS
+    )
     (data / "_SUCCESS").touch()
     # As a schedule would: the newest, if it is new.
     parameters = {"source": f"{data.parent}/{{SPAN}}", "only_new": 1, "epochs": 6}
@@ -158,3 +162,17 @@ def test_a_users_mistake_is_one_line_of_the_pods_log(started_image, tmp_path, ru
     # What is not known is refused before anything starts.
     with pytest.raises(AssertionError, match="unknown parameters"):
         cluster.run(tmp_path / "p.yaml", {"epoch": 3})
+
+
+@pytest.mark.parametrize(("retries", "attempts"), [(Retries.KFP_2_14_TO_2_16, 1), (Retries.KFP_2_17, 3)])
+def test_a_lost_pod_is_retried_where_the_installation_does_so(started_image, tmp_path, retries, attempts):
+    compiled = [*("compile", *TINY, "--data", "gs://images", "-o", "p.yaml")]
+    assert started_image.run("-m", "pipeline", *compiled, cwd=tmp_path).returncode == 0
+
+    def lose(task: str, process: Process, attempt: int) -> None:
+        process.kill()
+
+    cluster = Cluster(tmp_path / "cluster", started_image, {}, lose, retries)
+    with pytest.raises(PodFailed, match="DataResolver failed"):
+        cluster.run(tmp_path / "p.yaml", {})
+    assert [(pod.task, pod.code) for pod in cluster.pods] == [("DataResolver", -signal.SIGKILL)] * attempts
