@@ -1,5 +1,6 @@
 """The settings of a pipeline on Kubeflow."""
 
+from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
@@ -49,6 +50,16 @@ class TolerationSettings(StrictModel):
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
         None, description="Effect of the taint. If null, every effect."
     )
+
+
+def can_reach(path: str, mount_paths: Iterable[str]) -> bool:
+    """Returns whether a step can read and write a path: a `gs://` URI, or a path on a volume.
+
+    Args:
+        path: The path.
+        mount_paths: Folders at which the step's volumes are mounted.
+    """
+    return path.startswith(CLOUD) or any(PurePosixPath(path).is_relative_to(folder) for folder in mount_paths)
 
 
 class KubeflowSettings(StrictModel):
@@ -107,9 +118,9 @@ class KubeflowSettings(StrictModel):
 
     @model_validator(mode="after")
     def _checkpoints_lie_on_a_volume(self) -> "KubeflowSettings":
-        if self.checkpoints.startswith(CLOUD) or self._is_below(self.checkpoints, ["/tmp", *self.volumes.values()]):
+        if can_reach(self.checkpoints, ["/tmp", *self.volumes.values()]):
             return self
-        if not self._is_below(self.checkpoints, [CHECKPOINTS]):
+        if not can_reach(self.checkpoints, [CHECKPOINTS]):
             raise ValueError(
                 f"checkpoints is {self.checkpoints}, which lies on no volume: choose a folder below {CHECKPOINTS} and "
                 f"name its claim in trainer_volume, or choose a {CLOUD} URI"
@@ -120,14 +131,6 @@ class KubeflowSettings(StrictModel):
                 f"at {CHECKPOINTS}"
             )
         return self
-
-    def can_read(self, path: str) -> bool:
-        """Returns whether the steps can read a path: a `gs://` URI, or one below the path of a volume."""
-        return path.startswith(CLOUD) or self._is_below(path, list(self.volumes.values()))
-
-    @staticmethod
-    def _is_below(path: str, folders: list[str]) -> bool:
-        return any(PurePosixPath(path).is_relative_to(folder) for folder in folders)
 
     @field_validator("environment")
     @classmethod

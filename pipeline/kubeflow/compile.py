@@ -11,7 +11,7 @@ from kfp.kubernetes import kubernetes_executor_config_pb2 as kubernetes
 from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRunner, KubeflowV2DagRunnerConfig
 
 from pipeline.config import Settings
-from pipeline.config.kubeflow import CHECKPOINTS, KubeflowSettings
+from pipeline.config.kubeflow import CHECKPOINTS, KubeflowSettings, can_reach
 from pipeline.dag import create_pipeline
 from pipeline.kubeflow import skip_unchanged
 from pipeline.kubeflow.parameters import PREFIX, RunParameter, run_parameters
@@ -78,7 +78,7 @@ def compile_pipeline(settings: Settings) -> tuple[dict[str, Any], dict[str, Any]
 
 def _require_readable(settings: Settings) -> None:
     for name, path in (("data.source", settings.data.source), ("evaluator.data", settings.evaluator.data)):
-        if path and not settings.kubeflow.can_read(path):
+        if path and not can_reach(path, settings.kubeflow.volumes.values()):
             raise SettingsError(
                 f"{name} is {path}, which the steps cannot read: name a gs:// URI, or mount the PersistentVolumeClaim "
                 "that holds the images in kubeflow.volumes (by its name, the path) and name a folder below that path."

@@ -14,8 +14,11 @@ from typing import Any
 import yaml
 
 from components.model_registry.credentials import holds_credentials
+from pipeline.config.kubeflow import can_reach
+from pipeline.kubeflow import skip_unchanged
 from trainer.errors import SettingsError, UserError
 
+_SOURCE = "source"
 _PARAMETER_TYPES: dict[str, Callable[[str], Any]] = {"STRING": str, "NUMBER_INTEGER": int, "NUMBER_DOUBLE": float}
 _FINAL_STATES = {"SUCCEEDED", "FAILED", "CANCELED", "SKIPPED"}
 
@@ -54,6 +57,7 @@ class Package:
         tasks: The names of its steps.
         pipeline_root: Folder for artifacts; None for the default of the host.
         parameters: The definitions of its run parameters by name, as in the KFP pipeline spec.
+        mount_paths: Folders at which the step that reads the source mounts volumes.
     """
 
     path: Path
@@ -61,6 +65,7 @@ class Package:
     tasks: frozenset[str]
     parameters: dict[str, dict[str, Any]]
     pipeline_root: str | None = None
+    mount_paths: frozenset[str] = frozenset()
 
     def arguments(self, given: list[str]) -> dict[str, Any]:
         """Parses and checks the values of a run's parameters, before the host would refuse them.
@@ -72,8 +77,8 @@ class Package:
             The values by name, in the types of the parameters.
 
         Raises:
-            SettingsError: If a parameter is unknown, its value is of another type or contains a password, or a
-                parameter without a default is missing.
+            SettingsError: If a parameter is unknown, its value is of another type or contains a password, if the steps
+                cannot read the source, or if a parameter without a default is missing.
         """
         values = {}
         for entry in given:
@@ -86,6 +91,11 @@ class Package:
             if holds_credentials(value):
                 raise SettingsError(
                     f"--param {name} contains a user or a password, which everyone who sees the run could read."
+                )
+            if name == _SOURCE and not can_reach(value, self.mount_paths):
+                raise SettingsError(
+                    f"--param {_SOURCE}: the steps cannot read {value!r}: name a gs:// URI, or a folder below the "
+                    "path of one of the kubeflow.volumes with which the pipeline was compiled."
                 )
             kind = self.parameters[name]["parameterType"]
             try:
@@ -105,14 +115,24 @@ def read_package(path: Path) -> Package:
         SettingsError: If the file cannot be read or is not a compiled pipeline.
     """
     try:
-        spec = next(yaml.safe_load_all(path.read_text(encoding="utf-8")))
+        spec, *platform = yaml.safe_load_all(path.read_text(encoding="utf-8"))
         tasks = frozenset(_steps(spec, spec["root"]["dag"]))
         parameters = spec["root"].get("inputDefinitions", {}).get("parameters", {})
-        return Package(path, spec["pipelineInfo"]["name"], tasks, parameters, spec.get("defaultPipelineRoot"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, StopIteration, KeyError, TypeError, AttributeError) as error:
+        name, root = spec["pipelineInfo"]["name"], spec.get("defaultPipelineRoot")
+        return Package(path, name, tasks, parameters, root, _mount_paths(spec, platform))
+    except (OSError, yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise SettingsError(
             f"{path} is not a compiled pipeline ({type(error).__name__}): create one with nnclr compile."
         ) from error
+
+
+def _mount_paths(spec: dict[str, Any], platform: list[Any]) -> frozenset[str]:
+    """Returns the folders at which the step that reads the source mounts volumes, from the platform spec."""
+    if not platform:
+        return frozenset()
+    label = spec["components"][skip_unchanged.RESOLVER]["executorLabel"]
+    pod = platform[0]["platforms"]["kubernetes"]["deploymentSpec"]["executors"][label]
+    return frozenset(claim["mountPath"] for claim in pod.get("pvcMount", []))
 
 
 def _steps(spec: dict[str, Any], dag: dict[str, Any]) -> Iterator[str]:
