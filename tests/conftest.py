@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,8 @@ os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
 def pytest_sessionstart() -> None:
     """Pauses the garbage collector while the tests import TensorFlow, TFX and MLflow."""
     gc.disable()
+    # A shell starts background jobs with SIGINT ignored, and the tests' processes would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:

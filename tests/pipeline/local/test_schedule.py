@@ -8,6 +8,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -159,8 +161,13 @@ def test_a_stopped_schedule_resumes_its_run_when_started_again(tmp_path):
     workdir.root.mkdir()
     workdir.schedule.write_text(json.dumps({"state": "running"}))
 
-    def start() -> subprocess.Popen:
-        return subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True)
+    @contextmanager
+    def start() -> Iterator[subprocess.Popen]:
+        with subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
 
     def wait_for(condition) -> None:
         deadline = time.monotonic() + 300
