@@ -1,8 +1,5 @@
 """The command `nnclr doctor`."""
 
-import tempfile
-from pathlib import Path
-
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -21,7 +18,7 @@ def doctor(as_json: JsonOption = False) -> None:
     **Example**: `docker run --rm --gpus all IMAGE doctor`
     """
     write_line(Console(stderr=True), "Loading TensorFlow and TFX ...")
-    with tempfile.TemporaryDirectory() as aside, output.captured(Path(aside, "doctor.log")):
+    with output.captured():
         from pipeline import doctor
 
         findings = doctor.run_checks()

@@ -1,7 +1,5 @@
 """The command `nnclr evaluate`."""
 
-import tempfile
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -52,11 +50,7 @@ def evaluate(
     from pipeline.terminal import imports
 
     settings = config.load(preset, config_file, overrides or [])
-    with (
-        tempfile.TemporaryDirectory() as scratch,
-        output.captured(Path(scratch, "evaluate.log")) as (_, stderr),
-        Screen(Console(file=stderr)) as screen,
-    ):
+    with output.captured() as (_, stderr), Screen(Console(file=stderr)) as screen:
         screen.waiting("Loading Beam and TensorFlow")
         with imports.gc_paused():
             from pipeline.local import single_steps

@@ -1,7 +1,5 @@
 """The command `nnclr ingest`."""
 
-import tempfile
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -37,11 +35,7 @@ def ingest(
     from pipeline.terminal import imports
 
     settings = config.load(preset, config_file, overrides or [])
-    with (
-        tempfile.TemporaryDirectory() as scratch,
-        output.captured(Path(scratch, "ingest.log")) as (_, stderr),
-        Screen(Console(file=stderr)) as screen,
-    ):
+    with output.captured() as (_, stderr), Screen(Console(file=stderr)) as screen:
         screen.waiting("Loading Beam and TensorFlow")
         with imports.gc_paused():
             from pipeline.local import single_steps

@@ -1,6 +1,5 @@
 """The commands `nnclr compile`, `nnclr submit` and `nnclr runs`."""
 
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -50,7 +49,7 @@ def compile_for_kubeflow(
         )
     if not output_file.absolute().parent.is_dir():
         raise SettingsError(f"{output_file} cannot be written: the folder {output_file.parent} does not exist.")
-    with tempfile.TemporaryDirectory() as aside, output.captured(Path(aside, "compile.log")):
+    with output.captured():
         with imports.gc_paused():
             from pipeline.kubeflow import compile as kubeflow
 

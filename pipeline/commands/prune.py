@@ -1,7 +1,5 @@
 """The command `nnclr prune`."""
 
-import tempfile
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -49,7 +47,7 @@ def prune(
     workdir = Workdir(directory)
     if not workdir.root.is_dir():
         raise SettingsError(f"The working directory {directory} does not exist: choose another with --workdir DIR.")
-    with workdir.locked(), tempfile.TemporaryDirectory() as aside, output.captured(Path(aside, "prune.log")):
+    with workdir.locked(), output.captured():
         with imports.gc_paused():
             from pipeline.local import metadata, pruning
 

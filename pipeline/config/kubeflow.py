@@ -1,5 +1,6 @@
 """The settings of a pipeline on Kubeflow."""
 
+import posixpath
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
@@ -12,6 +13,8 @@ from trainer.config import StrictModel
 
 #: Where the claim `trainer_volume` is mounted in the Trainer.
 CHECKPOINTS = "/checkpoints"
+#: Folders that every step has for itself, on the node's disk and in memory.
+SCRATCH, SHARED_MEMORY = "/tmp", "/dev/shm"
 
 _QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|[kMGTPE]i?)?$"
 # Quantities in Kubernetes' notation: 500m, 4, 16Gi. YAML reads some of them as numbers.
@@ -59,7 +62,8 @@ def can_reach(path: str, mount_paths: Iterable[str]) -> bool:
         path: The path.
         mount_paths: Folders at which the step's volumes are mounted.
     """
-    return path.startswith(CLOUD) or any(PurePosixPath(path).is_relative_to(folder) for folder in mount_paths)
+    local = PurePosixPath(posixpath.normpath(path))
+    return path.startswith(CLOUD) or any(local.is_relative_to(folder) for folder in mount_paths)
 
 
 class KubeflowSettings(StrictModel):
@@ -117,8 +121,28 @@ class KubeflowSettings(StrictModel):
     )
 
     @model_validator(mode="after")
+    def _mounts_are_distinct(self) -> "KubeflowSettings":
+        """Refuses what Kubernetes would refuse when the first step starts."""
+        if self.trainer_volume in self.volumes:
+            raise ValueError(
+                f"{self.trainer_volume} is named in trainer_volume and in volumes: name the claim in one of them, and "
+                "choose checkpoints below its path"
+            )
+        paths = [SCRATCH, SHARED_MEMORY, *self.volumes.values(), *self.secret_files.values()]
+        if self.trainer_volume:
+            paths.append(CHECKPOINTS)
+        folders = [posixpath.normpath(path) for path in paths]
+        if repeated := sorted({folder for folder in folders if folders.count(folder) > 1}):
+            raise ValueError(
+                f"two volumes are mounted at {', '.join(repeated)}: give each claim in volumes and each Secret in "
+                f"secret_files a path of its own. Taken are {SCRATCH}, {SHARED_MEMORY} and, by trainer_volume, "
+                f"{CHECKPOINTS}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _checkpoints_lie_on_a_volume(self) -> "KubeflowSettings":
-        if can_reach(self.checkpoints, ["/tmp", *self.volumes.values()]):
+        if can_reach(self.checkpoints, [SCRATCH, *self.volumes.values()]):
             return self
         if not can_reach(self.checkpoints, [CHECKPOINTS]):
             raise ValueError(

@@ -11,7 +11,7 @@ from kfp.kubernetes import kubernetes_executor_config_pb2 as kubernetes
 from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRunner, KubeflowV2DagRunnerConfig
 
 from pipeline.config import Settings
-from pipeline.config.kubeflow import CHECKPOINTS, KubeflowSettings, can_reach
+from pipeline.config.kubeflow import CHECKPOINTS, SCRATCH, SHARED_MEMORY, KubeflowSettings, can_reach
 from pipeline.dag import create_pipeline
 from pipeline.kubeflow import skip_unchanged
 from pipeline.kubeflow.parameters import PREFIX, RunParameter, run_parameters
@@ -158,10 +158,10 @@ def _add_run_parameter(spec: dict[str, Any], parameter: RunParameter) -> None:
 def _pod(task: str, cluster: KubeflowSettings) -> dict[str, Any]:
     config = kubernetes.KubernetesExecutorConfig(
         empty_dir_mounts=[
-            kubernetes.EmptyDirMount(volume_name="scratch", mount_path="/tmp", size_limit=cluster.scratch),
+            kubernetes.EmptyDirMount(volume_name="scratch", mount_path=SCRATCH, size_limit=cluster.scratch),
             # No version of Kubeflow Pipelines reads the message EnabledSharedMemory.
             kubernetes.EmptyDirMount(
-                volume_name="shm", mount_path="/dev/shm", medium="Memory", size_limit=cluster.shared_memory
+                volume_name="shm", mount_path=SHARED_MEMORY, medium="Memory", size_limit=cluster.shared_memory
             ),
         ],
         pvc_mount=[_claim(name, path) for name, path in cluster.volumes.items()],

@@ -33,11 +33,12 @@ def _json_value(value: Any) -> Any:
 
 
 @contextmanager
-def captured(log: Path) -> Iterator[tuple[io.TextIOWrapper, io.TextIOWrapper]]:
+def captured(log: Path = Path(os.devnull)) -> Iterator[tuple[io.TextIOWrapper, io.TextIOWrapper]]:
     """Redirects everything that this process writes to stdout and stderr, including C++ code, into a log file.
 
     Args:
-        log: The file to append to. It and its folder are created if they are missing.
+        log: The file to append to. It and its folder are created if they are missing. By default, the output is
+            discarded.
 
     Yields:
         Streams that write to the original stdout and stderr.

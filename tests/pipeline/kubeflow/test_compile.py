@@ -182,6 +182,7 @@ def test_volumes_secret_files_and_the_pull_of_the_image_reach_every_step():
     [
         (["data.source=s3://bucket/images"], "data.source is s3://bucket/images"),
         (["data.source=images"], "data.source is images"),
+        (["data.source=/images/../x", "kubeflow.volumes={images: /images}"], r"data.source is /images/\.\./x"),
         (["data.source=/imagesque/x", "kubeflow.volumes={images: /images}"], "data.source is /imagesque/x"),
         (["evaluator.data=/elsewhere/labelled"], "evaluator.data is /elsewhere/labelled"),
     ],
@@ -205,6 +206,22 @@ def test_checkpoints_that_would_be_lost_with_the_pod_are_refused(settings, messa
         KubeflowSettings(**settings)
     for fine in ("gs://bucket/checkpoints", "/tmp/checkpoints", "/shared/checkpoints"):
         KubeflowSettings(checkpoints=fine, volumes={"claim": "/shared"})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"volumes": {"a": "/x", "b": "/x/"}}, "two volumes are mounted at /x:"),
+        ({"volumes": {"a": "/x"}, "secret_files": {"s": "/x"}}, "two volumes are mounted at /x:"),
+        ({"volumes": {"a": "/tmp"}}, "two volumes are mounted at /tmp:"),
+        ({"secret_files": {"s": "/dev/shm"}}, "two volumes are mounted at /dev/shm:"),
+        ({"volumes": {"a": "/checkpoints"}, "trainer_volume": "b"}, "two volumes are mounted at /checkpoints:"),
+        ({"volumes": {"a": "/x"}, "trainer_volume": "a"}, "a is named in trainer_volume and in volumes"),
+    ],
+)
+def test_mounts_that_kubernetes_would_refuse_are_refused(settings, message):
+    with pytest.raises(ValidationError, match=message):
+        KubeflowSettings(**settings)
 
 
 def test_secrets_are_named_and_their_contents_are_nowhere(compiled, monkeypatch):
