@@ -178,7 +178,7 @@ def test_a_stopped_schedule_resumes_its_run_when_started_again(tmp_path):
 
     with start() as process:
         # Requested before the training starts, which takes less time than the command.
-        wait_for(lambda: nnclr("schedule", "status", cwd=tmp_path).returncode == 0)
+        wait_for(lambda: (state.read(workdir).pid, state.read(workdir).state) == (process.pid, state.RUNNING))
         alive = nnclr("schedule", "status", cwd=tmp_path)
         wait_for(lambda: list(workdir.checkpoints.glob("*/*.npz")))
         process.send_signal(signal.SIGTERM)
