@@ -9,7 +9,7 @@ SOURCES := pipeline components trainer tests
 LOCK := $(BIN)/uv pip compile --generate-hashes --no-emit-index-url --quiet --python-version 3.11 \
 	--python-platform x86_64-manylinux_2_28
 
-.PHONY: help demo test test-fast soak slips gpu bench docs lint format lock clean
+.PHONY: help demo test test-long test-fast soak slips gpu bench docs lint format lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this help.
@@ -20,6 +20,9 @@ demo: $(READY) $(if $(GPU),$(CUDA)) ## Run the whole pipeline on the embedded sa
 
 test: $(READY) ## Run the tests.
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+test-long: $(READY) ## Run the tests that combine at length what `make test` tests one by one.
+	$(BIN)/pytest -m long --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: $(READY) ## Run the tests that need neither a pipeline nor a process nor a training (under a minute).
 	$(BIN)/python -m pytest -p tests.fast --numprocesses 2 --dist loadfile

@@ -59,15 +59,15 @@ def on_one_device(logical_cpus):
     return {name: trained(name, logical_cpus[:1]) for name in CASES}
 
 
-# A graph of four replicas takes most of a minute to build. In these cases they show what two replicas do not.
-FOUR_REPLICAS = ("example, sgd", "paper, batch norm, lars")
+# A graph of four replicas, or of a ResNet, takes long to build.
+FOUR_REPLICAS = {"example, sgd": (), "paper, batch norm, lars": pytest.mark.long}
 
 
 @pytest.mark.parametrize(
     ("name", "replicas"),
     [
-        *((name, 2) for name in CASES),
-        *(pytest.param(name, 4, marks=() if name in FOUR_REPLICAS else pytest.mark.soak) for name in CASES),
+        *(pytest.param(name, 2, marks=pytest.mark.long if "resnet" in name else ()) for name in CASES),
+        *(pytest.param(name, 4, marks=FOUR_REPLICAS.get(name, pytest.mark.soak)) for name in CASES),
     ],
 )
 def test_many_devices_equal_one(on_one_device, logical_cpus, name, replicas):

@@ -94,11 +94,7 @@ def test_same_seed_repeats_a_run_to_the_last_bit_and_another_seed_does_not(tfrec
 def test_labels_leave_no_trace_in_the_encoder(tfrecords, logical_cpus, tmp_path, changes):
     rng = np.random.default_rng(0)
     encoders, probes = [], []
-    for name, relabel in (
-        ("true", lambda label: label),
-        ("shuffled", lambda _: rng.integers(4)),
-        ("zeroed", lambda _: 0),
-    ):
+    for name, relabel in (("true", lambda label: label), ("shuffled", lambda _: rng.integers(4))):
         directory = tmp_path / name
         directory.mkdir()
         files = tfrecords | {"train": write_relabelled(tfrecords["train"], directory, relabel)}
@@ -106,13 +102,16 @@ def test_labels_leave_no_trace_in_the_encoder(tfrecords, logical_cpus, tmp_path,
         model, _, variables = train_with_variables(settings(**changes), job, mirrored(logical_cpus[:1]))
         encoders.append({name: value for name, value in variables.items() if "probe" not in name})
         probes.append(model.probe.classifier.get_weights()[0])
-    for other in encoders[1:]:
-        for name, value in encoders[0].items():
-            np.testing.assert_array_equal(other[name], value, err_msg=name)
+    for name, value in encoders[0].items():
+        np.testing.assert_array_equal(encoders[1][name], value, err_msg=name)
     assert not np.array_equal(probes[0], probes[1])
 
 
-@pytest.mark.parametrize("changes", [{}, NORM, {"neighbour": "none"}], ids=["example", "paper", "simclr"])
+@pytest.mark.parametrize(
+    "changes",
+    [pytest.param({}, marks=pytest.mark.long), NORM, {"neighbour": "none"}],
+    ids=["example", "paper", "simclr"],
+)
 def test_training_learns(tfrecords, logical_cpus, changes):
     mild = {"crop_scale": (0.8, 1.0), "flip": False, "brightness": 0.1}
     optimizer = {"learning_rate": 3e-3, "schedule": "cosine", "warmup": "1 epochs"}

@@ -18,11 +18,10 @@ from trainer import devices
 from trainer.errors import SettingsError
 
 MACHINES = 2
-# Everything that processes exchange: gradients, statistics of batches, norms, the support set, small views.
-EXCHANGING = [
-    *("example, sgd", "paper, batch norm, lars", "small views"),
-    "clipped, in two parts, one of three neighbours, byol",
-]
+# Everything that processes exchange: gradients, statistics of batches, the support set, small views.
+EXCHANGING = ["small views"]
+# Norms of gradients and parts of batches as well.
+EXCHANGING_MORE = ["example, sgd", "paper, batch norm, lars", "clipped, in two parts, one of three neighbours, byol"]
 
 
 @pytest.fixture
@@ -68,10 +67,16 @@ def left(directory: Path, name: str) -> tuple[bool, list[dict[str, float]], dict
 
 
 @pytest.mark.parametrize(
-    "names", [EXCHANGING, pytest.param(sorted(CASES.keys() - EXCHANGING), marks=pytest.mark.soak)], ids=["some", "rest"]
+    "names",
+    [
+        EXCHANGING,
+        pytest.param(EXCHANGING_MORE, marks=pytest.mark.long),
+        pytest.param(sorted(CASES.keys() - EXCHANGING - EXCHANGING_MORE), marks=pytest.mark.soak),
+    ],
+    ids=["small views", "more", "rest"],
 )
 def test_two_processes_equal_one(names, records, tmp_path, ports):
-    """The rest is for `make soak`: of several devices, `test_devices` compares all cases."""
+    """Of several devices, `test_devices` compares all cases."""
     places = [tmp_path / name for name in ("alone", "first", "second")]
     for place in places:
         place.mkdir()
@@ -91,6 +96,7 @@ def test_two_processes_equal_one(names, records, tmp_path, ports):
             require_same_state(name, state, expected)
 
 
+@pytest.mark.long
 def test_a_signal_to_one_stops_both_at_the_same_step_and_they_resume(records, tmp_path, ports):
     def both(output):
         return [start([records, str(output), *ARGUMENTS], cluster(ports, i)) for i in range(MACHINES)]

@@ -62,7 +62,7 @@ def test_a_finished_training_leaves_its_encoder_and_no_checkpoints(uninterrupted
     assert [row["step"] for row in curves(uninterrupted)] == [10, 20, 30, 40]
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.long)])
 def test_killed_at_random_moments_it_ends_as_if_it_never_was(records, uninterrupted, tmp_path, seed):
     moments = random.Random(seed)
     reached = []
@@ -87,7 +87,9 @@ def test_killed_at_random_moments_it_ends_as_if_it_never_was(records, uninterrup
     assert curves(tmp_path) == curves(uninterrupted)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 75), pytest.param(signal.SIGINT, 130, marks=pytest.mark.long)]
+)
 def test_a_signal_saves_and_ends_with_its_own_code(records, uninterrupted, tmp_path, number, code):
     # The command itself, in a process of its own.
     process = subprocess.Popen(

@@ -4,9 +4,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import tensorflow as tf
 
-from tests.trainer.conftest import fresh_collectives
-from trainer import export, run_fn
+from tests.trainer.conftest import mirrored
+from trainer import devices, export, run_fn
 from trainer.config import TrainerSettings
 from trainer.errors import SettingsError
 from trainer.results import FIGURES_FILE, TrainingFigures
@@ -29,19 +30,18 @@ def arguments(files, directory: Path, base_model: str | None = None, **changes) 
 
 
 def run(fn_args: SimpleNamespace) -> None:
-    fresh_collectives()
-    run_fn.run_fn(fn_args)
+    """Runs on one of the logical devices that the tests' processes have, because the graph is built for each."""
+    device = tf.config.list_logical_devices("CPU")[0].name
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(devices, "default_strategy", lambda *_: mirrored([device]))
+        run_fn.run_fn(fn_args)
 
 
 def first_weights(directory: Path):
-    import tensorflow as tf
-
     return tf.train.load_variable(f"{directory}/model/variables/variables", _kernel(directory))
 
 
 def _kernel(directory: Path) -> str:
-    import tensorflow as tf
-
     names = [name for name, _ in tf.train.list_variables(f"{directory}/model/variables/variables")]
     return next(name for name in sorted(names) if "kernel" in name)
 

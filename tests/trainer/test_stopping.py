@@ -8,21 +8,20 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
-from tests.trainer.conftest import fresh_collectives
+from tests.trainer.conftest import mirrored
 from tests.trainer.test_loop import settings
 from trainer import failures, loop, outcome
 from trainer.errors import DataError, DiskFull, Stopped, UserError
 
 
 def train(tfrecords, tmp_path: Path):
-    fresh_collectives()
     job = loop.Job(
         tfrecords["unlabelled"],
         tfrecords["train"],
         str(tmp_path / "logs"),
         checkpoint_root=str(tmp_path / "checkpoints"),
     )
-    return loop.train(settings(duration="3 steps"), job)
+    return loop.train(settings(duration="3 steps"), job, mirrored([tf.config.list_logical_devices("CPU")[0].name]))
 
 
 @pytest.mark.parametrize(("number", "expected"), [(signal.SIGTERM, Stopped), (signal.SIGINT, KeyboardInterrupt)])

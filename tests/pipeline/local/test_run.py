@@ -44,11 +44,12 @@ def test_the_main_job_from_archive_to_champion_and_what_follows(data, tmp_path):
     run = ["run", *TINY, "--data", str(data), "--json"]
     # For what is printed while modules load.
     first = fresh(tmp_path, run)
-    second, third, worse, listed, shown = session(
+    second, third, worse, mismatched, listed, shown = session(
         tmp_path,
         run,
         run,
         [*run, "--set", "evaluator.floor=0.99"],
+        [*run, "--set", "trainer.warm_start=champion", "--set", "trainer.encoder.width=24"],
         ["models", "list", "--json"],
         ["models", "list"],
     )
@@ -107,6 +108,12 @@ def test_the_main_job_from_archive_to_champion_and_what_follows(data, tmp_path):
     assert "below the floor 99.0%" in worse.json["evaluation"]["reasons"][0]
     assert worse.json["registry"]["name"] is None
 
+    # A champion of another shape is nothing to start from.
+    assert mismatched.code == 2
+    assert "width 16" in mismatched.err
+    assert "this training needs (name convnet, width 24" in mismatched.err
+    assert "Traceback" not in mismatched.err
+
     assert (listed.code, shown.code) == (0, 0)
     (version,) = listed.json
     assert (version["name"], version["version"], version["aliases"]) == ("nnclr-sample", 1, ["champion"])
@@ -114,19 +121,7 @@ def test_the_main_job_from_archive_to_champion_and_what_follows(data, tmp_path):
     assert f"{evaluation['probe_accuracy']:.1%}" in shown.out
 
 
-def test_a_champion_of_another_shape_is_nothing_to_start_from(data, tmp_path):
-    run = ["run", *TINY, "--data", str(data), "--json"]
-    warm = [*run, "--set", "trainer.warm_start=champion", "--set", "trainer.epochs=1"]
-    first, mismatched = session(
-        tmp_path, [*run, "--set", "trainer.epochs=1"], [*warm, "--set", "trainer.encoder.width=24"]
-    )
-    assert first.code == 0, first.err
-    assert mismatched.code == 2
-    assert "width 16" in mismatched.err
-    assert "this training needs (name convnet, width 24" in mismatched.err
-    assert "Traceback" not in mismatched.err
-
-
+@pytest.mark.long
 def test_stopped_in_training_it_goes_on_from_there(data, tmp_path):
     run = ["run", *TINY, "--data", str(data), "--json", "--set", "trainer.duration=150 steps"]
     process = interpreters.commands().start("-m", "pipeline", *run, cwd=tmp_path)

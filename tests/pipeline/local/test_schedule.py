@@ -106,6 +106,7 @@ def test_weeks_of_retraining(tmp_path, monkeypatch):
     assert "weeks already exists" in twice.stderr
 
 
+@pytest.mark.long
 def test_days_of_retraining(tmp_path, monkeypatch):
     """The simulation with little data and little training, after which any encoder is as good as the champion."""
     monkeypatch.chdir(tmp_path)
@@ -149,6 +150,7 @@ def test_days_of_retraining(tmp_path, monkeypatch):
     assert "weeks already exists" in twice.stderr
 
 
+@pytest.mark.long
 def test_a_stopped_schedule_resumes_its_run_when_started_again(tmp_path):
     sample.write_sample(tmp_path / "days" / "1", counts={"unlabelled": 640, "train": 300, "test": 200})
     (tmp_path / "days" / "1" / "_SUCCESS").touch()
@@ -194,7 +196,7 @@ def test_a_stopped_schedule_resumes_its_run_when_started_again(tmp_path):
     assert (dead.returncode, dead.stdout.partition(",")[0]) == (1, "dead: ended")
 
     with start() as process:
-        # The schedule is also "waiting" for a moment before it resumes the run; the time of the next run comes after it.
+        # It is also "waiting" for a moment before it resumes the run, but knows the time of the next run only after it.
         wait_for(lambda: state.read(workdir).next)
         process.send_signal(signal.SIGINT)
         messages = process.communicate(timeout=60)[1]
