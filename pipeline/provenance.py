@@ -11,7 +11,8 @@ from components.registry_pusher.provenance import CodeVersion
 
 # An installed package does not record its commit, so the build of a container image sets this variable.
 _COMMIT_VARIABLE = "NNCLR_GIT_COMMIT"
-_UNKNOWN = "unknown"
+#: Stands for the commit of an installed package, or for the digest of a missing lock file.
+UNKNOWN = "unknown"
 
 
 def code_version() -> CodeVersion:
@@ -20,7 +21,7 @@ def code_version() -> CodeVersion:
     return CodeVersion(
         nnclr_version=metadata.version("nnclr"),
         git_commit=os.environ.get(_COMMIT_VARIABLE) or _commit(_root()),
-        lock_sha256=hashlib.sha256(lock.read_bytes()).hexdigest() if lock else _UNKNOWN,
+        lock_sha256=hashlib.sha256(lock.read_bytes()).hexdigest() if lock else UNKNOWN,
     )
 
 
@@ -36,13 +37,13 @@ def _root() -> Path:
 
 def _commit(root: Path) -> str:
     if not (root / ".git").exists():
-        return _UNKNOWN
+        return UNKNOWN
     try:
         commit = _git(root, "rev-parse", "HEAD")
         return f"{commit}+changes" if _git(root, "status", "--porcelain") else commit
     except (OSError, subprocess.CalledProcessError):
         # Git is not installed, or refuses a checkout that belongs to another user.
-        return _UNKNOWN
+        return UNKNOWN
 
 
 def _git(root: Path, *arguments: str) -> str:

@@ -30,7 +30,7 @@ COMMAND_MODULES = (
     *("pipeline.local.runner", "pipeline.local.cache", "pipeline.local.pruning", "pipeline.local.summary"),
     *("components.registry_pusher.executor", "components.linear_probe_evaluator.executor"),
     *("components.image_example_gen.executor", "components.champion_resolver.executor", "trainer.run_fn"),
-    *("pipeline.kubeflow.compile", "pipeline.kubeflow.runs"),
+    *("pipeline.kubeflow.compile", "pipeline.kubeflow.host"),
 )
 
 

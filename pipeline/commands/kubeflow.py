@@ -80,17 +80,19 @@ def submit(
 
     **Example**: `nnclr submit pipeline.yaml --host http://localhost:8080 --param epochs=200 --wait`
     """
-    from pipeline.kubeflow import runs
+    from pipeline.kubeflow.host import Host
+    from pipeline.kubeflow.package import read_package
+    from pipeline.kubeflow.runs import Runs
 
-    compiled = runs.read_package(package)
+    compiled = read_package(package)
     arguments = compiled.arguments(parameters or [])
-    kubeflow = runs.Host(host, namespace)
-    run = kubeflow.submit(compiled, arguments, experiment or compiled.name, service_account)
+    runs = Runs(Host(host, namespace))
+    run = runs.submit(compiled, arguments, experiment or compiled.name, service_account)
     screen = Console(stderr=True, highlight=False, soft_wrap=True)
-    screen.print(f"Run {run.run_id}: {run.page}")
+    screen.print(f"Run {run.run_id} of version {compiled.version}: {run.page}")
     if wait:
         try:
-            run = kubeflow.follow(
+            run = runs.follow(
                 run.run_id, compiled.tasks, lambda task, state: screen.print(f"  {task} {state.lower()}"), every
             )
         except KeyboardInterrupt:
@@ -117,9 +119,10 @@ def list_runs(
 
     **Example**: `nnclr runs --host http://localhost:8080 --experiment nnclr`
     """
-    from pipeline.kubeflow.runs import Host
+    from pipeline.kubeflow.host import Host
+    from pipeline.kubeflow.runs import Runs
 
-    runs = Host(host, namespace).runs(experiment, most)
+    runs = Runs(Host(host, namespace)).newest(experiment, most)
     if as_json:
         output.print_json(runs)
         return

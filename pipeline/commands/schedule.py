@@ -71,12 +71,12 @@ def create(
     --param 'source=gs://bucket/images/{YYYY}-{MM}-{DD}'`
     """
     from pipeline import cron
-    from pipeline.kubeflow import runs
+    from pipeline.kubeflow.package import read_package
 
     expression = cron.validated(expression)
     # Reports an expression that Kubeflow Pipelines does not support before the host is asked.
     cron.to_kubeflow(expression)
-    compiled = runs.read_package(package)
+    compiled = read_package(package)
     arguments = compiled.arguments(parameters or [])
     if _ONLY_NEW in compiled.parameters:
         arguments.setdefault(_ONLY_NEW, 1)
@@ -264,7 +264,7 @@ def simulate(
 
 
 def _schedules(host: str, namespace: str | None) -> "Schedules":
-    from pipeline.kubeflow.runs import Host
+    from pipeline.kubeflow.host import Host
     from pipeline.kubeflow.schedules import Schedules
 
     return Schedules(Host(host, namespace))

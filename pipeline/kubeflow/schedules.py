@@ -5,7 +5,8 @@ from datetime import datetime
 from typing import Any
 
 from pipeline import cron
-from pipeline.kubeflow.runs import Host, Package
+from pipeline.kubeflow.host import Host
+from pipeline.kubeflow.package import Package
 from trainer.errors import SettingsError, UserError
 
 _PAGE_SIZE = 100
@@ -51,7 +52,12 @@ class Schedules:
         experiment: str,
         service_account: str | None = None,
     ) -> Schedule:
-        """Creates a schedule whose runs never overlap; of the missed times, only the latest runs.
+        """Uploads a package as a version of its pipeline, and creates a schedule of this version.
+
+        Runs of the schedule never overlap; of the missed times, only the latest runs.
+
+        The version is named because Kubeflow Pipelines, up to 2.16, does not count the runs of a schedule that follows
+        the newest version of a pipeline: they would overlap.
 
         Args:
             name: The name of the schedule, which must be unique on the host.
@@ -63,20 +69,24 @@ class Schedules:
 
         Raises:
             SettingsError: If a schedule of this name already exists, or if the host does not support the expression.
-            UserError: If the host ignores the service account.
+            UserError: If the host ignores the service account, or runs a version of Kubeflow Pipelines that is too
+                old.
         """
         if any(schedule.name == name for schedule in self.list()):
             raise SettingsError(f"The schedule {name} already exists: delete it first, or choose another --name.")
+        version = self._host.upload(package)
         with self._host.understandable():
             client = self._host.client
             created = client.create_recurring_run(
                 experiment_id=client.create_experiment(experiment, namespace=self._host.namespace).experiment_id,
                 job_name=name,
+                description=package.description,
                 cron_expression=cron.to_kubeflow(expression),
                 max_concurrency=1,
                 no_catchup=True,
                 params=arguments,
-                pipeline_package_path=str(package.path),
+                pipeline_id=version.pipeline_id,
+                version_id=version.version_id,
                 service_account=service_account,
                 # The host does not read the root in the package.
                 pipeline_root=package.pipeline_root,

@@ -88,7 +88,8 @@ def require_whole(root: Path, version: int) -> None:
     assert not [path for path in (root / "serving").iterdir() if not path.name.isdigit()]
 
 
-@pytest.mark.parametrize("version", [pytest.param(1, marks=pytest.mark.long), 2])
+@pytest.mark.long
+@pytest.mark.parametrize("version", [1, 2])
 def test_killed_at_any_side_effect_and_pushed_again_there_is_one_whole_version(
     version, models, built, empty, tmp_path, monkeypatch
 ):

@@ -71,7 +71,7 @@ def left(directory: Path, name: str) -> tuple[bool, list[dict[str, float]], dict
     [
         EXCHANGING,
         pytest.param(EXCHANGING_MORE, marks=pytest.mark.long),
-        pytest.param(sorted(CASES.keys() - EXCHANGING - EXCHANGING_MORE), marks=pytest.mark.soak),
+        pytest.param(sorted(CASES.keys() - {*EXCHANGING, *EXCHANGING_MORE}), marks=pytest.mark.soak),
     ],
     ids=["small views", "more", "rest"],
 )

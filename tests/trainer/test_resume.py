@@ -62,7 +62,8 @@ def test_a_finished_training_leaves_its_encoder_and_no_checkpoints(uninterrupted
     assert [row["step"] for row in curves(uninterrupted)] == [10, 20, 30, 40]
 
 
-@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("seed", [0, 1])
 def test_killed_at_random_moments_it_ends_as_if_it_never_was(records, uninterrupted, tmp_path, seed):
     moments = random.Random(seed)
     reached = []

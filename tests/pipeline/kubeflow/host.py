@@ -1,9 +1,11 @@
 """A host of Kubeflow Pipelines as its v2beta1 API describes it, for as much of it as runs need.
 
-It refuses what a real one refuses: unknown fields, experiments that are not there, specs of another schema, parameters
-that the pipeline does not have, and missing ones without a default. Each run goes through `states`, one a look.
+It refuses what a real one refuses: unknown fields, experiments and pipelines that are not there, two versions of one
+name, specs of another schema, parameters that the pipeline does not have, and missing ones without a default. Each run
+goes through `states`, one a look.
 """
 
+import email
 import json
 import re
 import threading
@@ -15,6 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlparse
 
+import yaml
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
@@ -48,6 +51,9 @@ class KubeflowHost:
     Attributes:
         states: of each run, one after the other; with each the states of its tasks.
         ignores_service_accounts: whether recurring runs get the default service account, as up to version 2.16.
+        health: what the host says about itself, as its API server does.
+        pipelines: ids by name.
+        versions: by id, with the uploaded file as `text`.
         runs: by id, as they were created.
         recurring_runs: the same.
         token: that requests must carry, if any, but for the one that asks whether the host is well.
@@ -55,8 +61,11 @@ class KubeflowHost:
 
     states: list[tuple[str, dict[str, str]]]
     ignores_service_accounts: bool = False
+    health: dict[str, Any] = field(default_factory=lambda: {"multi_user": False, "tag_name": "2.16.1"})
     url: str = ""
     token: str = ""
+    pipelines: dict[str, str] = field(default_factory=dict)
+    versions: dict[str, dict[str, Any]] = field(default_factory=dict)
     runs: dict[str, dict[str, Any]] = field(default_factory=dict)
     recurring_runs: dict[str, dict[str, Any]] = field(default_factory=dict)
     experiments: dict[str, str] = field(default_factory=dict)
@@ -66,7 +75,9 @@ class KubeflowHost:
         """What the API answers."""
         match method, path.removeprefix("/apis/v2beta1/").split("/"):
             case "GET", ["healthz"]:
-                return {"multi_user": False}
+                return self.health
+            case _, ["pipelines", *rest]:
+                return self._answer_pipelines(method, rest, query, body)
             case _, ["experiments", *rest]:
                 return self._answer_experiments(method, rest, query, body)
             case _, ["runs", *rest]:
@@ -75,12 +86,49 @@ class KubeflowHost:
                 return self._answer_recurring(method, rest, query, body)
         raise Refused(404, f"{method} {path} not found")
 
+    def _answer_pipelines(self, method: str, rest: list[str], query: dict[str, list[str]], body: Any) -> Any:
+        match method, rest:
+            case "GET", []:
+                known = [self._pipeline(name) for name in self.pipelines if name == _wanted(query)]
+                return {"pipelines": known} if known else {}
+            case "POST", []:
+                if body["display_name"] in self.pipelines:
+                    raise Refused(409, f"the pipeline {body['display_name']} already exists")
+                self.pipelines[body["display_name"]] = str(uuid.uuid4())
+                return self._pipeline(body["display_name"])
+            case "GET", [pipeline_id, "versions"]:
+                known = [self.versions[key] for key in self.versions if self._is_version(key, pipeline_id, query)]
+                return {"pipeline_versions": [_without_text(version) for version in known]} if known else {}
+            case "POST", ["upload_version"]:
+                return self._upload_version(query["pipelineid"][0], query["name"][0], query["description"][0], body)
+        raise Refused(404, f"{method} pipelines {rest} not found")
+
+    def _upload_version(self, pipeline_id: str, name: str, description: str, text: str) -> dict[str, Any]:
+        if pipeline_id not in self.pipelines.values():
+            raise Refused(400, f"pipeline {pipeline_id} not found")
+        if any(
+            (found["pipeline_id"], found["display_name"]) == (pipeline_id, name) for found in self.versions.values()
+        ):
+            raise Refused(409, f"the version {name} already exists")
+        _spec(text)
+        version = {
+            **{"pipeline_id": pipeline_id, "pipeline_version_id": str(uuid.uuid4()), "display_name": name},
+            **{"description": description, "created_at": _CREATED, "text": text},
+        }
+        self.versions[version["pipeline_version_id"]] = version
+        return _without_text(version)
+
+    def _is_version(self, version_id: str, pipeline_id: str, query: dict[str, list[str]]) -> bool:
+        version = self.versions[version_id]
+        return (version["pipeline_id"], version["display_name"]) == (pipeline_id, _wanted(query))
+
+    def _pipeline(self, name: str) -> dict[str, str]:
+        return {"pipeline_id": self.pipelines[name], "display_name": name, "created_at": _CREATED}
+
     def _answer_experiments(self, method: str, rest: list[str], query: dict[str, list[str]], body: Any) -> Any:
         match method, rest:
             case "GET", []:
-                wanted = json.loads(query["filter"][0])["predicates"][0]
-                value = wanted.get("stringValue", wanted.get("string_value"))
-                return {"experiments": [self._experiment(name) for name in self.experiments if name == value]}
+                return {"experiments": [self._experiment(name) for name in self.experiments if name == _wanted(query)]}
             case "POST", []:
                 self.experiments.setdefault(body["display_name"], str(uuid.uuid4()))
                 return self._experiment(body["display_name"])
@@ -146,11 +194,11 @@ class KubeflowHost:
             raise Refused(400, f"unknown fields {unknown}")
         if body["experiment_id"] not in self.experiments.values():
             raise Refused(404, f"experiment {body['experiment_id']} not found")
-        document = body["pipeline_spec"]
-        spec = json_format.ParseDict(document.get("pipeline_spec", document), pipeline_spec_pb2.PipelineSpec())
-        if spec.schema_version != "2.1.0":
-            raise Refused(400, f"schema {spec.schema_version}")
-        declared = spec.root.input_definitions.parameters
+        wanted = body["pipeline_version_reference"]
+        version = self.versions.get(wanted["pipeline_version_id"])
+        if not version or version["pipeline_id"] != wanted["pipeline_id"]:
+            raise Refused(404, f"pipeline version {wanted} not found")
+        declared = _spec(version["text"]).root.input_definitions.parameters
         given = body.get("runtime_config", {}).get("parameters", {})
         unknown_settings = body.get("runtime_config", {}).keys() - {"parameters", "pipeline_root"}
         if unknown_settings:
@@ -174,6 +222,35 @@ class KubeflowHost:
         return {"experiment_id": self.experiments[name], "display_name": name, "created_at": _CREATED}
 
 
+def _wanted(query: dict[str, list[str]]) -> str:
+    """The name for which a list is filtered."""
+    (predicate,) = json.loads(query["filter"][0])["predicates"]
+    # Protobuf's JSON takes the number of an enumeration's value as well as its name, and names in both spellings.
+    assert predicate["operation"] in ("EQUALS", 1), predicate
+    assert predicate["key"] in ("display_name", "name"), predicate
+    return predicate.get("stringValue", predicate.get("string_value"))
+
+
+def _without_text(version: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in version.items() if name != "text"}
+
+
+def _spec(text: str) -> pipeline_spec_pb2.PipelineSpec:
+    spec = json_format.ParseDict(next(yaml.safe_load_all(text)), pipeline_spec_pb2.PipelineSpec())
+    if spec.schema_version != "2.1.0":
+        raise Refused(400, f"schema {spec.schema_version}")
+    return spec
+
+
+def _body(content_type: str, content: bytes) -> Any:
+    """The body of a request: JSON, or the text of the one file in a form."""
+    if not content_type.startswith("multipart/"):
+        return json.loads(content)
+    form = email.message_from_bytes(b"Content-Type: " + content_type.encode() + b"\r\n\r\n" + content)
+    (part,) = form.get_payload()
+    return part.get_payload(decode=True).decode()
+
+
 @contextmanager
 def running(host: KubeflowHost) -> Iterator[KubeflowHost]:
     """Serves the API on loopback."""
@@ -182,7 +259,7 @@ def running(host: KubeflowHost) -> Iterator[KubeflowHost]:
         def _serve(self) -> None:
             address = urlparse(self.path)
             length = int(self.headers.get("Content-Length", 0))
-            body = json.loads(self.rfile.read(length)) if length else None
+            body = _body(self.headers["Content-Type"], self.rfile.read(length)) if length else None
             try:
                 if (
                     host.token

@@ -1,12 +1,15 @@
 """Submitting to, and looking at, a host of Kubeflow Pipelines, through the real client and the real command."""
 
+import hashlib
 import json
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from pipeline.kubeflow.package import read_package
 from tests import interpreters
 from tests.pipeline.kubeflow.host import KubeflowHost, running
 
@@ -41,11 +44,16 @@ def test_submitted_and_followed_to_its_end(host, tmp_path):
     assert run["runtime_config"]["pipeline_root"] == "gs://bucket/runs"
     assert run["service_account"] == "nnclr"
     assert run["experiment_id"] == host.experiments["nnclr-sample"]
-    # The platform's part goes along: without it there would be no GPU node, and no Secret.
-    assert "platforms" in json.dumps(run["pipeline_spec"])
+    ((version_id, version),) = host.versions.items()
+    assert run["pipeline_version_reference"]["pipeline_version_id"] == version_id
+    # Also the platform's part, without which there would be no GPU node, and no Secret.
+    assert version["text"] == PACKAGE.read_text()
+    assert host.pipelines == {"nnclr-sample": version["pipeline_id"]}
+    assert version["display_name"] == f"c0ffee-{hashlib.sha256(PACKAGE.read_bytes()).hexdigest()[:8]}"
+    assert version["description"] == "Compiled by nnclr 1, commit c0ffee."
     messages = [line.strip() for line in done.stderr.splitlines()]
     assert messages == [
-        f"Run {run_id}: {host.url}/#/runs/details/{run_id}",
+        f"Run {run_id} of version {version['display_name']}: {host.url}/#/runs/details/{run_id}",
         "ImageExampleGen running",
         "ImageExampleGen succeeded",
         "Trainer running",
@@ -57,6 +65,56 @@ def test_submitted_and_followed_to_its_end(host, tmp_path):
     listed = nnclr("runs", "--host", host.url, "--experiment", "nnclr-sample", "--json", home=tmp_path)
     assert listed.returncode == 0, listed.stderr
     assert [run["run_id"] for run in json.loads(listed.stdout)] == [run_id]
+
+
+def test_the_same_package_is_uploaded_once_and_a_changed_one_is_another_version(host, tmp_path):
+    changed = tmp_path / "changed.yaml"
+    changed.write_text(PACKAGE.read_text() + "# changed\n")
+    for package in (PACKAGE, PACKAGE, changed):
+        done = nnclr("submit", package, "--host", host.url, home=tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert len(host.pipelines) == 1
+    first, second = (version["display_name"] for version in host.versions.values())
+    assert first.rpartition("-")[0] == second.rpartition("-")[0] == "c0ffee"
+    used = [run["pipeline_version_reference"]["pipeline_version_id"] for run in host.runs.values()]
+    assert used == [list(host.versions)[i] for i in (0, 0, 1)]
+
+
+@pytest.mark.parametrize(
+    ("code", "name"),
+    [
+        ({"git_commit": "0123456789abcdef"}, "0123456789ab-beefbeef"),
+        ({"git_commit": "0123456789abcdef+changes"}, "0123456789ab-changed-beefbeef"),
+        ({"git_commit": "unknown"}, "1.2-beefbeef"),
+    ],
+)
+def test_a_version_is_named_by_the_commit(code, name):
+    package = replace(read_package(PACKAGE), digest="beefbeefcafe")
+    assert replace(package, code=package.code.model_copy(update={"nnclr_version": "1.2"} | code)).version == name
+
+
+@pytest.mark.parametrize(
+    ("health", "supported"),
+    [
+        ({"tag_name": "2.13.0"}, False),
+        # As the server of the web interface answers.
+        ({"apiServerTagName": "2.5.0", "frontendTagName": "2.5.0"}, False),
+        ({"tag_name": "v1.8.22"}, False),
+        ({"tag_name": "2.14.0"}, True),
+        ({"tag_name": "3.0.0-rc.1"}, True),
+        ({"tag_name": "unknown"}, True),
+        ({}, True),
+    ],
+)
+def test_a_version_of_kubeflow_pipelines_that_is_too_old_gets_nothing(host, tmp_path, health, supported):
+    host.health = {"multi_user": False} | health
+    submitted = nnclr("submit", PACKAGE, "--host", host.url, home=tmp_path)
+    options = ("--cron", "0 3 * * 1")
+    scheduled = nnclr("schedule", "create", PACKAGE, "--host", host.url, *options, home=tmp_path)
+    for done in (submitted, scheduled):
+        assert done.returncode == (0 if supported else 1), done.stderr
+        assert supported or "Upgrade it to 2.14 or newer." in done.stderr
+    assert (len(host.versions), len(host.runs), len(host.recurring_runs)) == ((1, 1, 1) if supported else (0, 0, 0))
 
 
 def test_a_run_that_fails_ends_with_1(host, tmp_path):

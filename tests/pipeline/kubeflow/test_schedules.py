@@ -30,7 +30,10 @@ def test_created_listed_paused_resumed_deleted(host, tmp_path):
     assert run["runtime_config"]["parameters"] == {"source": source, "epochs": 30, "only_new": 1}
     assert run["runtime_config"]["pipeline_root"] == "gs://bucket/runs"
     assert run["experiment_id"] == host.experiments["nnclr-sample"]
-    assert "platforms" in json.dumps(run["pipeline_spec"])
+    # A schedule without the id of a version would not be counted as running.
+    (version_id,) = host.versions
+    assert run["pipeline_version_reference"]["pipeline_version_id"] == version_id
+    assert run["description"] == "Compiled by nnclr 1, commit c0ffee."
 
     again = nnclr("schedule", "create", PACKAGE, "--host", host.url, *options, home=tmp_path)
     assert again.returncode == 2

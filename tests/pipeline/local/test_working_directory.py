@@ -84,6 +84,7 @@ def test_a_copy_runs_and_prunes_without_touching_the_original(origin, tmp_path):
     assert tree(origin) == untouched
 
 
+@pytest.mark.long
 def test_moved_it_serves_plain_mlflow_as_before(origin, tmp_path):
     shutil.copytree(origin / "a", tmp_path / "a")
     image = tmp_path / "image.png"
