@@ -57,12 +57,12 @@ def create_pipeline(
     Args:
         settings: All settings. The data source must be set.
         data: The images of the run, if they are known beforehand. If None, a first component, DataResolver, resolves
-            them.
+            them and the champion.
         run_id: Id of the run, which differs in every run.
         pipeline_root: Path or URI of the folder for artifacts.
         registry_directory: Folder of the embedded registry, which is used if `MLFLOW_TRACKING_URI` is not set.
         checkpoint_root: Path or URI of the folder for the checkpoints of unfinished trainings.
-        champion: Identity of the registry's champion, if it is known beforehand.
+        champion: Identity of the registry's champion, if the images are known beforehand.
         enable_cache: Whether to reuse the earlier result of a component with the same inputs and parameters.
         metadata: Connection to ML Metadata, if the orchestrator does not bring its own.
     """
@@ -89,7 +89,7 @@ def create_pipeline(
     champion_resolver = ChampionResolver(
         settings.registry.narrow(ChampionSettings),
         registry_directory,
-        expected=champion,
+        expected=value(champion, resolved.CHAMPION),
         required=settings.evaluator.needs_champion or warm,
     )
     # The Trainer is never given the split `test`.

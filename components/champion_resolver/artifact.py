@@ -1,12 +1,19 @@
 """The artifact `model` of ChampionResolver: the champion's SavedModel in TFX's layout, and `champion.json`."""
 
+from typing import TYPE_CHECKING
+
 from components import artifact_files
 from components.artifact_files import Content
+
+if TYPE_CHECKING:
+    from components.model_registry import Version
 
 #: Key of the output channel.
 MODEL = "model"
 
 _CHAMPION = "champion.json"
+# Identity of the champion of a registry that has none.
+_NONE = "none"
 
 
 class Champion(Content):
@@ -28,6 +35,11 @@ class Champion(Content):
 
 class _Resolved(Content):
     champion: Champion | None = None
+
+
+def identity(version: "Version | None") -> str:
+    """Returns a short text that changes when the champion does, for the cache."""
+    return f"{version.name}:{version.version}:{version.sha256[:12]}" if version else _NONE
 
 
 def write(directory: str, champion: Champion | None) -> None:

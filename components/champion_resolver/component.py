@@ -26,8 +26,8 @@ class ChampionResolver(base_component.BaseComponent):
     Args:
         settings: Which registered version is the champion.
         registry_directory: Folder of the embedded registry, which is used if `MLFLOW_TRACKING_URI` is not set.
-        expected: Identity of the present champion. A cached result holds for this champion only; an orchestrator that
-            does not know it beforehand must not cache this component.
+        expected: Identity of the present champion. A cached result holds for this champion only; without it, the
+            component must not be cached.
         required: Whether a champion that cannot be read fails the run.
     """
 

@@ -10,16 +10,13 @@ from tfx.utils import io_utils, path_utils
 
 from components import outputs
 from components.champion_resolver import artifact
-from components.champion_resolver.artifact import Champion
+from components.champion_resolver.artifact import Champion, identity
 from components.model_registry import DamagedVersion, ModelRegistry, Version
 from components.model_registry.config import ChampionSettings
 from components.model_registry.contents import SAVED_MODEL
 from trainer.errors import UserError
 
 SETTINGS, REGISTRY_DIRECTORY, EXPECTED, REQUIRED = "settings", "registry_directory", "expected", "required"
-
-# Identity of the champion of a registry that has none.
-_NONE = "none"
 
 
 class Executor(base_executor.BaseExecutor):
@@ -63,8 +60,3 @@ def _fetch(registry: ModelRegistry, version: Version, directory: str) -> str | N
     except DamagedVersion as error:
         return str(error)
     return None
-
-
-def identity(version: Version | None) -> str:
-    """Returns a short text that changes when the champion does, for the cache."""
-    return f"{version.name}:{version.version}:{version.sha256[:12]}" if version else _NONE

@@ -2,8 +2,8 @@
 
 #: Keys of the output channels.
 SOURCE, FINGERPRINT, LABELLED_FINGERPRINT = "resolved_source", "resolved_fingerprint", "labelled_fingerprint"
-SETTINGS_FINGERPRINT, NEWS = "settings_fingerprint", "news"
-OUTPUTS = (SOURCE, FINGERPRINT, LABELLED_FINGERPRINT, SETTINGS_FINGERPRINT, NEWS)
+SETTINGS_FINGERPRINT, CHAMPION, NEWS = "settings_fingerprint", "resolved_champion", "news"
+OUTPUTS = (SOURCE, FINGERPRINT, LABELLED_FINGERPRINT, SETTINGS_FINGERPRINT, CHAMPION, NEWS)
 
 #: Values of the output `news`.
 NEW, OLD = "new", "old"

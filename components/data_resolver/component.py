@@ -20,7 +20,10 @@ class DataResolverSpec(component_spec.ComponentSpec):
 
 
 class DataResolver(base_component.BaseComponent):
-    """Resolves the span and the fingerprint of the data, and whether an earlier run used the same data and settings.
+    """Resolves what the cached results of other components depend on.
+
+    These are the span and the fingerprint of the data, whether an earlier run used the same data and settings, and the
+    identity of the champion.
 
     Args:
         settings: All settings of the run.

@@ -1,4 +1,4 @@
-"""Resolves the data in TFX, for orchestrators whose submitting machine does not see the data."""
+"""Resolves the data and the champion in TFX, for orchestrators whose submitting machine sees neither."""
 
 import logging
 from typing import Any
@@ -7,6 +7,7 @@ from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
+from components.champion_resolver import artifact as champion_artifact
 from components.data_resolver import artifact
 from components.data_resolver.resolution import nothing_new, resolve, settings_fingerprint
 from components.model_registry import ModelRegistry
@@ -31,9 +32,10 @@ class Executor(base_executor.BaseExecutor):
         for sentence in data.passed_over:
             logger.warning(sentence)
         logger.info("Images: %s, fingerprint %s.", data.source, data.fingerprint)
+        registry = ModelRegistry(exec_properties[REGISTRY_DIRECTORY])
+        champion = champion_artifact.identity(registry.aliased(settings.registry.model_name, settings.registry.alias))
         news = artifact.NEW
         if settings.data.only_new:
-            registry = ModelRegistry(exec_properties[REGISTRY_DIRECTORY])
             reason = nothing_new(registry, settings, exec_properties[PIPELINE_RUN], data)
             if reason:
                 logger.info(reason)
@@ -43,6 +45,7 @@ class Executor(base_executor.BaseExecutor):
             artifact.FINGERPRINT: data.fingerprint,
             artifact.LABELLED_FINGERPRINT: data.labelled_fingerprint,
             artifact.SETTINGS_FINGERPRINT: settings_fingerprint(settings),
+            artifact.CHAMPION: champion,
             artifact.NEWS: news,
         }
         for name, value in values.items():

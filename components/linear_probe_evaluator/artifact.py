@@ -17,6 +17,9 @@ from components.artifact_files import Content
 #: Keys of the output channels.
 EVALUATION, BLESSING = "evaluation", "blessing"
 
+#: A confusion matrix of more classes is too large to read.
+MOST_CLASSES_IN_MATRIX = 20
+
 # Text of the report that the registry's version replaces.
 NOT_RELEASED = '<p id="release">Not released.</p>'
 
@@ -144,6 +147,8 @@ class Reported(Content):
     Attributes:
         probe_strength: Inverse regularisation of the probe.
         class_counts: Number of test images by class.
+        confusion: Number of test images by true class (rows) and predicted class (columns), in the order of the labels;
+            empty for more than `MOST_CLASSES_IN_MATRIX` classes.
         knn_accuracy: kNN accuracy for the first k of `evaluator.neighbours`.
         knn: kNN accuracy by k.
         folds: Accuracy of probes on STL-10's predefined folds.
@@ -154,6 +159,7 @@ class Reported(Content):
 
     probe_strength: float | None = None
     class_counts: dict[str, int] = {}
+    confusion: tuple[tuple[int, ...], ...] = ()
     knn_accuracy: float | None = None
     knn: dict[int, float] = {}
     folds: Repeated | None = None

@@ -13,6 +13,7 @@ from components.champion_resolver.artifact import Champion
 from components.image_example_gen import artifact as examples_artifact
 from components.linear_probe_evaluator import embedding, findings, gate, probes, protocols
 from components.linear_probe_evaluator.artifact import (
+    MOST_CLASSES_IN_MATRIX,
     Check,
     Data,
     Metrics,
@@ -242,6 +243,7 @@ def _reported(
     return Reported(
         probe_strength=candidate.probe.strength,
         class_counts={name: int((test.labels == i).sum()) for i, name in enumerate(classes)},
+        confusion=_small_matrix(probes.confusion(test.labels, candidate.score.predicted, len(classes))),
         knn_accuracy=knn[settings.neighbours[0]],
         knn=knn,
         folds=repeated(official) if official else None,
@@ -251,6 +253,13 @@ def _reported(
         fine_tuned_accuracy=fine_tuned,
         embedding_size=int(test.features.shape[1]),
     )
+
+
+def _small_matrix(counts: np.ndarray) -> tuple[tuple[int, ...], ...]:
+    """Returns a confusion matrix, int64 [classes, classes], as tuples; empty if it is too large to read."""
+    if len(counts) > MOST_CLASSES_IN_MATRIX:
+        return ()
+    return tuple(tuple(row) for row in counts.tolist())
 
 
 def _no_verdict() -> Verdict:

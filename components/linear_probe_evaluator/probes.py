@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import bootstrap
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import recall_score
+from sklearn.metrics import confusion_matrix, recall_score
 from sklearn.model_selection import StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
@@ -75,6 +75,17 @@ class Score:
     recall: list[float]
     hits: np.ndarray
     predicted: np.ndarray
+
+
+def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """Counts images by true class (rows) and predicted class (columns): int64 [classes, classes].
+
+    Args:
+        labels: The true classes, int64 [N].
+        predicted: The predicted classes, int64 [N].
+        classes: The number of classes.
+    """
+    return confusion_matrix(labels, predicted, labels=range(classes))
 
 
 def fit(train: Labelled, classes: int, seed: int, strength: float | None = None) -> LinearProbe:

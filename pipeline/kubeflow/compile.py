@@ -13,7 +13,7 @@ from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRu
 from pipeline.config import Settings
 from pipeline.config.kubeflow import CHECKPOINTS, SCRATCH, SHARED_MEMORY, KubeflowSettings, can_reach
 from pipeline.dag import create_pipeline
-from pipeline.kubeflow import skip_unchanged
+from pipeline.kubeflow import page_outputs, skip_unchanged
 from pipeline.kubeflow.parameters import PREFIX, RunParameter, run_parameters
 from trainer import aside
 from trainer.errors import SettingsError
@@ -21,7 +21,7 @@ from trainer.errors import SettingsError
 _COMMAND = ["python3", "-m", "pipeline.kubeflow.entrypoint"]
 _TRAINER = "Trainer"
 # Their inputs or effects lie outside of the pipeline, and no parameter changes when these do.
-_NEVER_CACHED = (skip_unchanged.RESOLVER, "ChampionResolver", "RegistryPusher")
+_NEVER_CACHED = (skip_unchanged.RESOLVER, "RegistryPusher")
 # Argo makes this the deadline of every attempt, counted from the start of the first one: it must exceed the whole time
 # that a step may take with all its attempts. Without it, Kubeflow Pipelines 2.14 and newer write 0, which forbids
 # retries.
@@ -59,6 +59,7 @@ def compile_pipeline(settings: Settings) -> tuple[dict[str, Any], dict[str, Any]
     # TFX writes the root into a runtime configuration, which is not part of the package.
     if cluster.pipeline_root:
         spec["defaultPipelineRoot"] = cluster.pipeline_root
+    page_outputs.declare(spec)
     for task in _tasks(spec):
         _configure(spec, task, cluster)
     for parameter in run_parameters(settings, {task: _constants(spec, task) for task in _tasks(spec)}):

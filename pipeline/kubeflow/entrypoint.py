@@ -22,7 +22,7 @@ from rich.console import Console
 
 from components import artifact_files
 from pipeline import config
-from pipeline.kubeflow import invocation
+from pipeline.kubeflow import invocation, page_outputs
 from pipeline.terminal import imports, process
 from pipeline.terminal.screen import Screen
 from trainer import failures
@@ -98,6 +98,8 @@ def _run(arguments: argparse.Namespace, beam_arguments: list[str]) -> None:
     kubeflow_v2_run_executor.main((arguments, beam_arguments))
     path = given["outputs"]["outputFile"]
     output = invocation.to_kfp(json.loads(artifact_files.read(path)), given)
+    directories = invocation.output_uris(prepared)
+    output["artifacts"] |= page_outputs.write(arguments.component, invocation.output_uris(given), directories)
     artifact_files.write(path, json.dumps(output).encode())
 
 

@@ -18,12 +18,12 @@ Message = dict[str, Any]
 _MOUNTS = {"gs://": "gcs", "s3://": "s3", "minio://": "minio"}
 #: Names another root of these folders than `/`, for tests without a container.
 ROOT_VARIABLE = "NNCLR_LAUNCHER_ROOT"
-# An output that the backend adds, of a type that TFX does not know.
-_LOGS = "executor-logs"
+# Types of outputs that TFX does not know: those of `page_outputs`, and the logs, which the backend adds.
+_KFP_TYPES = "system."
 
 
 def to_tfx(executor_input: Message, inputs_spec: Message, remote: bool = False) -> Message:
-    """Translates an ExecutorInput for TFX: artifacts get types and local paths, and unknown outputs are dropped.
+    """Translates an ExecutorInput for TFX: artifacts get types and local paths, and outputs of KFP's types are dropped.
 
     Args:
         executor_input: The launcher's ExecutorInput.
@@ -44,7 +44,7 @@ def to_tfx(executor_input: Message, inputs_spec: Message, remote: bool = False) 
     known_outputs = {
         name: {"artifacts": [_located(artifact, remote) for artifact in _artifacts(entry)]}
         for name, entry in outputs.get("artifacts", {}).items()
-        if name != _LOGS
+        if not any(_is_of_kfp(artifact) for artifact in _artifacts(entry))
     }
     return {"inputs": inputs | {"artifacts": typed_inputs}, "outputs": outputs | {"artifacts": known_outputs}}
 
@@ -56,16 +56,21 @@ def to_kfp(executor_output: Message, executor_input: Message) -> Message:
         executor_output: TFX's ExecutorOutput.
         executor_input: The launcher's ExecutorInput.
     """
-    uris = {
-        name: artifact["uri"]
-        for name, entry in executor_input.get("outputs", {}).get("artifacts", {}).items()
-        for artifact in _artifacts(entry)
-    }
+    uris = output_uris(executor_input)
     artifacts = {
         name: {"artifacts": [artifact | {"uri": uris[name]} for artifact in _artifacts(entry)]}
         for name, entry in executor_output.get("artifacts", {}).items()
     }
     return executor_output | {"artifacts": artifacts}
+
+
+def output_uris(executor_input: Message) -> dict[str, str]:
+    """Returns the URI of each output of an ExecutorInput, by name."""
+    return {
+        name: artifact["uri"]
+        for name, entry in executor_input.get("outputs", {}).get("artifacts", {}).items()
+        for artifact in _artifacts(entry)
+    }
 
 
 def apply_run_parameters(values: dict[str, Any], targets: list[str], environment: dict[str, str]) -> None:
@@ -98,6 +103,10 @@ def local_path(uri: str) -> str:
 def is_value(artifact: Message) -> bool:
     """Returns whether an artifact of the launcher holds a single string, as TFX's values do."""
     return artifact.get("type", {}).get("instanceSchema", "").startswith("title: tfx.String\n")
+
+
+def _is_of_kfp(artifact: Message) -> bool:
+    return artifact.get("type", {}).get("schemaTitle", "").startswith(_KFP_TYPES)
 
 
 def _artifacts(entry: Message) -> list[Message]:

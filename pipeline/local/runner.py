@@ -93,7 +93,7 @@ def _run_components(
         from tfx.orchestration.local.local_dag_runner import LocalDagRunner
         from tfx.orchestration.portable import runtime_parameter_utils
 
-        from components.champion_resolver import executor as champion_resolver
+        from components.champion_resolver import artifact as champion_artifact
         from components.registry_pusher import serving
         from pipeline.dag import create_pipeline
         from pipeline.local import cache, launching, metadata
@@ -119,7 +119,7 @@ def _run_components(
         pipeline_root=str(workdir.artifacts.resolve()),
         registry_directory=str(workdir.registry.resolve()),
         checkpoint_root=str(workdir.checkpoints.resolve()),
-        champion=champion_resolver.identity(champion),
+        champion=champion_artifact.identity(champion),
         enable_cache=enable_cache,
         metadata=store,
     )

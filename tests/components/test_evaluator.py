@@ -299,6 +299,7 @@ def test_evaluation_of_real_models_with_and_without_champion(tmp_path):
     assert found.probe_accuracy == 1.0
     assert found.class_accuracy == {"red": 1.0, "green": 1.0, "blue": 1.0}
     assert found.class_counts == {"red": 10, "green": 10, "blue": 10}
+    assert found.confusion == ((10, 0, 0), (0, 10, 0), (0, 0, 10))
     assert found.champion_accuracy is None
     assert found.knn == {20: 1.0, 200: pytest.approx(1.0, abs=0.2)}
     assert found.folds == Repeated(mean=1.0, deviation=0.0, runs=4, images=15)

@@ -404,7 +404,7 @@ def resolve(tmp_path: Path, name: str, expected: str | None = None, required: bo
 def test_resolver_brings_the_champion_or_says_that_there_is_none(tmp_path, registry):
     assert champion_artifact.read(resolve(tmp_path, "before", expected="none")) is None
     push(tmp_path, seed=1, run_id="run-1")
-    champion = resolve(tmp_path, "after", expected=resolver.identity(registry.aliased("encoder", "champion")))
+    champion = resolve(tmp_path, "after", expected=champion_artifact.identity(registry.aliased("encoder", "champion")))
     assert champion_artifact.read(champion) == Champion(name="encoder", version=1)
     noise = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
     np.testing.assert_allclose(

@@ -10,13 +10,12 @@ import jinja2
 import tensorflow as tf
 import yaml
 
-from components.linear_probe_evaluator.artifact import NOT_RELEASED, Interval, Metrics
+from components.linear_probe_evaluator import probes
+from components.linear_probe_evaluator.artifact import MOST_CLASSES_IN_MATRIX, NOT_RELEASED, Interval, Metrics
 from components.linear_probe_evaluator.evaluation import Evaluation
 from components.linear_probe_evaluator.page import plots, retrieval
 from trainer import export
 
-# A confusion matrix of more classes is too large to read.
-_MOST_CLASSES_IN_MATRIX = 20
 _MOST_CONFUSIONS = 20
 
 
@@ -94,10 +93,9 @@ def _confusion(evaluation: Evaluation) -> dict[str, Any]:
     """Returns the confusion matrix, with one row per true class, or for many classes the most frequent confusions."""
     assert evaluation.candidate is not None
     names = evaluation.metrics.class_names
-    counts = tf.math.confusion_matrix(
-        evaluation.candidate.test.labels, evaluation.candidate.score.predicted, len(names)
-    ).numpy()
-    if len(names) <= _MOST_CLASSES_IN_MATRIX:
+    candidate = evaluation.candidate
+    counts = probes.confusion(candidate.test.labels, candidate.score.predicted, len(names))
+    if len(names) <= MOST_CLASSES_IN_MATRIX:
         rows = [
             (name, [(int(count), float(count / max(1, row.sum()))) for count in row])
             for name, row in zip(names, counts, strict=True)

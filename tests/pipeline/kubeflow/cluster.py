@@ -133,8 +133,9 @@ class Cluster:
             for artifact in listed["artifacts"]:
                 artifact["type"] = untyped
                 shutil.copytree(self._stored(artifact["uri"]), self._on_disk(disk, artifact["uri"]))
-        declared = list(handed["outputs"].get("artifacts", {}))
-        handed["outputs"].setdefault("artifacts", {})["executor-logs"] = {
+        handed["outputs"].setdefault("artifacts", {})
+        declared = list(handed["outputs"]["artifacts"])
+        handed["outputs"]["artifacts"]["executor-logs"] = {
             "artifacts": [{"uri": f"{task_root}/executor-logs", "type": {"schemaTitle": "system.Artifact"}}]
         }
         command = placeholder_utils.replace_placeholders(
@@ -159,10 +160,12 @@ class Cluster:
         for key in declared:
             (artifact,) = output.artifacts[key].artifacts
             (asked,) = handed["outputs"]["artifacts"][key]["artifacts"]
-            assert artifact.uri == asked["uri"], "the launcher stores what lies where it said"
-            place, kept = self._on_disk(disk, artifact.uri), self._stored(artifact.uri)
+            place, kept = self._on_disk(disk, asked["uri"]), self._stored(asked["uri"])
             kept.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copytree(place, kept) if place.is_dir() else shutil.copyfile(place, kept)
+            if place.is_dir():
+                shutil.copytree(place, kept)
+            elif place.exists():
+                shutil.copyfile(place, kept)
             if key not in found:
                 metadata = json_format.MessageToDict(artifact.metadata)
                 found[key] = dsl.Artifact(name=key, uri=artifact.uri, metadata=metadata)

@@ -84,11 +84,11 @@ def test_pushes_champions_and_what_looks_at_the_data_are_never_cached(compiled):
     spec, _ = kubeflow.compile_pipeline(settings)
     for found, labelled in ((compiled[0], set()), (spec, {"LabelledExampleGen"})):
         cached = {name for name, task in tasks(found).items() if task["cachingOptions"].get("enableCache")}
-        assert cached == TASKS - {"ChampionResolver", "DataResolver", "RegistryPusher"} | labelled
+        assert cached == TASKS - {"DataResolver", "RegistryPusher"} | labelled
 
 
-def test_ingest_gets_its_source_and_its_fingerprint_from_the_resolver(compiled):
-    """Its cache follows the images; with a fingerprint of no known images it would have to be off."""
+def test_cached_steps_get_what_their_results_depend_on_from_the_resolver(compiled):
+    """Their cache follows the images and the champion."""
     settings = config.load("sample", overrides=[*EVERYTHING, "evaluator.data=gs://bucket/labelled"])
     spec, _ = kubeflow.compile_pipeline(settings)
     sub_dag = spec["root"]["dag"]["tasks"]["TrainAndRelease"]
@@ -106,6 +106,8 @@ def test_ingest_gets_its_source_and_its_fingerprint_from_the_resolver(compiled):
     assert origin("ImageExampleGen", "fingerprint") == "resolved_fingerprint"
     assert origin("LabelledExampleGen", "fingerprint") == "labelled_fingerprint"
     assert origin("RegistryPusher", "settings_fingerprint") == "settings_fingerprint"
+    # The cached champion is the one that the registry has at the start of the run.
+    assert origin("ChampionResolver", "expected") == "resolved_champion"
 
 
 def test_nothing_follows_where_nothing_is_new(compiled):

@@ -23,6 +23,7 @@ GIVEN = {
     "outputs": {
         "artifacts": {
             "model": {"artifacts": [{"uri": "minio://b/run/model", "type": {"schemaTitle": "tfx.Model"}}]},
+            "report": {"artifacts": [{"uri": "minio://b/run/report", "type": {"schemaTitle": "system.HTML"}}]},
             "executor-logs": {"artifacts": [{"uri": "minio://b/logs", "type": {"schemaTitle": "system.Artifact"}}]},
         },
         "outputFile": "/tmp/kfp_outputs/output_metadata.json",
@@ -30,7 +31,7 @@ GIVEN = {
 }
 
 
-def test_types_are_restored_logs_dropped_and_uris_local():
+def test_types_are_restored_outputs_of_kfp_dropped_and_uris_local():
     before = json.dumps(GIVEN)
     found = invocation.to_tfx(GIVEN, {"artifacts": {"examples": EXAMPLES}})
     (examples,) = found["inputs"]["artifacts"]["examples"]["artifacts"]
