@@ -82,7 +82,7 @@ def matching(prefix: str) -> list[Section]:
     kept = [
         Section(section.name, section.description, settings)
         for section in known
-        if (settings := tuple(setting for setting in section.settings if setting.name.startswith(prefix)))
+        if (settings := tuple(setting for setting in section.settings if _begins_with(setting.name, prefix)))
     ]
     if not kept:
         close = _similar(prefix, known)
@@ -234,6 +234,16 @@ def _range(node: _Schema) -> str:
 def _either(words: list[str]) -> str:
     words = list(dict.fromkeys(words))
     return " or ".join([*([", ".join(words[:-1])] if words[:-1] else []), *words[-1:]])
+
+
+def _begins_with(name: str, prefix: str) -> bool:
+    """Returns whether a name starts with a prefix, in which any key may take the place of `NAME`."""
+    *whole, last = prefix.split(".")
+    parts = name.split(".")[: len(whole) + 1]
+    if len(parts) <= len(whole):
+        return False
+    same = all(part in (given, "NAME") for part, given in zip(parts, whole, strict=False))
+    return same and (parts[-1].startswith(last) or parts[-1] == "NAME")
 
 
 def _similar(prefix: str, known: list[Section]) -> list[str]:

@@ -111,6 +111,10 @@ def test_a_prefix_selects_settings_and_a_wrong_one_names_similar_ones():
     (section,) = settings_reference.matching("trainer.optimizer")
     assert section.name == "trainer.optimizer"
     assert [setting.name for setting in settings_reference.matching("data.image")[0].settings] == ["data.image_size"]
+    (section,) = settings_reference.matching("kubeflow.steps.Trainer.gp")
+    assert [setting.name for setting in section.settings] == ["kubeflow.steps.NAME.gpus"]
+    sections = settings_reference.matching("kubeflow.steps.Trainer")
+    assert [section.name for section in sections] == ["kubeflow.steps.NAME", "kubeflow.steps.NAME.tolerations[]"]
     for prefix, hint in (
         ("trainer.epocs", r"Did you mean trainer\.epochs\?"),
         ("optimiser", r"Did you mean trainer\.optimizer\?"),
