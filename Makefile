@@ -47,7 +47,8 @@ lint: $(READY) ## Check style, types, layering, the container image and the mani
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/hadolint infra/Dockerfile
-	for overlay in infra/kubernetes/overlays/* infra/kubernetes/several-machines infra/kubernetes/workflow-controller; do \
+	for overlay in infra/kubernetes/overlays/* \
+		infra/kubernetes/several-machines infra/kubernetes/workflow-controller infra/kubernetes/writable-checkpoints; do \
 		manifests=$$($(BIN)/kubectl kustomize $$overlay) || exit 1; \
 		echo "$$manifests" | $(BIN)/kubernetes-validate --strict --quiet /dev/stdin || exit 1; \
 	done

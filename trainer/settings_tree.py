@@ -2,7 +2,8 @@
 
 import difflib
 from pathlib import Path
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -113,10 +114,14 @@ def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 def _explained(root: type[BaseModel], problem: Any) -> str:
     """Returns one sentence that names the field, the value and what is allowed."""
-    path = [str(part) for part in problem["loc"]]
+    # pydantic marks a problem with a mapping's key, and not with its value, by a last part of its own.
+    path = [str(part) for part in problem["loc"] if part != "[key]"]
     field = ".".join(path)
     if problem["type"] == "extra_forbidden":
-        allowed = sorted(_fields_at(root, path[:-1]))
+        model = _model_at(root, path[:-1])
+        if moved := getattr(model, "moved", {}).get(path[-1]):
+            return f"{field}: no such setting. It is now {moved}."
+        allowed = sorted(model.model_fields) if model else []
         close = difflib.get_close_matches(path[-1], allowed, n=1)
         hint = f" Did you mean {'.'.join([*path[:-1], close[0]])}?" if close else ""
         where = f"{'.'.join(path[:-1])} has" if path[:-1] else "there are"
@@ -124,10 +129,12 @@ def _explained(root: type[BaseModel], problem: Any) -> str:
     return f"{field}: {problem['input']!r} is not allowed. {problem['msg'].removeprefix('Value error, ')}."
 
 
-def _fields_at(model: type[BaseModel], path: list[str]) -> set[str]:
-    for name in path:
-        annotation = model.model_fields[name].annotation
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            return set()
-        model = annotation
-    return set(model.model_fields)
+def _model_at(kind: Any, path: list[str]) -> type[BaseModel] | None:
+    """Returns the model at a path, which leads through fields, elements of lists and values of mappings."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        if not path:
+            return kind
+        return _model_at(kind.model_fields[path[0]].annotation, path[1:]) if path[0] in kind.model_fields else None
+    # An element of a list or mapping has a part of the path; a member of a union, such as `Model | None`, has none.
+    below = path if get_origin(kind) in (Union, UnionType) else path[1:]
+    return next((model for part in get_args(kind) if (model := _model_at(part, below))), None)

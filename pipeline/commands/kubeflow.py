@@ -34,10 +34,10 @@ def compile_for_kubeflow(
 ) -> None:
     """Compile the pipeline for Kubeflow Pipelines: KFP v2 YAML, schema 2.1.
 
-    The settings below `kubeflow` describe the cluster: image, resources, GPUs, Secrets, volumes.
+    The settings below `kubeflow` describe the cluster: image, resources and GPUs of the steps, Secrets, volumes.
 
     **Example**: `nnclr compile --preset stl10-resnet18 --data gs://bucket/images --set kubeflow.image=IMAGE
-    --set kubeflow.gpus=1 -o pipeline.yaml`
+    --set kubeflow.steps.Trainer.gpus=1 -o pipeline.yaml`
     """
     from pipeline import config
     from pipeline.terminal import imports

@@ -1,11 +1,12 @@
 """The settings of a pipeline on Kubeflow."""
 
 import posixpath
+import re
 from collections.abc import Iterable
 from pathlib import PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
 from components.image_example_gen.sources.files import CLOUD
 from components.model_registry.credentials import holds_credentials
@@ -15,6 +16,14 @@ from trainer.config import StrictModel
 CHECKPOINTS = "/checkpoints"
 #: Folders that every step has for itself, on the node's disk and in memory.
 SCRATCH, SHARED_MEMORY = "/tmp", "/dev/shm"
+TRAINER = "Trainer"
+#: The steps of the pipeline that start a pod. LabelledExampleGen is one of them only if `evaluator.data` is set.
+STEPS = (
+    *("ChampionResolver", "DataGate", "DataResolver", "ExampleValidator", "ImageExampleGen", "LabelledExampleGen"),
+    *("LinearProbeEvaluator", "RegistryPusher", "SchemaImporter", "StatisticsGen", TRAINER),
+)
+# By these prefixes of labels and annotations, Argo and Kubeflow Pipelines find the pods of a run.
+_RESERVED_PREFIXES = ("workflows.argoproj.io/", "pipelines.kubeflow.org/", "pipeline/")
 
 _QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|[kMGTPE]i?)?$"
 # Quantities in Kubernetes' notation: 500m, 4, 16Gi. YAML reads some of them as numbers.
@@ -29,29 +38,108 @@ Quantity = Annotated[
 MountPath = Annotated[str, Field(pattern=r"^/[^:]+$", examples=["/images"])]
 EnvironmentName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
+_NAME = r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?"
+_DNS_NAME = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*"
+
+
+def _is_name(text: str) -> bool:
+    return len(text) <= 63 and re.fullmatch(_NAME, text) is not None
+
+
+def _label_key(key: str) -> str:
+    """Refuses a key of a label, an annotation or a taint that Kubernetes would refuse."""
+    prefix, slash, name = key.rpartition("/")
+    if not _is_name(name) or (slash and (len(prefix) > 253 or not re.fullmatch(_DNS_NAME, prefix))):
+        raise ValueError(
+            "A key in Kubernetes is a name of at most 63 letters, digits, hyphens, underscores and dots, which begins "
+            "and ends with a letter or digit; a domain name in lower case and a slash may stand before it"
+        )
+    return key
+
+
+def _label_value(value: str) -> str:
+    """Refuses a value of a label or a taint that Kubernetes would refuse."""
+    if value and not _is_name(value):
+        raise ValueError(
+            "A label's value is empty, or it consists of at most 63 letters, digits, hyphens, underscores and dots and "
+            "begins and ends with a letter or digit"
+        )
+    return value
+
+
+def _step_name(name: str) -> str:
+    if name not in STEPS:
+        raise ValueError(f"The pipeline has no such step. Its steps are {', '.join(STEPS[:-1])} and {STEPS[-1]}")
+    return name
+
+
+LabelKey = Annotated[
+    str,
+    AfterValidator(_label_key),
+    WithJsonSchema({"type": "string", "pattern": f"^([a-z0-9.-]+/)?{_NAME}$"}),
+]
+LabelValue = Annotated[
+    str,
+    AfterValidator(_label_value),
+    WithJsonSchema({"type": "string", "pattern": f"^({_NAME})?$", "maxLength": 63, "examples": ["vision"]}),
+]
+StepName = Annotated[str, AfterValidator(_step_name), WithJsonSchema({"type": "string", "enum": list(STEPS)})]
+
 
 class ResourceSettings(StrictModel):
-    """Resources of a step's pod."""
+    """Resources of each step's pod except the Trainer's. kubeflow.steps overrides them for single steps."""
 
     cpu: Quantity = Field("2", description="CPU cores that the pod requests.")
     memory: Quantity = Field("8Gi", description="Memory that the pod requests, which is also its limit.")
 
 
-class TrainerResourceSettings(ResourceSettings):
-    """Resources of the Trainer's pod."""
-
-    cpu: Quantity = Field("4", description="CPU cores that the pod requests.")
-    memory: Quantity = Field("16Gi", description="Memory that the pod requests, which is also its limit.")
+_TRAINER_RESOURCES = ResourceSettings(cpu="4", memory="16Gi")
 
 
 class TolerationSettings(StrictModel):
     """A toleration of a step's pod, with the fields of Kubernetes."""
 
-    key: str | None = Field(None, description="Key of the taint. If null, every key.")
+    key: LabelKey | None = Field(None, description="Key of the taint. If null, every key, for the operator Exists.")
     operator: Literal["Equal", "Exists"] = Field("Equal", description="How the taint's value is compared.")
-    value: str | None = Field(None, description="Value of the taint, for the operator Equal.")
+    value: LabelValue | None = Field(None, description="Value of the taint, for the operator Equal.")
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
         None, description="Effect of the taint. If null, every effect."
+    )
+
+    @model_validator(mode="after")
+    def _operator_fits(self) -> "TolerationSettings":
+        """Refuses what Kubernetes would refuse when the step starts."""
+        if self.operator == "Equal" and self.key is None:
+            raise ValueError("A toleration of every key needs the operator Exists")
+        if self.operator == "Exists" and self.value:
+            raise ValueError("The operator Exists takes no value")
+        return self
+
+
+class StepSettings(StrictModel):
+    """Settings of one step's pod. NAME is the name of the step, for instance Trainer or LinearProbeEvaluator."""
+
+    cpu: Quantity | None = Field(
+        None,
+        description="CPU cores that the pod requests. If null, 4 for the Trainer, and kubeflow.resources.cpu for every "
+        "other step.",
+    )
+    memory: Quantity | None = Field(
+        None,
+        description="Memory that the pod requests, which is also its limit. If null, 16Gi for the Trainer, and "
+        "kubeflow.resources.memory for every other step.",
+    )
+    gpus: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="Number of GPUs (nvidia.com/gpu). LinearProbeEvaluator uses one for the embeddings and for "
+        "fine-tuning.",
+    )
+    node_selector: dict[LabelKey, LabelValue] = Field({}, description="Labels that the node must have.")
+    tolerations: tuple[TolerationSettings, ...] = Field((), description="Tolerations of the pod.")
+    timeout_seconds: Annotated[int, Field(gt=0, lt=2**31)] | None = Field(
+        None,
+        description="Number of seconds after which Kubernetes ends a pod that still runs. The attempt has then failed, "
+        "and the next one has as many seconds. If null, there is no limit.",
     )
 
 
@@ -69,6 +157,13 @@ def can_reach(path: str, mount_paths: Iterable[str]) -> bool:
 class KubeflowSettings(StrictModel):
     """How the steps run in a cluster. Secrets are named here; their contents are never part of the settings."""
 
+    moved: ClassVar[dict[str, str]] = {
+        "gpus": "kubeflow.steps.Trainer.gpus",
+        "node_selector": "kubeflow.steps.Trainer.node_selector",
+        "tolerations": "kubeflow.steps.Trainer.tolerations",
+        "trainer_resources": "kubeflow.steps.Trainer.cpu and kubeflow.steps.Trainer.memory",
+    }
+
     image: str = Field("nnclr:latest", description="Container image with nnclr, see infra/Dockerfile.")
     pipeline_root: str | None = Field(
         None,
@@ -82,15 +177,18 @@ class KubeflowSettings(StrictModel):
     trainer_volume: str | None = Field(
         None, description="Name of a PersistentVolumeClaim that is mounted at /checkpoints in the Trainer's pod."
     )
-    resources: ResourceSettings = Field(ResourceSettings(), description="Resources of every step except the Trainer.")
-    trainer_resources: TrainerResourceSettings = Field(
-        TrainerResourceSettings(), description="Resources of the Trainer."
+    resources: ResourceSettings = ResourceSettings()
+    steps: dict[StepName, StepSettings] = Field(
+        {},
+        description="Settings of single steps by name: resources, GPUs, nodes and time limit. For instance "
+        "`Trainer: {gpus: 1}`.",
     )
-    gpus: Annotated[int, Field(ge=0)] = Field(
-        0, description="Number of GPUs (nvidia.com/gpu) of the Trainer. The other steps get none."
+    pod_labels: dict[LabelKey, LabelValue] = Field(
+        {},
+        description="Labels of every step's pod, for instance for cost accounting and network policies. The pods of "
+        "Kubeflow Pipelines' drivers do not get them.",
     )
-    node_selector: dict[str, str] = Field({}, description="Labels that the Trainer's node must have.")
-    tolerations: tuple[TolerationSettings, ...] = Field((), description="Tolerations of the Trainer's pod.")
+    pod_annotations: dict[LabelKey, str] = Field({}, description="Annotations of every step's pod.")
     shared_memory: Quantity = Field("1Gi", description="Size of /dev/shm, which counts towards a step's memory.")
     scratch: Quantity = Field("20Gi", description="Disk space that a step may use in /tmp.")
     retries: Annotated[int, Field(ge=0)] = Field(2, description="Number of times that a failed step is retried.")
@@ -119,6 +217,22 @@ class KubeflowSettings(StrictModel):
         description="Environment variables that are read from Kubernetes Secrets: by the name of the Secret, the name "
         "of the variable for each key.",
     )
+
+    def step(self, name: str) -> StepSettings:
+        """Returns the settings of a step's pod, with the resources that hold if the settings of the step have none."""
+        given = self.steps.get(name, StepSettings())
+        default = _TRAINER_RESOURCES if name == TRAINER else self.resources
+        return given.model_copy(update={"cpu": given.cpu or default.cpu, "memory": given.memory or default.memory})
+
+    @field_validator("pod_labels", "pod_annotations")
+    @classmethod
+    def _without_reserved_keys(cls, metadata: dict[str, str]) -> dict[str, str]:
+        for key in metadata:
+            if key.startswith(_RESERVED_PREFIXES):
+                raise ValueError(
+                    f"Argo and Kubeflow Pipelines find the pods of a run by keys such as {key}: choose another key"
+                )
+        return metadata
 
     @model_validator(mode="after")
     def _mounts_are_distinct(self) -> "KubeflowSettings":

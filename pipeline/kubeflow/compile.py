@@ -11,7 +11,7 @@ from kfp.kubernetes import kubernetes_executor_config_pb2 as kubernetes
 from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRunner, KubeflowV2DagRunnerConfig
 
 from pipeline.config import Settings
-from pipeline.config.kubeflow import CHECKPOINTS, SCRATCH, SHARED_MEMORY, KubeflowSettings, can_reach
+from pipeline.config.kubeflow import CHECKPOINTS, SCRATCH, SHARED_MEMORY, TRAINER, KubeflowSettings, can_reach
 from pipeline.dag import create_pipeline
 from pipeline.kubeflow import page_outputs, skip_unchanged
 from pipeline.kubeflow.parameters import PREFIX, RunParameter, run_parameters
@@ -19,7 +19,6 @@ from trainer import aside
 from trainer.errors import SettingsError
 
 _COMMAND = ["python3", "-m", "pipeline.kubeflow.entrypoint"]
-_TRAINER = "Trainer"
 # Their inputs or effects lie outside of the pipeline, and no parameter changes when these do.
 _NEVER_CACHED = (skip_unchanged.RESOLVER, "RegistryPusher")
 # Argo makes this the deadline of every attempt, counted from the start of the first one: it must exceed the whole time
@@ -39,7 +38,7 @@ def compile_pipeline(settings: Settings) -> tuple[dict[str, Any], dict[str, Any]
     """
     cluster = settings.kubeflow
     _require_readable(settings)
-    if cluster.gpus and settings.trainer.devices == "auto":
+    if cluster.step(TRAINER).gpus and settings.trainer.devices == "auto":
         # A step that asks for GPUs must not train on a CPU, for instance with the image without CUDA.
         settings = settings.model_copy(update={"trainer": settings.trainer.model_copy(update={"devices": "gpu"})})
     pipeline = create_pipeline(
@@ -120,18 +119,17 @@ def _constants(spec: dict[str, Any], task: str) -> dict[str, str]:
 def _configure(spec: dict[str, Any], task: str, cluster: KubeflowSettings) -> None:
     container = _container(spec, task)
     container["args"] = ["--component", task, *container["args"]]
-    trains = task == _TRAINER
-    resources = cluster.trainer_resources if trains else cluster.resources
+    step = cluster.step(task)
     container["resources"] = {
-        "resourceCpuRequest": resources.cpu,
-        "resourceMemoryRequest": resources.memory,
-        "resourceMemoryLimit": resources.memory,
+        "resourceCpuRequest": step.cpu,
+        "resourceMemoryRequest": step.memory,
+        "resourceMemoryLimit": step.memory,
     }
-    if trains and cluster.gpus:
-        container["resources"]["accelerator"] = {"resourceType": "nvidia.com/gpu", "resourceCount": str(cluster.gpus)}
+    if step.gpus:
+        container["resources"]["accelerator"] = {"resourceType": "nvidia.com/gpu", "resourceCount": str(step.gpus)}
     environment = dict(cluster.environment)
-    if not trains:
-        # Otherwise TensorFlow would occupy a GPU's whole memory to compute statistics.
+    if task != TRAINER and not step.gpus:
+        # Otherwise TensorFlow would occupy the whole memory of a GPU that the pod sees without having asked for it.
         environment["CUDA_VISIBLE_DEVICES"] = "-1"
     container["env"] = [{"name": name, "value": value} for name, value in environment.items()]
     _tasks(spec)[task]["cachingOptions"] = {} if task in _NEVER_CACHED else {"enableCache": True}
@@ -157,6 +155,7 @@ def _add_run_parameter(spec: dict[str, Any], parameter: RunParameter) -> None:
 
 
 def _pod(task: str, cluster: KubeflowSettings) -> dict[str, Any]:
+    step = cluster.step(task)
     config = kubernetes.KubernetesExecutorConfig(
         empty_dir_mounts=[
             kubernetes.EmptyDirMount(volume_name="scratch", mount_path=SCRATCH, size_limit=cluster.scratch),
@@ -186,13 +185,19 @@ def _pod(task: str, cluster: KubeflowSettings) -> dict[str, Any]:
             )
             for secret, keys in cluster.secrets.items()
         ],
+        tolerations=[
+            kubernetes.Toleration(**toleration.model_dump(exclude_none=True)) for toleration in step.tolerations
+        ],
+        active_deadline_seconds=step.timeout_seconds or 0,
     )
-    if task == _TRAINER:
-        config.node_selector.labels.update(cluster.node_selector)
-        for toleration in cluster.tolerations:
-            config.tolerations.append(kubernetes.Toleration(**toleration.model_dump(exclude_none=True)))
-        if cluster.trainer_volume:
-            config.pvc_mount.append(_claim(cluster.trainer_volume, CHECKPOINTS))
+    # An empty message would be part of the compiled pipeline, and make the backend rename Argo's templates.
+    if step.node_selector:
+        config.node_selector.labels.update(step.node_selector)
+    if cluster.pod_labels or cluster.pod_annotations:
+        config.pod_metadata.labels.update(cluster.pod_labels)
+        config.pod_metadata.annotations.update(cluster.pod_annotations)
+    if task == TRAINER and cluster.trainer_volume:
+        config.pvc_mount.append(_claim(cluster.trainer_volume, CHECKPOINTS))
     return json.loads(json_format.MessageToJson(config))
 
 

@@ -22,7 +22,8 @@ class Setting:
     """One setting.
 
     Attributes:
-        name: Full dotted name, as `--set` takes it. A list's elements are marked by `[]`: `kubeflow.tolerations[].key`.
+        name: Full dotted name, as `--set` takes it. `[]` stands for the elements of a list, and `NAME` for a key of a
+            mapping: `kubeflow.steps.NAME.tolerations[].key`.
         type: Type in YAML's terms: `integer`, `list of 2 numbers`.
         allowed: Allowed values or their range as Markdown; empty if the type allows every value.
         default: Value that holds if nothing is set, as a JSON value.
@@ -81,7 +82,7 @@ def matching(prefix: str) -> list[Section]:
     kept = [
         Section(section.name, section.description, settings)
         for section in known
-        if (settings := tuple(setting for setting in section.settings if setting.name.startswith(prefix)))
+        if (settings := tuple(setting for setting in section.settings if _begins_with(setting.name, prefix)))
     ]
     if not kept:
         close = _similar(prefix, known)
@@ -164,6 +165,9 @@ def _sections(node: _Schema, name: str) -> list[Section]:
                 below += _sections(part, path)
         if "properties" in child.get("items", {}):
             below += _sections(child["items"], f"{path}[]")
+        values = child.get("additionalProperties")
+        if isinstance(values, dict) and "properties" in values:
+            below += _sections(values, f"{path}.NAME")
     return [Section(name, node.get("description", ""), tuple(settings)), *below]
 
 
@@ -204,6 +208,8 @@ def _allowed(node: _Schema) -> str:
         texts.append(f"matches `{node['pattern']}`")
     texts += [_range(node)]
     texts += [f"keys match `{pattern}`" for pattern in node.get("patternProperties", {})]
+    if "propertyNames" in node:
+        texts.append(f"keys are {_either([f'`{name}`' for name in node['propertyNames']['enum']])}")
     inner = [*node.get("anyOf", []), *node.get("prefixItems", [])]
     inner += [node[key] for key in ("items", "additionalProperties") if isinstance(node.get(key), dict)]
     texts += [_allowed(part) for part in inner if "properties" not in part]
@@ -228,6 +234,16 @@ def _range(node: _Schema) -> str:
 def _either(words: list[str]) -> str:
     words = list(dict.fromkeys(words))
     return " or ".join([*([", ".join(words[:-1])] if words[:-1] else []), *words[-1:]])
+
+
+def _begins_with(name: str, prefix: str) -> bool:
+    """Returns whether a name starts with a prefix, in which any key may take the place of `NAME`."""
+    *whole, last = prefix.split(".")
+    parts = name.split(".")[: len(whole) + 1]
+    if len(parts) <= len(whole):
+        return False
+    same = all(part in (given, "NAME") for part, given in zip(parts, whole, strict=False))
+    return same and (parts[-1].startswith(last) or parts[-1] == "NAME")
 
 
 def _similar(prefix: str, known: list[Section]) -> list[str]:

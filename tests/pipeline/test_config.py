@@ -84,11 +84,108 @@ def test_set_beats_file_beats_preset(tmp_path):
         ),
         ("trainer.augmentation.preset=moco", r"'moco' is not allowed\. Input should be 'keras-example', 'simclr' or"),
         ("trainer.augmentation.blur=2", r"blur.*: 2.* is not allowed"),
+        ("kubeflow.gpus=1", r"^kubeflow\.gpus: no such setting\. It is now kubeflow\.steps\.Trainer\.gpus\.$"),
+        (
+            "kubeflow.trainer_resources.cpu=8",
+            r"It is now kubeflow\.steps\.Trainer\.cpu and kubeflow\.steps",
+        ),
+        ("kubeflow.node_selector={pool: gpu}", r"It is now kubeflow\.steps\.Trainer\.node_selector\.$"),
+        ("kubeflow.tolerations=[]", r"It is now kubeflow\.steps\.Trainer\.tolerations\.$"),
+        (
+            "kubeflow.steps.Trianer.gpus=1",
+            r"^kubeflow\.steps\.Trianer: 'Trianer' is not allowed\. The pipeline has no such step\. Its steps are "
+            r"ChampionResolver, DataGate, .* StatisticsGen and Trainer\.$",
+        ),
+        (
+            "kubeflow.steps.Trainer.gpu=1",
+            r"kubeflow\.steps\.Trainer\.gpu: no such setting\. Did you mean kubeflow\.steps\.Trainer\.gpus\? Allowed: "
+            r"kubeflow\.steps\.Trainer has cpu, gpus,",
+        ),
+        ("kubeflow.steps.Trainer.cpu=much", r"kubeflow\.steps\.Trainer\.cpu: 'much' is not allowed"),
+        (
+            "kubeflow.steps.Trainer.timeout_seconds=0",
+            r"_seconds: 0 is not allowed\. Input should be greater than 0",
+        ),
+        (
+            "kubeflow.steps.Trainer.timeout_seconds=4000000000",
+            r"_seconds: 4000000000 is not allowed\. Input should be less than",
+        ),
+        (
+            "kubeflow.steps.Trainer.node_selector={a b: c}",
+            r"node_selector\.a b: 'a b' is not allowed\. A key in",
+        ),
+        (
+            "kubeflow.steps.Trainer.tolerations=[{kee: x}]",
+            r"tolerations\.0\.kee: no such setting\. Did you mean kubeflow\.steps\.Trainer\.tolerations\.0\.key\?",
+        ),
+        ("kubeflow.steps.Trainer.tolerations=[{value: x}]", r"A toleration of every key needs the operator Exists\.$"),
+        (
+            "kubeflow.steps.Trainer.tolerations=[{key: a, operator: Exists, value: b}]",
+            r"The operator Exists takes no value\.$",
+        ),
+        (
+            "evaluator.fine_tuning.epoch=3",
+            r"Did you mean evaluator\.fine_tuning\.epochs\? Allowed: evaluator\.fine",
+        ),
+        ("kubeflow.environment={1a: b}", r"^kubeflow\.environment\.1a: '1a' is not allowed\."),
     ],
 )
 def test_wrong_setting_names_field_value_and_what_is_allowed(override, message):
     with pytest.raises(SettingsError, match=message):
         config.load(overrides=[override])
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("a", "A-b_c.9", "x" * 63, "example.com/team", "a-1.b.c/X", f"{'a' * 253}/b", "app.kubernetes.io/name"),
+        *("9", "pipelines"),
+    ],
+)
+def test_keys_that_kubernetes_takes_are_taken(key):
+    override = f"kubeflow.pod_labels={{{key!r}: v, other: ''}}"
+    assert config.load(overrides=[override]).kubeflow.pod_labels == {key: "v", "other": ""}
+    config.load(overrides=[f"kubeflow.pod_annotations={{{key!r}: 'Any text, {{}}!'}}"])
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("", "-a", "a-", "a b", "ä", "x" * 64, "/a", "a/", "a/b/c", "Example.com/team", "a..b/c", "-a.b/c"),
+        *("a_b/c", f"{'a' * 254}/b", "a\\n"),
+    ],
+)
+@pytest.mark.parametrize("setting", ["pod_labels", "pod_annotations", "steps.Trainer.node_selector"])
+def test_keys_that_kubernetes_refuses_are_refused(setting, key):
+    with pytest.raises(SettingsError, match=r"is not allowed\. A key in Kubernetes is a name of at most 63 letters"):
+        config.load(overrides=[f'kubeflow.{setting}={{"{key}": v}}'])
+
+
+@pytest.mark.parametrize("value", ["-", "a b", "a/b", "x" * 64, "a_", "ä", "v\\n"])
+@pytest.mark.parametrize("setting", ["pod_labels", "steps.Trainer.node_selector"])
+def test_values_of_labels_that_kubernetes_refuses_are_refused(setting, value):
+    with pytest.raises(SettingsError, match=rf"{setting}\.team: .* is not allowed\. A label's value is empty, or it"):
+        config.load(overrides=[f'kubeflow.{setting}={{team: "{value}"}}'])
+
+
+def test_a_label_that_yaml_reads_as_a_number_needs_quotes():
+    with pytest.raises(SettingsError, match=r"pod_labels\.cost: 42 is not allowed\. Input should be a valid string"):
+        config.load(overrides=["kubeflow.pod_labels={cost: 42}"])
+
+
+@pytest.mark.parametrize("setting", ["pod_labels", "pod_annotations"])
+@pytest.mark.parametrize(
+    "key", ["workflows.argoproj.io/workflow", "pipelines.kubeflow.org/v2_component", "pipeline/runid"]
+)
+def test_labels_by_which_argo_and_kubeflow_find_pods_are_refused(setting, key):
+    with pytest.raises(SettingsError, match=rf"by keys such as {key}: choose another key\.$"):
+        config.load(overrides=[f"kubeflow.{setting}={{{key}: x}}"])
+
+
+def test_a_step_of_which_one_value_is_given_keeps_its_other_defaults():
+    cluster = config.load(overrides=["kubeflow.steps.Trainer.cpu=8", "kubeflow.resources.memory=1Gi"]).kubeflow
+    assert (cluster.step("Trainer").cpu, cluster.step("Trainer").memory) == ("8", "16Gi")
+    assert (cluster.step("DataGate").cpu, cluster.step("DataGate").memory) == ("2", "1Gi")
 
 
 def test_all_wrong_settings_are_told_at_once():
@@ -140,14 +237,14 @@ def test_what_decides_on_a_release_changes_the_settings_fingerprint():
         "data.image_size=64",
     ):
         assert config.load(overrides=[other]).deciding() != plain
-    for same in ("data.source=x", "kubeflow.gpus=2", "data.only_new=true", "name=other"):
+    for same in ("data.source=x", "kubeflow.steps.Trainer.gpus=2", "data.only_new=true", "name=other"):
         assert config.load(overrides=[same]).deciding() == plain
 
 
 @pytest.mark.parametrize(
     ("override", "kept"),
     [
-        ("kubeflow.trainer_resources.cpu=8", {"kubeflow.trainer_resources.memory": "16Gi"}),
+        ("kubeflow.resources.cpu=8", {"kubeflow.resources.memory": "8Gi"}),
         (
             "trainer.online_probe.augmentation.flip=false",
             {

@@ -66,6 +66,19 @@ def test_the_clusters_settings_are_those_of_the_pipeline(overlay):
 
     settings = config.load("stl10-resnet18", KUBERNETES / overlay / "settings.yaml", ["data.source=gs://x"])
     assert settings.kubeflow.environment == {"MLFLOW_TRACKING_URI": "http://nnclr-mlflow:5000"}
+    # Only a cloud's nodes are known here.
+    trainer = settings.kubeflow.step("Trainer")
+    assert (trainer.gpus, bool(trainer.node_selector)) == ((1, True) if overlay == "overlays/gke" else (0, False))
+
+
+def test_the_documents_settings_of_a_cluster_are_valid():
+    from pipeline import config
+
+    document = (KUBERNETES.parents[1] / "docs" / "kubeflow.md").read_text()
+    (block,) = re.findall(r"^```yaml\n(kubeflow:\n.*?)^```", document, re.DOTALL | re.MULTILINE)
+    cluster = settings_tree.validated(config.Settings, settings_tree.parsed(block, "docs/kubeflow.md")).kubeflow
+    assert cluster.step("Trainer").gpus == 1
+    assert cluster.step("ImageExampleGen").memory == "32Gi"
 
 
 def test_the_image_of_beams_workers_has_the_beam_that_starts_them():
@@ -82,6 +95,69 @@ def test_the_controllers_defaults_retry_lost_pods_and_not_whole_groups_of_steps(
     assert template["retryStrategy"] == {"limit": "0", "retryPolicy": "Always"}
     (uid,) = re.findall(r"^USER (\d+)", (KUBERNETES.parent / "Dockerfile").read_text(), re.MULTILINE)
     assert template["securityContext"]["fsGroup"] == int(uid)
+
+
+@pytest.fixture(scope="module")
+def writable_checkpoints() -> dict:
+    """The Job that makes the volume for checkpoints writable."""
+    return yaml.safe_load((KUBERNETES / "writable-checkpoints" / "job.yaml").read_text())
+
+
+def test_the_volume_for_checkpoints_is_made_writable_for_the_user_of_the_steps(writable_checkpoints):
+    from pipeline import config
+
+    pod = writable_checkpoints["spec"]["template"]["spec"]
+    ((uid, gid),) = re.findall(r"^USER (\d+):(\d+)", (KUBERNETES.parent / "Dockerfile").read_text(), re.MULTILINE)
+    security = pod["securityContext"]
+    assert (security["runAsUser"], security["runAsGroup"], security["fsGroup"]) == (int(uid), int(gid), int(gid))
+    cluster = config.load("sample", KUBERNETES / "base" / "settings.yaml").kubeflow
+    (volume,) = pod["volumes"]
+    claim = yaml.safe_load((KUBERNETES / "base" / "checkpoints.yaml").read_text())
+    assert volume["persistentVolumeClaim"] == {"claimName": cluster.trainer_volume}
+    assert claim["metadata"]["name"] == cluster.trainer_volume
+    # Some kinds of storage heed fsGroup only then.
+    assert claim["spec"]["accessModes"] == ["ReadWriteOnce"]
+
+
+def test_the_job_that_makes_it_writable_runs_as_restricted_as_all_other_pods(writable_checkpoints):
+    pod = writable_checkpoints["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert "initContainers" not in pod
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert pod["automountServiceAccountToken"] is False
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+def test_the_job_succeeds_only_if_the_volume_can_be_written(writable_checkpoints, tmp_path):
+    (container,) = writable_checkpoints["spec"]["template"]["spec"]["containers"]
+    (mount,) = container["volumeMounts"]
+    (script,) = container["args"]
+
+    def run(volume: Path) -> subprocess.CompletedProcess:
+        command = [*container["command"], script.replace(mount["mountPath"], str(volume))]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    done = run(tmp_path)
+    assert (done.returncode, list(tmp_path.iterdir())) == (0, [])
+    assert done.stdout.startswith("The volume can be written by user")
+    # A folder that is not there stands for one that cannot be written: tests may run as root, who may write all.
+    failed = run(tmp_path / "missing")
+    assert failed.returncode == 1
+    assert "The volume cannot be written by user" in failed.stdout
+
+
+def test_all_manifests_are_checked_by_make_lint():
+    makefile = (KUBERNETES.parents[1] / "Makefile").read_text()
+    loop = re.search(r"for overlay in (.*?); do", makefile, re.DOTALL)[1].replace("\\\n", " ").split()
+    repository = KUBERNETES.parents[1]
+    checked = {folder for pattern in loop for folder in repository.glob(pattern)}
+    # The base alone is no installation: the overlays contain it.
+    assert {file.parent for file in KUBERNETES.rglob("kustomization.yaml")} - checked == {KUBERNETES / "base"}
 
 
 @pytest.fixture

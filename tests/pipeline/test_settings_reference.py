@@ -21,6 +21,11 @@ def known() -> dict[str, settings_reference.Setting]:
     return {setting.name: setting for section in settings_reference.sections() for setting in section.settings}
 
 
+def is_inner(name: str) -> bool:
+    """Whether the setting belongs to an element of a list or mapping, or to a section that may be null."""
+    return "[]" in name or ".NAME." in name or name.startswith("evaluator.fine_tuning.")
+
+
 @pytest.fixture(scope="module")
 def validator() -> jsonschema.Draft202012Validator:
     schema = settings_reference.json_schema()
@@ -44,9 +49,16 @@ def test_every_field_of_every_model_is_listed(known):
                 found.add(f"{path}{name}")
         return found
 
-    inner = {name for name in known if "[]" in name or name.startswith("evaluator.fine_tuning.")}
+    inner = {name for name in known if is_inner(name)}
     assert known.keys() - inner == names(config.Settings, "")
     assert {name.rpartition(".")[2] for name in inner if "[]" in name} == {"key", "operator", "value", "effect"}
+
+
+def test_the_names_of_steps_are_listed(known):
+    steps = known["kubeflow.steps"]
+    assert (steps.type, steps.default) == ("mapping of sections", {})
+    assert steps.allowed.startswith("keys are `ChampionResolver`, ")
+    assert steps.allowed.endswith(" or `Trainer`")
 
 
 @pytest.mark.parametrize(
@@ -62,8 +74,9 @@ def test_every_field_of_every_model_is_listed(known):
         ("evaluator.neighbours", "list of integers", "above 0; at least 1 element", [20, 200]),
         ("evaluator.fine_tuning", "section or null", "", None),
         ("evaluator.fine_tuning.epochs", "integer", "above 0", 10),
-        ("kubeflow.tolerations", "list of sections", "", []),
-        ("kubeflow.tolerations[].operator", "string", "`Equal` or `Exists`", "Equal"),
+        ("kubeflow.steps.NAME.gpus", "integer", "at least 0", 0),
+        ("kubeflow.steps.NAME.tolerations", "list of sections", "", []),
+        ("kubeflow.steps.NAME.tolerations[].operator", "string", "`Equal` or `Exists`", "Equal"),
         ("kubeflow.environment", "mapping of strings", "keys match `^[A-Za-z_][A-Za-z0-9_]*$`", {}),
         ("beam", "mapping of strings, integers, numbers or booleans", "", {"runner": "FnApiRunner"}),
         (
@@ -87,7 +100,7 @@ def test_two_sections_of_one_model_have_the_defaults_of_their_paths(known):
 def test_defaults_are_what_is_loaded_without_settings(known):
     tree = config.load().model_dump(mode="json")
     for name, setting in known.items():
-        if "[]" not in name and not name.startswith("evaluator.fine_tuning."):
+        if not is_inner(name):
             value = tree
             for part in name.split("."):
                 value = value[part]
@@ -98,6 +111,10 @@ def test_a_prefix_selects_settings_and_a_wrong_one_names_similar_ones():
     (section,) = settings_reference.matching("trainer.optimizer")
     assert section.name == "trainer.optimizer"
     assert [setting.name for setting in settings_reference.matching("data.image")[0].settings] == ["data.image_size"]
+    (section,) = settings_reference.matching("kubeflow.steps.Trainer.gp")
+    assert [setting.name for setting in section.settings] == ["kubeflow.steps.NAME.gpus"]
+    sections = settings_reference.matching("kubeflow.steps.Trainer")
+    assert [section.name for section in sections] == ["kubeflow.steps.NAME", "kubeflow.steps.NAME.tolerations[]"]
     for prefix, hint in (
         ("trainer.epocs", r"Did you mean trainer\.epochs\?"),
         ("optimiser", r"Did you mean trainer\.optimizer\?"),
@@ -141,7 +158,8 @@ def test_every_preset_and_the_starter_are_valid_by_the_schema(validator):
             "trainer.encoder.width=[1, 2, 3, 4]",
         ),
         *("data.settled_minutes=null", 'data.span="007"', "beam.runner=FlinkRunner", "beam.save=true"),
-        *("evaluator.fine_tuning={}", "evaluator.fine_tuning.epochs=3", "kubeflow.tolerations=[{key: gpu}]"),
+        *("evaluator.fine_tuning={}", "evaluator.fine_tuning.epochs=3", "kubeflow.steps.Trainer.gpus=1"),
+        *("kubeflow.steps={Trainer: {tolerations: [{key: gpu}]}}", "kubeflow.pod_labels={example.com/team: a, b: ''}"),
         *("kubeflow.environment.MLFLOW_TRACKING_URI=x", "kubeflow.secrets={name: {key: VARIABLE}}"),
         'kubeflow.resources.cpu="2"',
     ],
@@ -156,7 +174,9 @@ def test_what_is_allowed_is_valid_by_the_schema(override, validator):
     [
         *("trainer.epoch=1", "trainr={}", "trainer.epochs=0", "trainer.epochs=two", "trainer.devices=tpu"),
         *("trainer.watch.every=3 weeks", "trainer.augmentation.blur=2", "trainer.augmentation.blur=[1, 1, 1]"),
-        *("data.image_size=8", "evaluator.neighbours=[]", "kubeflow.tolerations=[{effect: Never}]"),
+        *("data.image_size=8", "evaluator.neighbours=[]", "kubeflow.steps.Trianer.gpus=1"),
+        *("kubeflow.steps.Trainer.tolerations=[{effect: Never}]", "kubeflow.steps.Trainer.gpu=1"),
+        *("kubeflow.pod_labels={a b: c}", "kubeflow.pod_labels={a: b c}"),
         *("kubeflow.environment={1a: b}", "kubeflow.scratch=much", "beam=[]", "trainer.projection={units: []}"),
     ],
 )

@@ -384,6 +384,13 @@ SLIPS = [
         "tests/pipeline/kubeflow/test_compile.py::test_run_parameters_reach_every_step_that_holds_their_setting",
     ),
     Slip(
+        "a step is given a GPU and told to ignore it",
+        "pipeline/kubeflow/compile.py",
+        "if task != TRAINER and not step.gpus:",
+        "if task != TRAINER:",
+        "tests/pipeline/kubeflow/test_compile.py::test_a_step_with_a_gpu_can_use_it",
+    ),
+    Slip(
         "versions of another registry are replaced",
         _SERVING,
         "(self.model, self.model_created) == (other.model, other.model_created)",

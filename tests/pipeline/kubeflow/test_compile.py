@@ -13,17 +13,18 @@ from pydantic import ValidationError
 
 from components.registry_pusher.provenance import CodeVersion
 from pipeline import config, provenance
-from pipeline.config.kubeflow import KubeflowSettings
+from pipeline.config.kubeflow import STEPS, KubeflowSettings
 from pipeline.kubeflow import compile as kubeflow
 from trainer.config import TrainerSettings
 from trainer.errors import SettingsError
 
 GOLDEN = Path(__file__).with_name("golden.yaml")
 EVERYTHING = [
-    *("data.source=gs://bucket/images", "kubeflow.image=registry.test/nnclr:1", "kubeflow.gpus=2"),
+    *("data.source=gs://bucket/images", "kubeflow.image=registry.test/nnclr:1"),
     *("kubeflow.pipeline_root=gs://bucket/runs", "kubeflow.checkpoints=/checkpoints"),
-    *("kubeflow.trainer_volume=nnclr-checkpoints", "kubeflow.node_selector={pool: gpu}"),
-    "kubeflow.tolerations=[{key: nvidia.com/gpu, operator: Exists, effect: NoSchedule}]",
+    *("kubeflow.trainer_volume=nnclr-checkpoints", "kubeflow.steps.Trainer.gpus=2"),
+    "kubeflow.steps.Trainer.node_selector={pool: gpu}",
+    "kubeflow.steps.Trainer.tolerations=[{key: nvidia.com/gpu, operator: Exists, effect: NoSchedule}]",
     "kubeflow.environment={MLFLOW_TRACKING_URI: 'http://mlflow.mlflow:5000'}",
     "kubeflow.secrets={mlflow: {password: MLFLOW_TRACKING_PASSWORD}}",
 ]
@@ -45,6 +46,12 @@ def tasks(spec):
     """All tasks that start a pod."""
     outer, inner = (dag["dag"]["tasks"] for dag in (spec["root"], spec["components"]["TrainAndRelease"]))
     return {"DataResolver": outer["DataResolver"], **inner}
+
+
+def pods(platform):
+    """The settings of each task's pod, which only Kubernetes has."""
+    executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    return {name.removesuffix("_executor"): pod for name, pod in executors.items()}
 
 
 def container(spec, task):
@@ -142,12 +149,76 @@ def test_only_the_trainer_sees_gpus_and_goes_to_their_nodes(compiled):
         assert (memory["mountPath"], memory["sizeLimit"], memory["medium"]) == ("/dev/shm", "1Gi", "Memory")
 
 
+def test_steps_can_be_given_what_only_they_need():
+    options = [
+        *("kubeflow.resources={cpu: 3, memory: 9Gi}", "evaluator.data=gs://bucket/labelled"),
+        *("kubeflow.steps.ImageExampleGen={cpu: 500m, timeout_seconds: 7200}", "kubeflow.steps.Trainer.memory=64Gi"),
+        "kubeflow.steps.LinearProbeEvaluator={memory: 32Gi, node_selector: {pool: cheap}, tolerations: [{key: spot}]}",
+        "kubeflow.steps.LabelledExampleGen.timeout_seconds=60",
+    ]
+    spec, platform = kubeflow.compile_pipeline(config.load("sample", overrides=[*EVERYTHING, *options]))
+    resources = {task: container(spec, task)["resources"] for task in tasks(spec)}
+    changed = {
+        "ImageExampleGen": ("500m", "9Gi"),
+        "LinearProbeEvaluator": ("3", "32Gi"),
+        "Trainer": ("4", "64Gi"),
+    }
+    for task in tasks(spec):
+        cpu, memory = changed.get(task, ("3", "9Gi"))
+        assert resources[task]["resourceCpuRequest"] == cpu
+        assert resources[task]["resourceMemoryRequest"] == resources[task]["resourceMemoryLimit"] == memory
+        # 64-bit integers are texts in protobuf's JSON.
+        limit = {"ImageExampleGen": "7200", "LabelledExampleGen": "60"}.get(task)
+        assert pods(platform)[task].get("activeDeadlineSeconds") == limit
+    evaluator, trainer = pods(platform)["LinearProbeEvaluator"], pods(platform)["Trainer"]
+    assert evaluator["nodeSelector"] == {"labels": {"pool": "cheap"}}
+    assert evaluator["tolerations"] == [{"key": "spot", "operator": "Equal"}]
+    assert trainer["nodeSelector"] == {"labels": {"pool": "gpu"}}
+    assert "nodeSelector" not in pods(platform)["ImageExampleGen"]
+
+
+def test_a_step_with_a_gpu_can_use_it():
+    settings = config.load("sample", overrides=[*EVERYTHING, "kubeflow.steps.LinearProbeEvaluator.gpus=1"])
+    spec, _ = kubeflow.compile_pipeline(settings)
+    found = {}
+    for task in tasks(spec):
+        accelerator = container(spec, task)["resources"].get("accelerator")
+        hidden = {"name": "CUDA_VISIBLE_DEVICES", "value": "-1"} in container(spec, task)["env"]
+        found[task] = (accelerator, hidden)
+    assert found.pop("Trainer") == ({"resourceType": "nvidia.com/gpu", "resourceCount": "2"}, False)
+    assert found.pop("LinearProbeEvaluator") == ({"resourceType": "nvidia.com/gpu", "resourceCount": "1"}, False)
+    assert set(found.values()) == {(None, True)}
+
+
+def test_labels_and_annotations_reach_every_pod(compiled, tmp_path):
+    labels = {"team": "vision", "example.com/cost-centre": "A_1.x", "empty": ""}
+    options = [f"kubeflow.pod_labels={json.dumps(labels)}", "kubeflow.pod_annotations={note: 'Who? Ask Ada!'}"]
+    spec, platform = kubeflow.compile_pipeline(config.load("sample", overrides=[*EVERYTHING, *options]))
+    assert pods(platform).keys() == tasks(spec).keys()
+    for pod in pods(platform).values():
+        assert pod["podMetadata"] == {"labels": labels, "annotations": {"note": "Who? Ask Ada!"}}
+    kubeflow.write(spec, platform, tmp_path / "pipeline.yaml")
+    loaded = components.load_component_from_file(str(tmp_path / "pipeline.yaml"))
+    executors = loaded.platform_spec.platforms["kubernetes"].deployment_spec.executors
+    assert dict(executors["Trainer_executor"]["podMetadata"]["labels"]) == labels
+    # Without any, the backend uses its usual templates.
+    assert not any("podMetadata" in pod for pod in pods(compiled[1]).values())
+
+
+def test_the_steps_of_the_settings_are_those_of_the_pipeline():
+    settings = config.load("sample", overrides=[*EVERYTHING, "evaluator.data=gs://bucket/labelled"])
+    spec, _ = kubeflow.compile_pipeline(settings)
+    assert sorted(tasks(spec)) == list(STEPS)
+
+
 def test_a_trainer_with_gpus_refuses_to_train_on_a_cpu(compiled):
     def devices(spec):
         custom = tasks(spec)["Trainer"]["inputs"]["parameters"]["custom_config"]["runtimeValue"]["constant"]
         return json.loads(json.loads(custom)["settings"])["devices"]
 
-    without, _ = kubeflow.compile_pipeline(config.load("sample", overrides=[*EVERYTHING, "kubeflow.gpus=0"]))
+    without, _ = kubeflow.compile_pipeline(
+        config.load("sample", overrides=[*EVERYTHING, "kubeflow.steps.Trainer.gpus=0"])
+    )
     on_cpu = [*EVERYTHING, "trainer.devices=cpu"]
     chosen, _ = kubeflow.compile_pipeline(config.load("sample", overrides=on_cpu))
     assert (devices(compiled[0]), devices(without), devices(chosen)) == ("gpu", "auto", "cpu")

@@ -236,7 +236,7 @@ cli.main()
         (["data", "sample", "."], ". already exists"),
         (["compile", "-o", "pipeline.yaml"], "The source of images is missing: name it with --data SOURCE"),
         (["compile", "--data", "gs://b", "-o", "no/pipeline.yaml"], "the folder no does not exist"),
-        (["compile", "--set", "kubeflow.gpus=-1", "-o", "pipeline.yaml"], "kubeflow.gpus"),
+        (["compile", "--set", "kubeflow.steps.Trainer.gpus=-1", "-o", "pipeline.yaml"], "kubeflow.steps.Trainer.gpus"),
         (["fly"], "No such command 'fly'"),
     ],
 )
