@@ -16,10 +16,10 @@ from trainer.config import StrictModel
 CHECKPOINTS = "/checkpoints"
 #: Folders that every step has for itself, on the node's disk and in memory.
 SCRATCH, SHARED_MEMORY = "/tmp", "/dev/shm"
-TRAINER = "Trainer"
+TRAINER, DATA_GATE = "Trainer", "DataGate"
 #: The steps of the pipeline that start a pod. LabelledExampleGen is one of them only if `evaluator.data` is set.
 STEPS = (
-    *("ChampionResolver", "DataGate", "DataResolver", "ExampleValidator", "ImageExampleGen", "LabelledExampleGen"),
+    *("ChampionResolver", DATA_GATE, "DataResolver", "ExampleValidator", "ImageExampleGen", "LabelledExampleGen"),
     *("LinearProbeEvaluator", "RegistryPusher", "SchemaImporter", "StatisticsGen", TRAINER),
 )
 # By these prefixes of labels and annotations, Argo and Kubeflow Pipelines find the pods of a run.
@@ -141,6 +141,11 @@ class StepSettings(StrictModel):
         description="Number of seconds after which Kubernetes ends a pod that still runs. The attempt has then failed, "
         "and the next one has as many seconds. If null, there is no limit.",
     )
+    retries: Annotated[int, Field(ge=0)] | None = Field(
+        None,
+        description="Number of times that the step is retried if it fails. If null, 0 for DataGate, which would refuse "
+        "the same data again, and kubeflow.retries for every other step.",
+    )
 
 
 def can_reach(path: str, mount_paths: Iterable[str]) -> bool:
@@ -191,7 +196,11 @@ class KubeflowSettings(StrictModel):
     pod_annotations: dict[LabelKey, str] = Field({}, description="Annotations of every step's pod.")
     shared_memory: Quantity = Field("1Gi", description="Size of /dev/shm, which counts towards a step's memory.")
     scratch: Quantity = Field("20Gi", description="Disk space that a step may use in /tmp.")
-    retries: Annotated[int, Field(ge=0)] = Field(2, description="Number of times that a failed step is retried.")
+    retries: Annotated[int, Field(ge=0)] = Field(
+        2,
+        description="Number of times that a failed step is retried, even after an error in the settings or the images: "
+        "Kubeflow Pipelines does not tell Argo why a step failed. kubeflow.steps overrides it for single steps.",
+    )
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = Field(
         None,
         description="When a node pulls the image. If null, Kubernetes decides: `Always` for the tag `latest`, even if "
@@ -219,10 +228,14 @@ class KubeflowSettings(StrictModel):
     )
 
     def step(self, name: str) -> StepSettings:
-        """Returns the settings of a step's pod, with the resources that hold if the settings of the step have none."""
+        """Returns the settings of a step's pod, with the defaults for what the settings of the step leave out."""
         given = self.steps.get(name, StepSettings())
-        default = _TRAINER_RESOURCES if name == TRAINER else self.resources
-        return given.model_copy(update={"cpu": given.cpu or default.cpu, "memory": given.memory or default.memory})
+        resources = _TRAINER_RESOURCES if name == TRAINER else self.resources
+        retries = 0 if name == DATA_GATE else self.retries
+        defaults = {"cpu": resources.cpu, "memory": resources.memory, "retries": retries}
+        return given.model_copy(
+            update={name: default for name, default in defaults.items() if getattr(given, name) is None}
+        )
 
     @field_validator("pod_labels", "pod_annotations")
     @classmethod

@@ -133,9 +133,9 @@ def _configure(spec: dict[str, Any], task: str, cluster: KubeflowSettings) -> No
         environment["CUDA_VISIBLE_DEVICES"] = "-1"
     container["env"] = [{"name": name, "value": value} for name, value in environment.items()]
     _tasks(spec)[task]["cachingOptions"] = {} if task in _NEVER_CACHED else {"enableCache": True}
-    if cluster.retries:
+    if step.retries:
         _tasks(spec)[task]["retryPolicy"] = {
-            "maxRetryCount": cluster.retries,
+            "maxRetryCount": step.retries,
             "backoffDuration": "30s",
             "backoffFactor": 2.0,
             "backoffMaxDuration": _RETRY_DEADLINE,

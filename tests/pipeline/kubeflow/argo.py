@@ -13,8 +13,8 @@ from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineTaskSpec
 class Failure(enum.Enum):
     """How an attempt ended."""
 
-    CONTAINER = "the container exited with an error"
-    POD = "the pod was deleted, evicted or lost with its node"
+    CONTAINER = "the container exited with an error, or the node evicted the pod"
+    POD = "the pod was deleted, or lost with its node"
 
 
 class Retries(enum.Enum):

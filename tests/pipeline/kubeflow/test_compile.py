@@ -226,10 +226,21 @@ def test_a_trainer_with_gpus_refuses_to_train_on_a_cpu(compiled):
 
 def test_retries_have_no_deadline_that_a_training_could_reach(compiled):
     """Argo ends all attempts this long after the start of the first; an absent value counts as 0."""
-    for task in tasks(compiled[0]).values():
+    for name, task in tasks(compiled[0]).items():
+        # It would refuse the same data again.
+        if name == "DataGate":
+            assert "retryPolicy" not in task
+            continue
         policy = task["retryPolicy"]
         assert policy["maxRetryCount"] == 2
         assert int(policy["backoffMaxDuration"].removesuffix("s")) == 30 * 24 * 3600
+
+
+def test_a_step_may_be_retried_more_or_less_often_than_others():
+    options = ["kubeflow.retries=1", "kubeflow.steps={Trainer: {retries: 5}, ImageExampleGen: {retries: 0}}"]
+    spec, _ = kubeflow.compile_pipeline(config.load("sample", overrides=[*EVERYTHING, *options]))
+    counts = {name: task.get("retryPolicy", {}).get("maxRetryCount", 0) for name, task in tasks(spec).items()}
+    assert counts == dict.fromkeys(TASKS, 1) | {"Trainer": 5, "ImageExampleGen": 0, "DataGate": 0}
 
 
 def test_volumes_secret_files_and_the_pull_of_the_image_reach_every_step():
