@@ -101,7 +101,7 @@ def submit(
     if as_json:
         output.print_json(run)
     elif wait:
-        print(f"{run.name}: {run.state.lower()}")
+        print(f"{run.name}: {run.outcome}")
     else:
         print(f"Next: nnclr runs --host {host}")
     if wait and run.state != "SUCCEEDED":
@@ -128,5 +128,5 @@ def list_runs(
         return
     table = Table("Created", "Run", "State", "Page")
     for run in runs:
-        table.add_row(f"{run.created:%Y-%m-%d %H:%M}" if run.created else "", run.name, run.state.lower(), run.page)
+        table.add_row(f"{run.created:%Y-%m-%d %H:%M}" if run.created else "", run.name, run.outcome, run.page)
     Console().print(table)

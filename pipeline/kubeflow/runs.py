@@ -1,11 +1,12 @@
 """Runs on a host of Kubeflow Pipelines."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from pipeline.config.kubeflow import STEPS
 from pipeline.kubeflow.host import Host
 from pipeline.kubeflow.package import Package
 
@@ -22,6 +23,7 @@ class Run:
         state: The state in the terms of Kubeflow Pipelines, such as `RUNNING` or `SUCCEEDED`.
         created: The time of creation.
         page: The address of the page of the run.
+        failed_steps: The names of the steps that failed.
     """
 
     run_id: str
@@ -29,11 +31,17 @@ class Run:
     state: str
     created: datetime | None
     page: str
+    failed_steps: tuple[str, ...] = ()
 
     @property
     def ended(self) -> bool:
         """Whether the state is final."""
         return self.state in _FINAL_STATES
+
+    @property
+    def outcome(self) -> str:
+        """The state in words, with the steps that failed."""
+        return f"{self.state.lower()}: {', '.join(self.failed_steps)}" if self.failed_steps else self.state.lower()
 
 
 class Runs:
@@ -93,8 +101,7 @@ class Runs:
         while True:
             with self._host.understandable():
                 response = self._host.client.get_run(run_id)
-            for detail in (response.run_details.task_details if response.run_details else None) or []:
-                name, state = detail.display_name, detail.state
+            for name, state in _task_states(response):
                 if name in tasks and state and states.get(name) != state:
                     states[name] = state
                     on_change(name, state)
@@ -123,4 +130,13 @@ class Runs:
 
     def _run(self, run: Any) -> Run:
         page = f"{self._host.address}/#/runs/details/{run.run_id}"
-        return Run(run.run_id, run.display_name, run.state or "PENDING", run.created_at, page)
+        # A step that was retried has failed only if its last attempt did.
+        states = {name: state for name, state in _task_states(run) if name in STEPS}
+        failed = tuple(name for name, state in states.items() if state == "FAILED")
+        return Run(run.run_id, run.display_name, run.state or "PENDING", run.created_at, page, failed)
+
+
+def _task_states(run: Any) -> Iterator[tuple[str, str | None]]:
+    """Yields name and state of the tasks of a run, as the kfp client describes them."""
+    for detail in (run.run_details.task_details if run.run_details else None) or []:
+        yield detail.display_name, detail.state

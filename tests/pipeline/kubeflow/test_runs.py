@@ -118,11 +118,14 @@ def test_a_version_of_kubeflow_pipelines_that_is_too_old_gets_nothing(host, tmp_
 
 
 def test_a_run_that_fails_ends_with_1(host, tmp_path):
-    host.states[2:] = [("FAILED", {"ImageExampleGen": "FAILED"})]
+    host.states[2:] = [("FAILED", {"ImageExampleGen": "FAILED", "TrainAndRelease": "FAILED"})]
     done = nnclr("submit", PACKAGE, "--host", host.url, "--wait", "--every", "0.1", home=tmp_path)
     assert done.returncode == 1
     assert "ImageExampleGen failed" in done.stderr
-    assert done.stdout.strip().endswith(": failed")
+    assert done.stdout.strip().endswith(": failed: ImageExampleGen")
+    listed = nnclr("runs", "--host", host.url, home=tmp_path)
+    assert listed.returncode == 0, listed.stderr
+    assert "failed: ImageExampleGen" in listed.stdout
 
 
 @pytest.mark.parametrize(
