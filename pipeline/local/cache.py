@@ -14,6 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from ml_metadata.proto import metadata_store_pb2
+
 from components.image_example_gen.executor import FINGERPRINT, SOURCE
 from pipeline import installation
 from pipeline.local import code_fingerprint
@@ -86,7 +88,7 @@ class _CacheKeys:
         """Returns everything that the result of a component depends on, as text or hashes by name."""
         parts = {"pipeline": pipeline_info.id, "executor": self._without_root(str(executor_spec))}
         for key, artifacts in sorted(inputs.items()):
-            parts[f"input {key}"] = _hash(" ".join(self._without_root(str(a.mlmd_artifact)) for a in artifacts))
+            parts[f"input {key}"] = _hash(" ".join(self._described(artifact.mlmd_artifact) for artifact in artifacts))
         # A fingerprint identifies the images, so that their path does not matter.
         known_by_content = {SOURCE} if parameters.get(FINGERPRINT) else set()
         for name, value in _flat(dict(parameters)):
@@ -98,6 +100,13 @@ class _CacheKeys:
         if run_fn.__name__ in modules:
             parts |= _training_parts(parameters)
         return parts
+
+    def _described(self, artifact: metadata_store_pb2.Artifact) -> str:
+        # Before it becomes text, in which quotes and letters that are not ASCII are escaped.
+        described = metadata_store_pb2.Artifact()
+        described.CopyFrom(artifact)
+        described.uri = self._without_root(described.uri)
+        return str(described)
 
     def _without_root(self, text: str) -> str:
         return text.replace(self._root, _WORKDIR_PLACEHOLDER)

@@ -4,8 +4,10 @@ import json
 import sys
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from ml_metadata.proto import metadata_store_pb2
 
 from components.data_gate import executor as data_gate
 from components.image_example_gen import executor as image_example_gen
@@ -57,6 +59,19 @@ def test_an_upgrade_that_leaves_ingest_alone_leaves_its_result_valid(copied):
     # Shared by both.
     assert changed("trainer/examples.py") >= {INGEST, TRAINER}
     assert changed("pipeline/cli.py") == set()
+
+
+def test_the_path_of_the_working_directory_does_not_matter():
+    def key(root: str) -> dict[str, str]:
+        uri = f"{root}/artifacts/ImageExampleGen/examples/1"
+        artifact = SimpleNamespace(mlmd_artifact=metadata_store_pb2.Artifact(id=3, uri=uri))
+        parameters = {"settings": json.dumps({"folder": f"{root}/x"}), "registry_directory": f"{root}/registry"}
+        keys = cache._CacheKeys(Path(root), Path("keys.json"))
+        return keys._parts(SimpleNamespace(id="pipeline"), 'class_path: "x.Executor"', {"in": [artifact]}, parameters)
+
+    expected = key("/data/runs")
+    for odd in ("/data/Ärger & Söhne's (run) +1; ~x=y, z", '/data/"quoted"', "/data/\\", "/data/図"):
+        assert key(odd) == expected, odd
 
 
 def test_templates_belong_to_the_code_that_uses_them(copied):
