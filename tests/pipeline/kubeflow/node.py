@@ -253,9 +253,9 @@ def image_environment(image: Interpreter) -> dict[str, str]:
     found = {}
     for name in ("runtime", "cpu"):
         (stage,) = [stage for stage in stages if stage.partition("\n")[0].endswith(f" AS {name}")]
-        for instruction in re.findall(r"^ENV (.*(?:\\\n.*)*)", stage, flags=re.MULTILINE):
+        for instruction in re.findall(r"^ENV ((?:.*\\\n)*.*)", stage, flags=re.MULTILINE):
             found.update(re.findall(r"(\w+)=(\S+)", instruction))
-    assert "PATH" in found, "the Dockerfile is not what this function can read"
+    assert {"PATH", "MPLCONFIGDIR", "CUDA_VISIBLE_DEVICES"} <= found.keys(), "infra/Dockerfile has another form now"
     return found | {"PATH": f"{image.python.parent}:{os.defpath}", "NNCLR_GIT_COMMIT": "unknown"}
 
 

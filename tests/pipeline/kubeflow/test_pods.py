@@ -90,7 +90,7 @@ def error_line(pod: Pod) -> str:
 def wait_for_checkpoint(pod: PlacedPod, folder: Path, known: set[Path]) -> set[Path]:
     """Waits until a Trainer has saved another checkpoint than the known ones, and returns all that are there."""
     deadline = time.monotonic() + 300
-    while not (found := set(folder.glob("*/*.npz"))) - known:
+    while not (found := set(folder.glob("trainings/*/*.npz"))) - known:
         assert pod.process.poll() is None, pod.output()
         assert time.monotonic() < deadline, pod.output()
         time.sleep(0.02)
@@ -109,29 +109,33 @@ def lose_and_delete_the_trainer(checkpoints: Path):
     return disturb
 
 
-def compile_with_volumes(started_image, tmp_path, settings, volumes: dict[str, Path]) -> Path:
-    """Compiles a pipeline that mounts claims at their folders, with the last claim for the checkpoints."""
-    mounts = ", ".join(f"{claim}: {folder}" for claim, folder in volumes.items())
+def compile_with_volumes(started_image, tmp_path, data: Path, checkpoints: Path) -> Path:
+    """Compiles a pipeline that mounts the claims `images`, at the folder above `data`, and `checkpoints`."""
+    volumes = ["--set", f"kubeflow.volumes={{images: {data.parent}}}", "--set", "kubeflow.trainer_volume=checkpoints"]
+    if not node.confines():
+        volumes = ["--set", f"kubeflow.volumes={{images: {data.parent}, checkpoints: {checkpoints}}}"]
     cluster = [
-        *("--set", f"kubeflow.volumes={{{mounts}}}", "--set", f"kubeflow.checkpoints={[*volumes.values()][-1]}"),
+        *("--set", f"kubeflow.checkpoints={'/checkpoints' if node.confines() else checkpoints}/trainings"),
         *("--set", "kubeflow.secrets={mlflow: {address: MLFLOW_TRACKING_URI}}"),
         # What the run's parameters must put right: the default would train three times as long.
         *("--set", "trainer.epochs=18"),
     ]
-    command = ["-m", "pipeline", "compile", *settings, "-o", "pipeline.yaml"]
-    compiled = started_image.run(*command, *cluster, cwd=tmp_path)
+    command = ["-m", "pipeline", "compile", *TINY, "--data", str(data), "-o", "pipeline.yaml"]
+    compiled = started_image.run(*command, *volumes, *cluster, cwd=tmp_path)
     assert compiled.returncode == 0, compiled.stderr
     assert "Wrote pipeline.yaml: pipeline nnclr-sample, 10 steps" in compiled.stdout
     return tmp_path / "pipeline.yaml"
 
 
-def require_a_reason(cluster: Cluster, package: Path, parameters: dict[str, Any], checkpoints: Path) -> None:
+def require_a_reason(cluster: Cluster, package: Path, parameters: dict[str, Any]) -> None:
     """Runs the pipeline with a volume that belongs to root, up to the Trainer."""
     with pytest.raises(PodFailed, match="Trainer failed"):
         cluster.run(package, parameters)
     failed = cluster.runs[-1].pods[-1]
     assert (failed.task, failed.attempt) == ("Trainer", 0)
-    assert error_line(failed).startswith(f"Error: Trainer failed: Checkpoints cannot be written to {checkpoints}")
+    assert error_line(failed).startswith(
+        "Error: Trainer failed: Checkpoints cannot be written to /checkpoints/trainings"
+    )
     assert failed.termination_message == error_line(failed)
 
 
@@ -146,14 +150,13 @@ def require_that_it_resumed(run: Run) -> None:
 def test_pods_bless_what_the_local_runner_blesses(started_image, tmp_path, running_mlflow_server, monkeypatch):
     data, checkpoints = tmp_path / "spans" / "7", tmp_path / "volume"
     sample.write_sample(data, counts={"unlabelled": 640, "train": 300, "test": 200})
-    settings = [*TINY, "--data", str(data)]
-    (local,) = session(tmp_path, ["run", *settings, "--json"])
+    (local,) = session(tmp_path, ["run", *TINY, "--data", str(data), "--json"])
     assert local.code == 0, local.err
 
     # As new volumes do, it belongs to root.
     checkpoints.mkdir(mode=0o755)
+    package = compile_with_volumes(started_image, tmp_path, data, checkpoints)
     claims = {"images": data.parent, "checkpoints": checkpoints}
-    package = compile_with_volumes(started_image, tmp_path, settings, claims)
     secrets = {"mlflow": {"address": running_mlflow_server}}
     cluster = Cluster(tmp_path / "cluster", started_image, secrets, claims, retries=Retries.KFP_2_17)
     (data / "_SUCCESS").touch()
@@ -161,7 +164,7 @@ def test_pods_bless_what_the_local_runner_blesses(started_image, tmp_path, runni
     parameters = {"source": f"{data.parent}/{{SPAN}}", "only_new": 1, "epochs": 6}
     made = set()
     if node.confines():
-        require_a_reason(cluster, package, parameters, checkpoints)
+        require_a_reason(cluster, package, parameters)
         made = {"ImageExampleGen", "SchemaImporter", "StatisticsGen", "ExampleValidator", "DataGate"}
 
     # With infra/kubernetes/workflow-controller: volumes are writable, and a pod that is lost is retried.
@@ -243,11 +246,13 @@ def test_a_fresh_interpreter_starts_in_a_pod(started_image, tmp_path, running_ml
     data = tmp_path / "images"
     sample.write_sample(data, counts={"unlabelled": 20, "train": 10, "test": 10})
     settings = [*TINY, "--data", str(data), "--set", f"kubeflow.volumes={{images: {data}}}"]
+    # Other runs keep their artifacts in minio://.
+    settings += ["--set", "kubeflow.pipeline_root=s3://bucket/runs"]
     compiled = started_image.run("-m", "pipeline", "compile", *settings, "-o", "p.yaml", cwd=tmp_path)
     assert compiled.returncode == 0, compiled.stderr
 
     def stop_after_ingest(pod: PlacedPod) -> None:
-        if pod.task not in ("DataResolver", "ChampionResolver", "ImageExampleGen"):
+        if pod.task == "StatisticsGen":
             pod.lose()
 
     cluster = Cluster(tmp_path / "cluster", started_image, claims={"images": data}, disturb=stop_after_ingest)
@@ -256,6 +261,9 @@ def test_a_fresh_interpreter_starts_in_a_pod(started_image, tmp_path, running_ml
         cluster.run(tmp_path / "p.yaml", {"registry_uri": running_mlflow_server})
     pods = {pod.task: pod for pod in cluster.runs[0].pods if pod.code == 0}
     assert "ImageExampleGen" in pods, cluster.runs[0].pods[-1].output
+    stored = cluster.runs[0].outputs["ImageExampleGen"]["examples"]
+    assert stored.is_relative_to(tmp_path / "cluster" / "storage" / "s3" / "bucket" / "runs")
+    assert list(stored.glob("Split-*/*"))
     for task, pod in pods.items():
         lines = pod.output.splitlines()
         assert lines[0] == f"{task} started"
