@@ -269,3 +269,20 @@ def test_a_fresh_interpreter_starts_in_a_pod(started_image, tmp_path, running_ml
         assert lines[0] == f"{task} started"
         assert lines[-1] == f"{task} done"
         assert len(lines) < 40
+
+
+@pytest.mark.long
+def test_a_second_run_takes_from_the_cache_what_depends_on_no_champion(started_image, tmp_path, running_mlflow_server):
+    data, checkpoints = tmp_path / "spans" / "7", tmp_path / "volume"
+    sample.write_sample(data, counts={"unlabelled": 640, "train": 300, "test": 200})
+    checkpoints.mkdir()
+    package = compile_with_volumes(started_image, tmp_path, data, checkpoints)
+    claims = {"images": data.parent, "checkpoints": checkpoints}
+    secrets = {"mlflow": {"address": running_mlflow_server}}
+    cluster = Cluster(tmp_path / "cluster", started_image, secrets, claims, fs_group=1000)
+    first, second = (cluster.run(package, {"epochs": 1}) for _ in range(2))
+    assert set(first.ran) == {"DataResolver", *COMPONENTS}
+    assert set(second.ran) == {"DataResolver", "ChampionResolver", "LinearProbeEvaluator", "RegistryPusher"}
+    assert set(second.cached) == set(first.ran) - set(second.ran)
+    assert second.artifacts["Trainer"]["model"].name == first.artifacts["Trainer"]["model"].name
+    assert second.outputs["LinearProbeEvaluator"] != first.outputs["LinearProbeEvaluator"]
