@@ -20,6 +20,7 @@ What is still kinder than a cluster:
 - The cache never forgets, and the objects of a cached execution are always there.
 - Conditions are of one form only, and the only placeholder in arguments is `{{$}}`.
 - The backoff between tries takes no time.
+- Details are those of version 2.16.1. Version 2.14.4, for instance, wants the executor's output in `/tmp`.
 
 Only a real cluster shows that the API server and Argo accept the workflow, which admission controllers, quotas and
 network policies apply, what RBAC allows, that GPUs arrive, how the user interface shows a run, and which pods a node
@@ -44,38 +45,13 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 from tests.interpreters import Interpreter
 from tests.pipeline.kubeflow import launcher, manifest, node
 from tests.pipeline.kubeflow.argo import Failure, Retries, is_retried
-from tests.pipeline.kubeflow.launcher import LOGS, PARAMETERS
+from tests.pipeline.kubeflow.launcher import LOGS, PARAMETERS, Pod
 from tests.pipeline.kubeflow.metadata import Execution, MetadataStore, fingerprint
 from tests.pipeline.kubeflow.node import Node, PlacedPod
 from tests.pipeline.kubeflow.storage import Storage
 
 #: The root of all artifacts of a pipeline that names none.
 _PIPELINE_ROOT = "minio://mlpipeline/v2/artifacts"
-
-
-@dataclass
-class Pod:
-    """One try of a task that has ended.
-
-    Attributes:
-        task: Name of the task.
-        attempt: Number of earlier tries.
-        manifest: The pod.
-        code: Exit code of the container; None if the pod was deleted or lost.
-        python_code: Exit code of Python, or the negative number of the signal that ended it.
-        output: What Python wrote.
-        log: The whole log of the container.
-        termination_message: What Kubernetes shows as the container's message.
-    """
-
-    task: str
-    attempt: int
-    manifest: dict[str, Any]
-    code: int | None
-    python_code: int
-    output: str
-    log: str
-    termination_message: str
 
 
 class PodFailed(AssertionError):
@@ -133,9 +109,8 @@ class Cluster:
     runs: list[Run] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._node = Node(self.root / "pods", self.image, self.secrets, self.claims)
-        self._storage = Storage(self.root / "storage")
-        self._store = MetadataStore()
+        self.node = Node(self.root / "pods", self.image, self.secrets, self.claims)
+        self.storage, self.store = Storage(self.root / "storage"), MetadataStore()
 
     def run(self, package: Path, parameters: dict[str, Any]) -> Run:
         """Runs a compiled pipeline.
@@ -146,24 +121,27 @@ class Cluster:
         document, platform = yaml.safe_load_all(package.read_text())
         spec = json_format.ParseDict(document, pipeline_spec_pb2.PipelineSpec())
         json_format.ParseDict(platform, pipeline_spec_pb2.PlatformSpec())
+        kubernetes = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+        ignored = kubernetes.keys() - document["deploymentSpec"]["executors"].keys()
+        assert not ignored, f"the backend ignores the settings of pods under other labels: {ignored}"
         unknown = parameters.keys() - spec.root.input_definitions.parameters.keys()
         assert not unknown, f"the backend refuses unknown parameters: {unknown}"
         given = OrchestratorUtils.join_user_inputs_and_defaults(parameters, spec.root.input_definitions)
         run = Run(str(uuid.uuid4()))
         self.runs.append(run)
-        _Execution(self, run, spec, document, platform).run_dag(spec.root, given)
+        _Execution(self, run, spec, document["deploymentSpec"]["executors"], kubernetes).run_dag(spec.root, given)
         return run
 
 
 @dataclass
 class _Execution:
-    """A pipeline that runs."""
+    """A pipeline that runs, with the container specs and the executor configs by their labels."""
 
     cluster: Cluster
     run: Run
     spec: pipeline_spec_pb2.PipelineSpec
-    document: dict[str, Any]
-    platform: dict[str, Any]
+    containers: dict[str, Any]
+    executors: dict[str, Any]
 
     def run_dag(self, component: pipeline_spec_pb2.ComponentSpec, given: dict[str, Any]) -> None:
         """Runs the tasks of a DAG that its condition does not skip."""
@@ -187,14 +165,14 @@ class _Execution:
             for key, value in outputs.items():
                 store.put_task_output(name, key, value)
             self.run.artifacts[name] = launcher.artifacts(outputs)
-            storage = self.cluster._storage
-            self.run.outputs[name] = {key: storage.path(value.uri) for key, value in self.run.artifacts[name].items()}
+            self.run.outputs[name] = {
+                key: self.cluster.storage.path(value.uri) for key, value in self.run.artifacts[name].items()
+            }
 
     def _task(self, name: str, task, component, arguments: dict[str, Any]) -> dict[str, Any]:
         """Takes the outputs of a task from the cache, or runs its pods."""
         label, pipeline = component.executor_label, self.spec.pipeline_info.name
-        container = self.document["deploymentSpec"]["executors"][label]["container"]
-        executors = self.platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+        container, executor = self.containers[label]["container"], self.executors.get(label, {})
         executor_input = self._executor_input(name, component, arguments)
         key = None
         if task.caching_options.enable_cache:
@@ -202,21 +180,21 @@ class _Execution:
                 output: pipeline_spec_pb2.ParameterType.ParameterTypeEnum.Name(definition.parameter_type)
                 for output, definition in component.output_definitions.parameters.items()
             }
-            claims = [claim["pvcNameParameter"] for claim in executors[label].get("pvcMount", [])]
+            claims = [claim["pvcNameParameter"] for claim in executor.get("pvcMount", [])]
             names = [claim["runtimeValue"]["constant"] for claim in claims]
             key = fingerprint(executor_input, types, container, names)
-            if earlier := self.cluster._store.reusable(pipeline, key):
+            if earlier := self.cluster.store.reusable(pipeline, key):
                 self.run.cached.append(name)
                 return earlier.outputs
-        outputs = self._with_retries(name, task, component, container, executors[label], executor_input)
+        outputs = self._with_retries(name, task, component, container, executor, executor_input)
         if key:
-            self.cluster._store.keep(pipeline, key, Execution(name, outputs))
+            self.cluster.store.keep(pipeline, key, Execution(name, outputs))
         return outputs
 
     def _with_retries(self, name: str, task, component, container, executor, executor_input) -> dict[str, Any]:
         started, attempts, failure = time.monotonic(), 0, Failure.CONTAINER
-        retries = self.cluster.retries
-        while not attempts or is_retried(task.retry_policy, retries, failure, attempts, time.monotonic() - started):
+        cluster, policy = self.cluster, task.retry_policy
+        while not attempts or is_retried(policy, cluster.retries, failure, attempts, time.monotonic() - started):
             launched = ["--pipeline_name", self.spec.pipeline_info.name, "--run_id", self.run.run_id]
             described = manifest.pod(
                 name,
@@ -225,25 +203,18 @@ class _Execution:
                 f"{self.spec.pipeline_info.name}-{self.run.run_id[:5]}-{name.lower()}-{attempts}",
                 launched,
                 attempts if task.HasField("retry_policy") else None,
-                self.cluster.fs_group,
+                cluster.fs_group,
             )
-            placed = self.cluster._node.place(described, name, attempts)
-            cluster = self.cluster
-            finished = launcher.run(
-                *(placed, executor_input, component, attempts),
-                *(cluster._storage, cluster._store, cluster.disturb, cluster.fresh),
+            placed = cluster.node.place(described, name, attempts)
+            pod = launcher.run(
+                *(placed, executor_input, component, cluster.storage, cluster.store, cluster.disturb, cluster.fresh)
             )
-            self.run.pods.append(
-                Pod(
-                    *(name, attempts, described, finished.code, finished.python_code),
-                    *(finished.output, finished.log, finished.termination_message),
-                )
-            )
+            self.run.pods.append(pod)
             node.remove(placed)
-            if finished.outputs is not None:
-                return finished.outputs
+            if pod.outputs is not None:
+                return pod.outputs
             attempts += 1
-            failure = Failure.POD if finished.code is None else Failure.CONTAINER
+            failure = Failure.POD if pod.code is None else Failure.CONTAINER
         raise PodFailed(f"{name} failed: {self.run.pods[-1].log[-3000:]}")
 
     def _executor_input(self, name: str, component, arguments: dict[str, Any]) -> dict[str, Any]:

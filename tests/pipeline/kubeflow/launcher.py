@@ -28,14 +28,19 @@ LOGS = "executor-logs"
 #: Folder of the files that hold the values of output parameters.
 PARAMETERS = "/tmp/kfp/outputs"
 _FOLDERS = {"gs": "/gcs", "minio": "/minio", "s3": "/s3"}
+# What Argo's wrapper writes when the launcher has ended.
+_WRAPPER = 'time="2026-11-26T03:00:00.000Z" level=info msg="sub-process exited" argo=true error="<nil>"'
 
 
 @dataclass
-class Finished:
-    """What remains of a pod that has ended.
+class Pod:
+    """A pod that has ended: one try of a task.
 
     Attributes:
-        code: Exit code of the container; None if the pod was lost.
+        task: Name of the task.
+        attempt: Number of earlier tries.
+        manifest: The pod as Kubernetes knew it.
+        code: Exit code of the container; None if the pod was deleted or lost.
         python_code: Exit code of the container's own command, or the negative number of the signal that ended it.
         output: What the command wrote.
         log: The whole log of the container.
@@ -43,12 +48,15 @@ class Finished:
         outputs: Artifacts and values of parameters, by the outputs' names; None if the pod failed.
     """
 
+    task: str
+    attempt: int
+    manifest: dict[str, Any]
     code: int | None
     python_code: int
     output: str
     log: str
     termination_message: str
-    outputs: dict[str, Any] | None
+    outputs: dict[str, Any] | None = None
 
 
 def local_path(uri: str) -> str:
@@ -61,19 +69,17 @@ def run(
     pod: PlacedPod,
     executor_input: dict[str, Any],
     component: pipeline_spec_pb2.ComponentSpec,
-    attempt: int,
     storage: Storage,
     store: MetadataStore,
     disturb: Callable[[PlacedPod], None],
     fresh: bool = False,
-) -> Finished:
+) -> Pod:
     """Runs a pod to its end.
 
     Args:
         pod: The pod, which has not started.
         executor_input: The ExecutorInput as the driver provided it.
         component: The task's component.
-        attempt: Number of earlier tries of the task.
         storage: The object store.
         store: Where outputs are recorded.
         disturb: Is called while the command runs, and may end it.
@@ -84,7 +90,7 @@ def run(
         for artifact in entry["artifacts"]:
             if name == LOGS:
                 # All tries of a task share the URIs of its other outputs.
-                artifact["uri"] += f"-{attempt}"
+                artifact["uri"] += f"-{pod.attempt}"
     _prepare(pod, given, storage)
     (main,) = pod.manifest["spec"]["containers"]
     given["outputs"]["outputFile"] = pod.inside(given["outputs"]["outputFile"])
@@ -94,26 +100,38 @@ def run(
     finally:
         python_code, output = pod.wait()
     lines = [_line("I", "main.go:66", "Setting log level to: '1'"), *output.splitlines()]
-    outputs = None
+    code, outputs = int(bool(python_code)), None
     if pod.lost:
-        # The launcher is gone as well.
-        return Finished(None, python_code, output, "\n".join(lines), pod.termination_message(), None)
-    log_file = pod.on_node(local_path(given["outputs"]["artifacts"][LOGS]["artifacts"][0]["uri"]))
-    log_file.write_text(output)
-    if python_code:
-        reason = f"signal: {_signal_name(-python_code)}" if python_code < 0 else f"exit status {python_code}"
-        lines.append(_line("E", "launcher_v2.go:479", f"Component failed to execute successfully: {reason}"))
-        lines += _upload(pod, {LOGS: given["outputs"]["artifacts"][LOGS]}, storage)
-        lines.append(_line("I", "launcher_v2.go:179", "publish success."))
-        lines.append(_line("F", "main.go:58", f"failed to execute component: {reason}"))
+        # Its launcher as well: nothing is stored.
+        code = None
+    elif python_code:
+        lines += _after_failure(pod, given, python_code, output, storage)
     else:
+        _write_log(pod, given, output)
         outputs, uploaded = _collect(pod, given, component, storage, store)
-        lines += [*uploaded, _line("I", "launcher_v2.go:179", "publish success.")]
-    code = int(bool(python_code))
-    lines.append('time="2026-11-26T03:00:00.000Z" level=info msg="sub-process exited" argo=true error="<nil>"')
-    if code:
-        lines.append(f"Error: exit status {code}")
-    return Finished(code, python_code, output, "\n".join(lines), pod.termination_message(), outputs)
+        lines += [*uploaded, _line("I", "launcher_v2.go:179", "publish success."), _WRAPPER]
+    log = "\n".join(lines)
+    return Pod(
+        *(pod.task, pod.attempt, pod.manifest, code, python_code, output, log, pod.termination_message(), outputs)
+    )
+
+
+def _after_failure(pod: PlacedPod, given: dict[str, Any], python_code: int, output: str, storage: Storage) -> list[str]:
+    """Stores the log of a command that has failed, and returns the lines that follow it."""
+    reason = f"signal: {_signal_name(-python_code)}" if python_code < 0 else f"exit status {python_code}"
+    _write_log(pod, given, output)
+    return [
+        _line("E", "launcher_v2.go:479", f"Component failed to execute successfully: {reason}"),
+        *_upload(pod, {LOGS: given["outputs"]["artifacts"][LOGS]}, storage),
+        _line("I", "launcher_v2.go:179", "publish success."),
+        _line("F", "main.go:58", f"failed to execute component: {reason}"),
+        _WRAPPER,
+        "Error: exit status 1",
+    ]
+
+
+def _write_log(pod: PlacedPod, given: dict[str, Any], output: str) -> None:
+    pod.on_node(local_path(given["outputs"]["artifacts"][LOGS]["artifacts"][0]["uri"])).write_text(output)
 
 
 def _prepare(pod: PlacedPod, given: dict[str, Any], storage: Storage) -> None:
