@@ -206,12 +206,6 @@ def expanded(text: str, variables: Mapping[str, str]) -> str:
     return _REFERENCE.sub(replace, text)
 
 
-def claims(manifest: Message) -> list[str]:
-    """Returns the names of the PersistentVolumeClaims that a pod mounts."""
-    volumes = manifest["spec"]["volumes"]
-    return [volume["persistentVolumeClaim"]["claimName"] for volume in volumes if "persistentVolumeClaim" in volume]
-
-
 def _extend(spec: Message, main: Message, metadata: Message, executor: Message, where: str) -> None:
     """Adds the executor config, as strategic merge patches do: volumes and variables of one name become one."""
 

@@ -10,10 +10,11 @@ import functools
 import json
 import os
 import re
+import select
 import shutil
 import signal
 import subprocess
-import tempfile
+import threading
 import time
 import warnings
 from collections.abc import Mapping
@@ -134,6 +135,7 @@ class PlacedPod:
     mounts: list[confinement.Mount]
     lost: bool = False
     process: Process | None = None
+    _output: bytes = b""
 
     def on_node(self, path: str) -> Path:
         """Returns where a path of the pod is on the node's disk."""
@@ -163,20 +165,33 @@ class PlacedPod:
             root = self.disk / "mounts"
             options = {"cwd": _made(self.disk / "home")}
             variables[ROOT_VARIABLE] = str(root)
-        self._output = tempfile.TemporaryFile()
-        self.process = self.node.image.start(
-            *arguments,
-            environment=variables,
-            stdout=self._output,
-            stderr=self._output,
-            new_session=True,
-            fresh=fresh,
-            **options,
-        )
+        reader, writer = os.pipe()
+        with open(writer, "wb") as stream:
+            self.process = self.node.image.start(
+                *arguments,
+                environment=variables,
+                stdout=stream,
+                stderr=stream,
+                new_session=True,
+                fresh=fresh,
+                **options,
+            )
+        self._copying = threading.Thread(target=self._copy, args=(reader,))
+        self._copying.start()
+
+    def _copy(self, reader: int) -> None:
+        """Copies the command's output, as the launcher does, until the output or the launcher ends."""
+        with open(reader, "rb", buffering=0) as stream:
+            while not self.lost:
+                if select.select([stream], [], [], 0.02)[0]:
+                    content = stream.read(1 << 16)
+                    if not content:
+                        return
+                    self._output += content
 
     def output(self) -> str:
         """Returns what the command has written so far."""
-        return os.pread(self._output.fileno(), 1 << 20, 0).decode(errors="replace")
+        return self._output.decode(errors="replace")
 
     def wait_for_output(self, text: str, timeout: float = 300) -> None:
         """Waits until the command has written a text."""
@@ -191,15 +206,20 @@ class PlacedPod:
         """Waits for the end of the command, and returns its exit code (negative for a signal) and its output."""
         assert self.process
         try:
-            output, _ = self.process.communicate(timeout)
+            self.process.wait(timeout)
         finally:
             self._signal(signal.SIGKILL)
-        return self.process.wait(), output
+            self._copying.join()
+        return self.process.wait(), self.output()
 
     def delete(self, grace_seconds: float = GRACE_SECONDS) -> None:
-        """Deletes the pod, as draining its node does: SIGTERM to all processes, and SIGKILL after the grace period."""
+        """Deletes the pod, as draining its node does: SIGTERM to all processes, and SIGKILL after the grace period.
+
+        The launcher ends on SIGTERM at once, so that the command's output leads nowhere from then on.
+        """
         assert self.process
         self.lost = True
+        self._copying.join()
         self._signal(signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(grace_seconds)
@@ -207,8 +227,10 @@ class PlacedPod:
 
     def lose(self) -> None:
         """Loses the pod with its node: all processes end at once."""
+        assert self.process
         self.lost = True
         self._signal(signal.SIGKILL)
+        self.process.wait()
 
     def kill_python(self) -> None:
         """Kills the container's own command only, as the kernel does that lacks memory."""

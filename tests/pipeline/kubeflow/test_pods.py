@@ -8,6 +8,7 @@ import sys
 import sysconfig
 import time
 import venv
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from tests.pipeline.kubeflow.argo import Retries
 from tests.pipeline.kubeflow.cluster import Cluster, Pod, PodFailed, Run
 from tests.pipeline.kubeflow.node import PlacedPod
 from tests.pipeline.local.test_run import COMPONENTS, TINY
+from trainer.errors import Stopped
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -91,22 +93,35 @@ def wait_for_checkpoint(pod: PlacedPod, folder: Path, known: set[Path]) -> set[P
     """Waits until a Trainer has saved another checkpoint than the known ones, and returns all that are there."""
     deadline = time.monotonic() + 300
     while not (found := set(folder.glob("trainings/*/*.npz"))) - known:
-        assert pod.process.poll() is None, pod.output()
+        assert pod.process.poll() is None, f"no checkpoint was saved: {pod.output()}"
         assert time.monotonic() < deadline, pod.output()
         time.sleep(0.02)
     return found
 
 
-def lose_and_delete_the_trainer(checkpoints: Path):
-    """The first Trainer is lost with its node after its first checkpoint, the second is deleted after its first one."""
-    known: set[Path] = set()
+@dataclass
+class Disturbance:
+    """The first Trainer is lost with its node after its first checkpoint, the second is deleted after its first one.
 
-    def disturb(pod: PlacedPod) -> None:
-        if pod.task == "Trainer" and pod.attempt < 2:
-            known.update(wait_for_checkpoint(pod, checkpoints, known))
-            pod.lose() if pod.attempt == 0 else pod.delete()
+    Attributes:
+        folder: Where the checkpoints are.
+        steps: The last step that each of them has saved.
+    """
 
-    return disturb
+    folder: Path
+    steps: list[int] = field(default_factory=list)
+
+    def __call__(self, pod: PlacedPod) -> None:
+        if pod.task != "Trainer" or pod.attempt > 1:
+            return
+        known = wait_for_checkpoint(pod, self.folder, set(self.folder.glob("trainings/*/*.npz")))
+        if pod.attempt == 0:
+            pod.lose()
+        else:
+            pod.delete()
+            # SIGTERM was a reason to save another one.
+            wait_for_checkpoint(pod, self.folder, known)
+        self.steps.append(max(int(path.stem.removeprefix("step-")) for path in self.folder.glob("trainings/*/*.npz")))
 
 
 def compile_with_volumes(started_image, tmp_path, data: Path, checkpoints: Path) -> Path:
@@ -139,12 +154,13 @@ def require_a_reason(cluster: Cluster, package: Path, parameters: dict[str, Any]
     assert failed.termination_message == error_line(failed)
 
 
-def require_that_it_resumed(run: Run) -> None:
+def require_that_it_resumed(run: Run, steps: list[int]) -> None:
     assert [(pod.task, pod.code) for pod in run.pods if pod.code != 0] == [("Trainer", None), ("Trainer", None)]
     lost, deleted, trained = (pod for pod in run.pods if pod.task == "Trainer")
     assert lost.python_code == -signal.SIGKILL
-    (stopped_after,) = re.findall(r"asked to stop after step (\d+) of 60, and its state is saved", deleted.output)
-    assert f", after step {stopped_after}." in trained.output, trained.output
+    assert deleted.python_code == Stopped.exit_code
+    found = [re.findall(r"Going on from .*, after step (\d+)\.", pod.output) for pod in (deleted, trained)]
+    assert found == [[str(step)] for step in steps]
 
 
 def test_pods_bless_what_the_local_runner_blesses(started_image, tmp_path, running_mlflow_server, monkeypatch):
@@ -169,14 +185,14 @@ def test_pods_bless_what_the_local_runner_blesses(started_image, tmp_path, runni
 
     # With infra/kubernetes/workflow-controller: volumes are writable, and a pod that is lost is retried.
     cluster.fs_group, cluster.retries = 1000, Retries.ALWAYS
-    cluster.disturb = lose_and_delete_the_trainer(checkpoints)
+    cluster.disturb = disturbance = Disturbance(checkpoints)
     # The run's parameter has priority.
     secrets["mlflow"]["address"] = "http://127.0.0.1:9"
     parameters["registry_uri"] = running_mlflow_server
     run = cluster.run(package, parameters)
     assert set(run.cached) == made
     assert {*run.ran, *run.cached} == {"DataResolver", *COMPONENTS}
-    require_that_it_resumed(run)
+    require_that_it_resumed(run, disturbance.steps)
     for pod in [pod for each in cluster.runs for pod in each.pods]:
         assert pod.output.startswith(f"{pod.task} started")
         # A person reads it: no hints by the hundred, no protocol buffers.
