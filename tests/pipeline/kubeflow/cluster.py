@@ -14,8 +14,7 @@ What is still kinder than a cluster:
 - The kernel, the system's libraries and the architecture are the machine's, not those of the image.
 - Storage is a folder, without credentials, latency or failures; only its objects have the semantics of a bucket.
 - Secrets, claims and images exist or not: binding, access modes, pulling and scheduling are not imitated.
-- In a deleted pod, Python has the whole grace period, though nobody reads its output. Argo's wrapper is the first
-  process of a container and ends with the launcher, so that a real pod may end earlier.
+- In a deleted pod, Python always has a second between SIGTERM and SIGKILL. On a cluster, it has a second at most.
 - A try that was deleted leaves nothing in the object store. On a cluster, the launcher may be cut in an upload.
 - The cache never forgets, and the objects of a cached execution are always there.
 - Conditions are of one form only, and the only placeholder in arguments is `{{$}}`.

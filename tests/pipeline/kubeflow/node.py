@@ -30,8 +30,10 @@ from tests.pipeline.kubeflow import manifest as manifests
 _DOCKERFILE = Path(__file__).parents[3] / "infra" / "Dockerfile"
 # The user, group and home of the image.
 USER, HOME = 1000, "/var/lib/nnclr"
-#: Seconds between SIGTERM and SIGKILL for a pod that is deleted: Kubernetes' default.
-GRACE_SECONDS = 30
+#: Seconds between SIGTERM and SIGKILL for the processes of a pod that is deleted. The launcher ends on SIGTERM. Argo's
+#: wrapper, which is the container's first process, looks once a second whether it has, and all processes end with the
+#: wrapper (`Wait` in workflow/executor/osspecific/signal_darwin.go, Argo 3.7). Kubernetes would wait for 30 seconds.
+GRACE_SECONDS = 1.0
 _TERMINATION_LOG = "/dev/termination-log"
 # What container runtimes mount there for a pod that asks for nothing else.
 _SHARED_MEMORY = confinement.Mount("/dev/shm", None, size=64 << 20)
@@ -213,7 +215,7 @@ class PlacedPod:
         return self.process.wait(), self.output()
 
     def delete(self, grace_seconds: float = GRACE_SECONDS) -> None:
-        """Deletes the pod, as draining its node does: SIGTERM to all processes, and SIGKILL after the grace period.
+        """Deletes the pod, as draining its node does: SIGTERM to all processes, and SIGKILL soon after.
 
         The launcher ends on SIGTERM at once, so that the command's output leads nowhere from then on.
         """

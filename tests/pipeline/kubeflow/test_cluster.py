@@ -242,12 +242,8 @@ time.sleep(60)
     # By default, such a pod is not retried. Its output leads nowhere, once the launcher has ended.
     assert [(pod.code, pod.python_code) for pod in cluster.runs[-1].pods] == [(None, 75)]
 
-    def delete_impatiently(pod) -> None:
-        pod.wait_for_output("ready")
-        pod.delete(grace_seconds=0.2)
-
     deaf = write.replace("os._exit(75)", "pass").replace("time.sleep(60)", "[time.sleep(1) for _ in range(60)]")
-    cluster = Cluster(tmp_path / "deaf", image, disturb=delete_impatiently, retries=Retries.ALWAYS)
+    cluster = Cluster(tmp_path / "deaf", image, disturb=delete, retries=Retries.ALWAYS)
     with pytest.raises(PodFailed):
         cluster.run(package(tmp_path, write=deaf, retries=1), {})
     assert [(pod.code, pod.python_code) for pod in cluster.runs[-1].pods] == [(None, -signal.SIGKILL)] * 2

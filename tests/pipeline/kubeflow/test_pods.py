@@ -118,7 +118,8 @@ class Disturbance:
         if pod.attempt == 0:
             pod.lose()
         else:
-            pod.delete()
+            # Argo gives it a second. A machine that runs other tests at the same time may need more.
+            pod.delete(grace_seconds=60)
             # SIGTERM was a reason to save another one.
             wait_for_checkpoint(pod, self.folder, known)
         self.steps.append(max(int(path.stem.removeprefix("step-")) for path in self.folder.glob("trainings/*/*.npz")))
