@@ -97,8 +97,10 @@ def run(
     pod.start([_filled(argument, json.dumps(given)) for argument in main["args"]], fresh)
     try:
         disturb(pod)
-    finally:
-        python_code, output = pod.wait()
+    except BaseException:
+        pod.lose()
+        raise
+    python_code, output = pod.wait()
     lines = [_line("I", "main.go:66", "Setting log level to: '1'"), *output.splitlines()]
     code, outputs = int(bool(python_code)), None
     if pod.lost:
