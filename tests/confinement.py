@@ -63,6 +63,8 @@ def confine(root: str, mounts: list[list[Any]], user: int, home: str) -> None:
         user: Id of the user and of the group that the process becomes.
         home: Folder of this user, the process's current directory. It contains nothing.
     """
+    # For the folders of the new root as well.
+    os.umask(0o022)
     enter_new_namespace()
     _mount_memory(root, 16 << 20, "755")
     _add_system(root)
@@ -80,7 +82,6 @@ def confine(root: str, mounts: list[list[Any]], user: int, home: str) -> None:
     _call("prctl", _NO_NEW_PRIVILEGES, 1, 0, 0, 0)
     # A process that changed its user may not read its own /proc files, unlike one that a container starts.
     _call("prctl", _SET_DUMPABLE, 1, 0, 0, 0)
-    os.umask(0o022)
 
 
 def _add_system(root: str) -> None:

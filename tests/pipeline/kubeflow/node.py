@@ -104,8 +104,10 @@ class Node:
                 if secret not in self.secrets:
                     raise manifests.RefusedPod(f"{name}: the Secret {secret} does not exist")
                 folder = _made(disk / "mounts" / at.strip("/"))
+                folder.chmod(0o755)
                 for key, content in self.secrets[secret].items():
                     (folder / key).write_text(content)
+                    (folder / key).chmod(0o644)
                 return confinement.Mount(at, str(folder), read_only=True)
             case {"emptyDir": {"medium": "Memory", "sizeLimit": size}}:
                 return confinement.Mount(at, None, size=int(manifests.number(size)))
@@ -164,9 +166,8 @@ class PlacedPod:
         if confines():
             options: dict[str, Any] = {"confinement": self._confinement(), "cwd": Path("/")}
         else:
-            root = self.disk / "mounts"
             options = {"cwd": _made(self.disk / "home")}
-            variables[ROOT_VARIABLE] = str(root)
+            variables[ROOT_VARIABLE] = str(self.disk / "mounts")
         reader, writer = os.pipe()
         with open(writer, "wb") as stream:
             self.process = self.node.image.start(
@@ -246,12 +247,11 @@ class PlacedPod:
 
     def _signal(self, number: int) -> None:
         assert self.process
-        if self.process.poll() is not None:
-            return
         try:
+            # Also to what the command has started and left behind.
             os.killpg(self.process.pid, number)
         except ProcessLookupError:
-            # It has only just been forked, and leads no group yet.
+            # It has ended, or has only just been forked and leads no group yet.
             self.process.send_signal(number)
 
     def _confinement(self) -> dict[str, Any]:
@@ -260,6 +260,7 @@ class PlacedPod:
         # As the kubelet creates it.
         termination_log.chmod(0o666)
         users.write_text(f"root:x:0:0:root:/root:/bin/sh\nnnclr:x:{USER}:{USER}::{HOME}:/bin/sh\n")
+        users.chmod(0o644)
         mounts = [
             *(confinement.Mount(folder, folder, read_only=True) for folder in _folders(self.node.image)),
             *([] if any(mount.at == "/dev/shm" for mount in self.mounts) else [_SHARED_MEMORY]),

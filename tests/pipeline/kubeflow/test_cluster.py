@@ -4,6 +4,7 @@ import json
 import signal
 import stat
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -247,6 +248,16 @@ time.sleep(60)
     with pytest.raises(PodFailed):
         cluster.run(package(tmp_path, write=deaf, retries=1), {})
     assert [(pod.code, pod.python_code) for pod in cluster.runs[-1].pods] == [(None, -signal.SIGKILL)] * 2
+
+
+def test_what_a_command_leaves_behind_ends_with_its_pod(image, tmp_path):
+    write = f"""
+if os.fork() == 0:
+    time.sleep(60)
+{WRITE}"""
+    started = time.monotonic()
+    assert Cluster(tmp_path / "cluster", image).run(package(tmp_path, write=write), {}).ran == ["Write", "Read"]
+    assert time.monotonic() - started < 30
 
 
 def test_tries_share_their_uris_but_not_their_logs_and_disks(image, tmp_path):
