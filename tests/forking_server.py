@@ -1,4 +1,7 @@
-"""The program of an interpreter that forks, see `tests.interpreters`. Needs nothing but Python's own library."""
+"""The program of an interpreter that forks, see `tests.interpreters`.
+
+Needs nothing but Python's own library, and `confinement.py` from its own folder.
+"""
 
 import atexit
 import gc
@@ -13,6 +16,9 @@ import threading
 import traceback
 import types
 from typing import Any, NoReturn
+
+# This program's folder, and not the checkout, is where Python looks for modules until `main` runs.
+import confinement
 
 #: File descriptors of one request: the channel to the client, and the command's stdout and stderr.
 DESCRIPTORS = 3
@@ -65,9 +71,14 @@ def _command(request: dict[str, Any], stdout: int, stderr: int) -> NoReturn:
         os.dup2(descriptor, standard)
     for descriptor in {nothing, stdout, stderr} - {0, 1, 2}:
         os.close(descriptor)
-    os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["environment"])
+    if request["confinement"]:
+        confinement.confine(**request["confinement"])
+    else:
+        os.chdir(request["cwd"])
+    if request["fresh"]:
+        os.execve(sys.executable, [sys.executable, *request["arguments"]], request["environment"])
     if "numpy" in sys.modules:
         # Python's own generator does this by itself.
         sys.modules["numpy"].random.seed()

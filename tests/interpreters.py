@@ -18,7 +18,7 @@ import threading
 import weakref
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 _REPOSITORY = Path(__file__).parents[1]
 _SERVER = Path(__file__).with_name("forking_server.py")
@@ -129,6 +129,8 @@ class Interpreter:
         stdout: IO | None = None,
         stderr: IO | None = None,
         new_session: bool = False,
+        confinement: Mapping[str, Any] | None = None,
+        fresh: bool = False,
     ) -> Process:
         """Starts what `python ARGUMENTS` does.
 
@@ -139,6 +141,9 @@ class Interpreter:
             stdout: A file for its output; a temporary one if None.
             stderr: The same for its errors.
             new_session: Whether the process leads a session of its own.
+            confinement: Arguments of `confinement.confine`, which then also sets the current directory; None for a
+                process that is not confined.
+            fresh: Whether a new interpreter takes the forked one's place, which has imported nothing.
         """
         channel, theirs = _socket_pair()
         stdout = tempfile.TemporaryFile() if stdout is None else stdout
@@ -151,6 +156,8 @@ class Interpreter:
             "cwd": str(cwd),
             "environment": dict(os.environ if environment is None else environment),
             "new_session": new_session,
+            "confinement": confinement,
+            "fresh": fresh,
         }
         channel.sendall(f"{json.dumps(request)}\n".encode())
         return Process(request["arguments"], channel, stdout, stderr)

@@ -68,3 +68,12 @@ def test_commands_run_at_the_same_time(interpreter, tmp_path):
     processes = [interpreter.start("-c", code, cwd=tmp_path) for _ in range(3)]
     (tmp_path / "go").touch()
     assert [process.wait(timeout=10) for process in processes] == [0, 0, 0]
+
+
+def test_a_fresh_interpreter_can_take_the_place_of_the_forked_one(tmp_path):
+    interpreter = Interpreter(modules=["wave"])
+    code = "import sys; print('wave' in sys.modules)"
+    for fresh, answer in ((False, "True"), (True, "False")):
+        process = interpreter.start("-c", code, cwd=tmp_path, fresh=fresh)
+        assert process.communicate(timeout=60)[0].strip() == answer
+        assert process.wait() == 0

@@ -24,6 +24,15 @@ STEPS = (
 )
 # By these prefixes of labels and annotations, Argo and Kubeflow Pipelines find the pods of a run.
 _RESERVED_PREFIXES = ("workflows.argoproj.io/", "pipelines.kubeflow.org/", "pipeline/")
+# Names of volumes that each pod has anyway: of this project, of Kubeflow Pipelines and of Argo.
+_VOLUMES = {
+    *("scratch", "shm", "kfp-launcher", "gcs-scratch", "s3-scratch", "minio-scratch", "dot-local-scratch"),
+    *("dot-cache-scratch", "dot-config-scratch", "var-run-argo", "tmp-dir-argo", "input-artifacts"),
+}
+# Folders of each pod that belong to the launcher of Kubeflow Pipelines.
+_LAUNCHER_FOLDERS = ("/gcs", "/s3", "/minio", "/kfp-launcher")
+# A name that Kubernetes accepts for a volume. Names of claims and Secrets may be longer and contain dots.
+_VOLUME_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 _QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|[kMGTPE]i?)?$"
 # Quantities in Kubernetes' notation: 500m, 4, 16Gi. YAML reads some of them as numbers.
@@ -258,12 +267,34 @@ class KubeflowSettings(StrictModel):
         paths = [SCRATCH, SHARED_MEMORY, *self.volumes.values(), *self.secret_files.values()]
         if self.trainer_volume:
             paths.append(CHECKPOINTS)
-        folders = [posixpath.normpath(path) for path in paths]
+        folders = [posixpath.normpath(path) for path in (*paths, *_LAUNCHER_FOLDERS)]
         if repeated := sorted({folder for folder in folders if folders.count(folder) > 1}):
             raise ValueError(
                 f"two volumes are mounted at {', '.join(repeated)}: give each claim in volumes and each Secret in "
-                f"secret_files a path of its own. Taken are {SCRATCH}, {SHARED_MEMORY} and, by trainer_volume, "
-                f"{CHECKPOINTS}"
+                f"secret_files a path of its own. Taken are {SCRATCH}, {SHARED_MEMORY}, {', '.join(_LAUNCHER_FOLDERS)} "
+                f"and, by trainer_volume, {CHECKPOINTS}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _names_are_distinct(self) -> "KubeflowSettings":
+        """Refuses what Kubernetes would refuse, because Kubeflow Pipelines names volumes after claims and Secrets."""
+        claims = {*self.volumes, *([self.trainer_volume] if self.trainer_volume else [])}
+        for name in sorted(claims | self.secret_files.keys()):
+            if not _VOLUME_NAME.fullmatch(name):
+                raise ValueError(
+                    f"{name} cannot be mounted: Kubeflow Pipelines names the volume after it, and Kubernetes allows "
+                    "only 63 lower-case letters, digits and hyphens there"
+                )
+            if name in _VOLUMES or (name in claims and name in self.secret_files):
+                raise ValueError(
+                    f"{name} names two volumes of a pod, because Kubeflow Pipelines names volumes after claims and "
+                    "Secrets: choose a claim or a Secret with another name"
+                )
+        variables = [variable for keys in self.secrets.values() for variable in keys.values()]
+        if repeated := sorted({name for name in variables if variables.count(name) > 1 or name in self.environment}):
+            raise ValueError(
+                f"{', '.join(repeated)} is set twice: name each variable once in environment or in secrets"
             )
         return self
 

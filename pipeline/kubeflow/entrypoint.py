@@ -18,13 +18,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from pydantic import ValidationError
-from rich.console import Console
 
 from components import artifact_files
 from pipeline import config
 from pipeline.kubeflow import invocation, page_outputs
 from pipeline.terminal import imports, process
-from pipeline.terminal.screen import Screen
+from pipeline.terminal.screen import LastingConsole, Screen
 from trainer import failures
 from trainer.errors import FAILED, WRONG_USAGE, Stopped
 
@@ -39,7 +38,7 @@ def main(argv: list[str] | None = None) -> None:
     # TFX's Beam components pass sys.argv to absl, which does not know these arguments.
     sys.argv = sys.argv[:1]
     signal.signal(signal.SIGTERM, _stop)
-    console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
+    console = LastingConsole(file=sys.stderr, highlight=False, soft_wrap=True)
     _keep_log_readable()
     try:
         with Screen(console) as screen:
@@ -110,8 +109,12 @@ def _stop(*_: object) -> NoReturn:
 def _fail(component: str, message: str, code: int) -> NoReturn:
     """Writes the reason as the last line of Python's output, and where `kubectl describe pod` shows it."""
     sentence = f"Error: {component} failed: {' '.join(message.split())}"
-    sys.stderr.flush()
-    print(sentence, file=sys.stderr, flush=True)
+    try:
+        sys.stderr.flush()
+        print(sentence, file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        # The launcher, which reads the output, ends before this process if the pod is deleted.
+        process.discard_output()
     # Outside of a pod, the file does not exist or may not be written.
     with contextlib.suppress(OSError):
         if _TERMINATION_LOG.exists():

@@ -12,6 +12,14 @@ def complete() -> None:
     _ensure_home()
 
 
+def discard_output() -> None:
+    """Connects stdout and stderr to the null device. To be called when nobody reads them any more."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in (1, 2):
+        os.dup2(null, descriptor)
+    os.close(null)
+
+
 def _open_closed_streams() -> None:
     """Connects each closed standard stream (as in `nnclr ... >&-`) to the null device."""
     for descriptor, mode in enumerate(("r", "w", "w")):

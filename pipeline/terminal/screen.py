@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from pipeline.terminal import process
 from trainer import progress
 
 _PLAIN_INTERVAL_SECONDS = 10.0
@@ -16,6 +17,18 @@ _PLAIN_INTERVAL_SECONDS = 10.0
 def write_line(console: Console, text: str) -> None:
     """Writes a line of Rich markup; it is wrapped on a terminal, and kept in one piece for programs and files."""
     console.print(text, highlight=False, soft_wrap=not console.is_terminal)
+
+
+class LastingConsole(Console):
+    """A console on stdout or stderr that outlives its reader: further output is discarded, and the work goes on.
+
+    Rich would end the process. In a pod, the launcher of Kubeflow Pipelines reads the output; on SIGTERM it ends at
+    once, while the Trainer has yet to save a checkpoint.
+    """
+
+    def on_broken_pipe(self) -> None:
+        """Is called by Rich when a line could not be written."""
+        process.discard_output()
 
 
 class _Percentage(ProgressColumn):

@@ -391,6 +391,27 @@ SLIPS = [
         "tests/pipeline/kubeflow/test_compile.py::test_a_step_with_a_gpu_can_use_it",
     ),
     Slip(
+        "the reason of a failed pod is not the message of its container",
+        "pipeline/kubeflow/entrypoint.py",
+        "if _TERMINATION_LOG.exists():",
+        "if not _TERMINATION_LOG.exists():",
+        "tests/pipeline/kubeflow/test_pods.py::test_a_users_mistake_is_one_line_of_the_pods_log",
+    ),
+    Slip(
+        "a line of progress that nobody reads ends the training",
+        "pipeline/terminal/screen.py",
+        "        process.discard_output()",
+        "        raise SystemExit(1)",
+        "tests/pipeline/terminal/test_screen.py::test_work_goes_on_when_nobody_reads_its_progress_any_more[LastingConsole-True]",
+    ),
+    Slip(
+        "a pod has no folder for temporary files, and its file system is read-only",
+        "pipeline/kubeflow/compile.py",
+        'volume_name="scratch", mount_path=SCRATCH,',
+        'volume_name="scratch", mount_path="/scratch",',
+        "tests/pipeline/kubeflow/test_pods.py::test_a_users_mistake_is_one_line_of_the_pods_log",
+    ),
+    Slip(
         "versions of another registry are replaced",
         _SERVING,
         "(self.model, self.model_created) == (other.model, other.model_created)",

@@ -1,19 +1,35 @@
-"""A compiled pipeline, executed as Kubeflow Pipelines executes it, with processes in the place of pods.
+"""A compiled pipeline, executed as Kubeflow Pipelines 2.16 executes it, with processes in the place of pods.
 
-What the driver does (arguments, executor input, placeholders) is done by kfp's own code for local runs. What the
-launcher does is done here, after `launcher_v2.go`: artifacts are fetched to, and stored from, folders that only this
-pod sees, come without their types, and `executor-logs` is asked for as well.
+The modules beside this one each imitate one part: `manifest` the pod that the driver describes, `node` the container
+that Kubernetes starts, `launcher` the program in it, `storage` the object store, `metadata` the metadata store and the
+cache, `argo` the retries. kfp's own code for local runs resolves the arguments of the tasks.
+
+What is still kinder than a cluster:
+
+- Pods fork from an interpreter that has already imported nnclr, as root and in the machine's own file system. Only
+  `test_a_fresh_interpreter_starts_in_a_pod` imports in a pod.
+- Tasks run one after the other, never at the same time.
+- Pods share the machine's network, so that services are found on 127.0.0.1, and its process ids. Resources and the size
+  of `emptyDir` volumes on disk are not limited, but the size of those in memory is.
+- The kernel, the system's libraries and the architecture are the machine's, not those of the image.
+- Storage is a folder, without credentials, latency or failures; only its objects have the semantics of a bucket.
+- Secrets, claims and images exist or not: binding, access modes, pulling and scheduling are not imitated.
+- In a deleted pod, Python always has a second between SIGTERM and SIGKILL. On a cluster, it has a second at most.
+- A try that was deleted leaves nothing in the object store. On a cluster, the launcher may be cut in an upload.
+- The cache never forgets, and the objects of a cached execution are always there.
+- Conditions are of one form only, and the only placeholder in arguments is `{{$}}`.
+- The backoff between tries takes no time.
+- Details are those of version 2.16.1. Version 2.14.4, for instance, wants the executor's output in `/tmp`.
+
+Only a real cluster shows that the API server and Argo accept the workflow, which admission controllers, quotas and
+network policies apply, what RBAC allows, that GPUs arrive, how the user interface shows a run, and which pods a node
+under pressure evicts.
 """
 
-import copy
-import os
 import re
-import shutil
-import signal
-import tempfile
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,25 +37,20 @@ from typing import Any
 import yaml
 from google.protobuf import json_format
 from kfp import dsl
-from kfp.local import executor_input_utils, graph_utils, io, placeholder_utils
+from kfp.local import executor_input_utils, graph_utils, io
 from kfp.local.orchestrator.orchestrator_utils import OrchestratorUtils
-from kfp.local.utils import struct_to_executor_spec
 from kfp.pipeline_spec import pipeline_spec_pb2
 
-from pipeline.kubeflow.invocation import ROOT_VARIABLE
-from tests.interpreters import Interpreter, Process
+from tests.interpreters import Interpreter
+from tests.pipeline.kubeflow import launcher, manifest, node
 from tests.pipeline.kubeflow.argo import Failure, Retries, is_retried
+from tests.pipeline.kubeflow.launcher import LOGS, PARAMETERS, Pod
+from tests.pipeline.kubeflow.metadata import Execution, MetadataStore, fingerprint
+from tests.pipeline.kubeflow.node import Node, PlacedPod
+from tests.pipeline.kubeflow.storage import Storage
 
-_SCHEME, _BUCKET = "minio://", "mlpipeline/v2/artifacts"
-
-
-@dataclass
-class Pod:
-    """One try of a task: its id, exit code and log."""
-
-    task: str
-    code: int
-    log: str
+#: The root of all artifacts of a pipeline that names none.
+_PIPELINE_ROOT = "minio://mlpipeline/v2/artifacts"
 
 
 class PodFailed(AssertionError):
@@ -47,164 +58,188 @@ class PodFailed(AssertionError):
 
 
 @dataclass
-class Cluster:
-    """Runs pipelines.
+class Run:
+    """What a run has done so far.
 
     Attributes:
-        root: folder for everything.
-        image: interpreter of the image, with nnclr in it.
-        environment: of every pod.
-        disturb: called with each running process and the try's number, and may kill it.
-        retries: what the installation retries.
-        pods: what ran, in order.
+        run_id: Id of the run.
+        pods: The tries, in order.
+        cached: Tasks whose outputs were those of an earlier run.
+        outputs: Where the artifacts of each task are stored, by task and output.
+        artifacts: The recorded artifacts of each task, by task and output.
+    """
+
+    run_id: str
+    pods: list[Pod] = field(default_factory=list)
+    cached: list[str] = field(default_factory=list)
+    outputs: dict[str, dict[str, Path]] = field(default_factory=dict)
+    artifacts: dict[str, dict[str, dsl.Artifact]] = field(default_factory=dict)
+
+    @property
+    def ran(self) -> list[str]:
+        """The tasks that had pods, in order."""
+        return list(dict.fromkeys(pod.task for pod in self.pods))
+
+
+@dataclass
+class Cluster:
+    """An installation of Kubeflow Pipelines, which runs pipelines.
+
+    Attributes:
+        root: Folder for everything.
+        image: Python of the image, with nnclr in it.
+        secrets: Contents of the Secrets, by name and key.
+        claims: Folders of the PersistentVolumeClaims, by name; see `Node`.
+        disturb: Is called with each running pod, and may end it.
+        retries: What the installation retries.
+        fs_group: The group for which volumes are made writable, if any.
+        fresh: Whether pods import everything anew, which takes 20 seconds for each.
+        runs: All runs, also failed ones.
     """
 
     root: Path
     image: Interpreter
-    environment: dict[str, str]
-    disturb: Callable[[str, Process, int], None] | None = None
+    secrets: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    claims: Mapping[str, Path] = field(default_factory=dict)
+    disturb: Callable[[PlacedPod], None] = lambda pod: None
     retries: Retries = Retries.KFP_2_14_TO_2_16
-    pods: list[Pod] = field(default_factory=list)
+    fs_group: int | None = None
+    fresh: bool = False
+    runs: list[Run] = field(default_factory=list)
 
-    def run(self, package: Path, parameters: dict[str, Any]) -> dict[str, dict[str, Path]]:
-        """Runs a compiled pipeline and returns the stored outputs by task and name.
+    def __post_init__(self) -> None:
+        self.node = Node(self.root / "pods", self.image, self.secrets, self.claims)
+        self.storage, self.store = Storage(self.root / "storage"), MetadataStore()
+
+    def run(self, package: Path, parameters: dict[str, Any]) -> Run:
+        """Runs a compiled pipeline.
 
         Raises:
-            PodFailed: a task failed as often as its retry policy allows, and once more.
+            PodFailed: A task failed as often as its retry policy allows, and once more.
         """
-        document = next(yaml.safe_load_all(package.read_text()))
+        document, platform = yaml.safe_load_all(package.read_text())
         spec = json_format.ParseDict(document, pipeline_spec_pb2.PipelineSpec())
+        json_format.ParseDict(platform, pipeline_spec_pb2.PlatformSpec())
+        kubernetes = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+        ignored = kubernetes.keys() - document["deploymentSpec"]["executors"].keys()
+        assert not ignored, f"the backend ignores the settings of pods under other labels: {ignored}"
         unknown = parameters.keys() - spec.root.input_definitions.parameters.keys()
         assert not unknown, f"the backend refuses unknown parameters: {unknown}"
         given = OrchestratorUtils.join_user_inputs_and_defaults(parameters, spec.root.input_definitions)
-        return self._dag(spec, spec.root, given, str(uuid.uuid4()))
+        run = Run(str(uuid.uuid4()))
+        self.runs.append(run)
+        _Execution(self, run, spec, document["deploymentSpec"]["executors"], kubernetes).run_dag(spec.root, given)
+        return run
 
-    def _dag(self, spec, component, given: dict[str, Any], run_id: str) -> dict[str, dict[str, Path]]:
+
+@dataclass
+class _Execution:
+    """A pipeline that runs, with the container specs and the executor configs by their labels."""
+
+    cluster: Cluster
+    run: Run
+    spec: pipeline_spec_pb2.PipelineSpec
+    containers: dict[str, Any]
+    executors: dict[str, Any]
+
+    def run_dag(self, component: pipeline_spec_pb2.ComponentSpec, given: dict[str, Any]) -> None:
+        """Runs the tasks of a DAG that its condition does not skip."""
         store = io.IOStore()
         for name, value in given.items():
             store.put_parent_input(name, value)
-        stored: dict[str, dict[str, Path]] = {}
         order = graph_utils.topological_sort_tasks(component.dag.tasks)
         while order:
             name = order.pop()
             task = component.dag.tasks[name]
-            implementation = spec.components[task.component_ref.name]
+            implementation = self.spec.components[task.component_ref.name]
             arguments = OrchestratorUtils.make_task_arguments(task.inputs, store)
             declared = implementation.input_definitions.parameters.keys()
             assert arguments.keys() - implementation.input_definitions.artifacts.keys() == declared
             if not _triggered(task.trigger_policy.condition, arguments):
                 continue
             if implementation.HasField("dag"):
-                stored |= self._dag(spec, implementation, arguments, run_id)
+                self.run_dag(implementation, arguments)
                 continue
-            container = struct_to_executor_spec(spec.deployment_spec["executors"][implementation.executor_label])
-            outputs = self._with_retries(name, task, implementation, container.container, arguments, run_id)
+            outputs = self._task(name, task, implementation, arguments)
             for key, value in outputs.items():
                 store.put_task_output(name, key, value)
-            stored[name] = {
-                key: self._stored(value.uri) for key, value in outputs.items() if isinstance(value, dsl.Artifact)
+            self.run.artifacts[name] = launcher.artifacts(outputs)
+            self.run.outputs[name] = {
+                key: self.cluster.storage.path(value.uri) for key, value in self.run.artifacts[name].items()
             }
-        return stored
 
-    def _with_retries(self, name, task, component, container, arguments, run_id) -> dict[str, Any]:
+    def _task(self, name: str, task, component, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Takes the outputs of a task from the cache, or runs its pods."""
+        label, pipeline = component.executor_label, self.spec.pipeline_info.name
+        container, executor = self.containers[label]["container"], self.executors.get(label, {})
+        executor_input = self._executor_input(name, component, arguments)
+        key = None
+        if task.caching_options.enable_cache:
+            types = {
+                output: pipeline_spec_pb2.ParameterType.ParameterTypeEnum.Name(definition.parameter_type)
+                for output, definition in component.output_definitions.parameters.items()
+            }
+            claims = [claim["pvcNameParameter"] for claim in executor.get("pvcMount", [])]
+            names = [claim["runtimeValue"]["constant"] for claim in claims]
+            key = fingerprint(executor_input, types, container, names)
+            if earlier := self.cluster.store.reusable(pipeline, key):
+                self.run.cached.append(name)
+                return earlier.outputs
+        outputs = self._with_retries(name, task, component, container, executor, executor_input)
+        if key:
+            self.cluster.store.keep(pipeline, key, Execution(name, outputs))
+        return outputs
+
+    def _with_retries(self, name: str, task, component, container, executor, executor_input) -> dict[str, Any]:
         started, attempts, failure = time.monotonic(), 0, Failure.CONTAINER
-        while not attempts or is_retried(
-            task.retry_policy, self.retries, failure, attempts, time.monotonic() - started
-        ):
-            outputs = self._pod(name, component, container, arguments, run_id, attempts)
-            if outputs is not None:
-                return outputs
+        cluster, policy = self.cluster, task.retry_policy
+        while not attempts or is_retried(policy, cluster.retries, failure, attempts, time.monotonic() - started):
+            launched = ["--pipeline_name", self.spec.pipeline_info.name, "--run_id", self.run.run_id]
+            described = manifest.pod(
+                name,
+                container,
+                executor,
+                f"{self.spec.pipeline_info.name}-{self.run.run_id[:5]}-{name.lower()}-{attempts}",
+                launched,
+                attempts if task.HasField("retry_policy") else None,
+                cluster.fs_group,
+            )
+            placed = cluster.node.place(described, name, attempts)
+            pod = launcher.run(
+                *(placed, executor_input, component, cluster.storage, cluster.store, cluster.disturb, cluster.fresh)
+            )
+            self.run.pods.append(pod)
+            node.remove(placed)
+            if pod.outputs is not None:
+                return pod.outputs
             attempts += 1
-            # Only a signal to the whole group of processes ends Python so: that of a pod that is deleted.
-            failure = Failure.POD if self.pods[-1].code < 0 else Failure.CONTAINER
-        raise PodFailed(f"{name} failed: {self.pods[-1].log[-3000:]}")
+            failure = Failure.POD if pod.code is None else Failure.CONTAINER
+        raise PodFailed(f"{name} failed: {self.run.pods[-1].log[-3000:]}")
 
-    def _pod(self, name, component, container, arguments, run_id, attempt) -> dict[str, Any] | None:
-        disk = self.root / "pods" / f"{name}-{len(self.pods)}"
-        disk.mkdir(parents=True)
-        task_root = f"{_SCHEME}{_BUCKET}/{run_id}/{name}/{attempt}"
-        executor_input = executor_input_utils.construct_executor_input(
+    def _executor_input(self, name: str, component, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Returns the task's ExecutorInput, with the one set of URIs for all of its tries."""
+        root = self.spec.default_pipeline_root or _PIPELINE_ROOT
+        task_root = f"{root}/{self.spec.pipeline_info.name}/{self.run.run_id}/{name}/{uuid.uuid4()}"
+        message = executor_input_utils.construct_executor_input(
             component, arguments, task_root, block_input_artifact=False
         )
-        executor_input.outputs.output_file = str(disk / "output_metadata.json")
-        handed = executor_input_utils.executor_input_to_dict(executor_input, component)
-        untyped = {"instanceSchema": ""}
-        for listed in handed.get("inputs", {}).get("artifacts", {}).values():
-            for artifact in listed["artifacts"]:
-                artifact["type"] = untyped
-                shutil.copytree(self._stored(artifact["uri"]), self._on_disk(disk, artifact["uri"]))
-        handed["outputs"].setdefault("artifacts", {})
-        declared = list(handed["outputs"]["artifacts"])
-        handed["outputs"]["artifacts"]["executor-logs"] = {
-            "artifacts": [{"uri": f"{task_root}/executor-logs", "type": {"schemaTitle": "system.Artifact"}}]
+        message.outputs.output_file = launcher.local_path(f"{task_root}/output_metadata.json")
+        for output, parameter in message.outputs.parameters.items():
+            parameter.output_file = f"{PARAMETERS}/{output}"
+        given = executor_input_utils.executor_input_to_dict(message, component)
+        for entry in given.get("inputs", {}).get("artifacts", {}).values():
+            for artifact in entry["artifacts"]:
+                # The metadata store knows no types of TFX.
+                artifact["type"] = {"instanceSchema": ""}
+        values = given.get("inputs", {}).get("parameterValues", {})
+        for parameter, value in values.items():
+            # Of constants, the driver replaces only those that consist of a placeholder.
+            if value == dsl.PIPELINE_JOB_ID_PLACEHOLDER:
+                values[parameter] = self.run.run_id
+        given["outputs"].setdefault("artifacts", {})[LOGS] = {
+            "artifacts": [{"name": LOGS, "uri": f"{task_root}/{LOGS}", "type": {"schemaTitle": "system.Artifact"}}]
         }
-        command = placeholder_utils.replace_placeholders(
-            full_command=[*container.command, *container.args],
-            executor_input_dict=copy.deepcopy(handed),
-            pipeline_resource_name="run",
-            task_resource_name=name,
-            pipeline_root=f"{_SCHEME}{_BUCKET}",
-            unique_pipeline_id=run_id,
-        )
-        code, log = self._process(name, command, container, disk, attempt)
-        self.pods.append(Pod(name, code, log))
-        if code:
-            return None
-        # Strictly: what the backend does not know, it does not take.
-        text = (disk / "output_metadata.json").read_text()
-        output = json_format.Parse(text, pipeline_spec_pb2.ExecutorOutput())
-        found: dict[str, Any] = {}
-        for key, definition in component.output_definitions.parameters.items():
-            assert definition.parameter_type == pipeline_spec_pb2.ParameterType.STRING
-            found[key] = output.parameter_values[key].string_value
-        for key in declared:
-            (artifact,) = output.artifacts[key].artifacts
-            (asked,) = handed["outputs"]["artifacts"][key]["artifacts"]
-            place, kept = self._on_disk(disk, asked["uri"]), self._stored(asked["uri"])
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            if place.is_dir():
-                shutil.copytree(place, kept)
-            elif place.exists():
-                shutil.copyfile(place, kept)
-            if key not in found:
-                metadata = json_format.MessageToDict(artifact.metadata)
-                found[key] = dsl.Artifact(name=key, uri=artifact.uri, metadata=metadata)
-        shutil.rmtree(disk)
-        return found
-
-    def _process(self, name, command, container, disk, attempt) -> tuple[int, str]:
-        program, *arguments = command
-        assert program in ("python", "python3"), command
-        output = tempfile.TemporaryFile()
-        process = self.image.start(
-            *arguments,
-            cwd=disk,
-            environment={
-                **{key: os.environ[key] for key in ("HOME", "LANG") if key in os.environ},
-                **self.environment,
-                **{variable.name: variable.value for variable in container.env},
-                "PATH": f"{self.image.python.parent}:{os.defpath}",
-                ROOT_VARIABLE: str(disk),
-            },
-            stdout=output,
-            stderr=output,
-            new_session=True,
-        )
-        try:
-            if self.disturb:
-                self.disturb(name, process, attempt)
-            log, _ = process.communicate(timeout=600)
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-        return process.returncode, log
-
-    def _stored(self, uri: str) -> Path:
-        return self.root / "storage" / uri.removeprefix(_SCHEME)
-
-    @staticmethod
-    def _on_disk(disk: Path, uri: str) -> Path:
-        return disk / "minio" / uri.removeprefix(_SCHEME)
+        return given
 
 
 def _triggered(condition: str, arguments: dict[str, Any]) -> bool:

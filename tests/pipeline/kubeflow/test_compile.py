@@ -301,6 +301,14 @@ def test_checkpoints_that_would_be_lost_with_the_pod_are_refused(settings, messa
         ({"secret_files": {"s": "/dev/shm"}}, "two volumes are mounted at /dev/shm:"),
         ({"volumes": {"a": "/checkpoints"}, "trainer_volume": "b"}, "two volumes are mounted at /checkpoints:"),
         ({"volumes": {"a": "/x"}, "trainer_volume": "a"}, "a is named in trainer_volume and in volumes"),
+        ({"volumes": {"a": "/minio"}}, "two volumes are mounted at /minio:"),
+        ({"volumes": {"my.claim": "/x"}}, r"my\.claim cannot be mounted"),
+        ({"secret_files": {"s" * 64: "/x"}}, "s cannot be mounted"),
+        ({"volumes": {"a": "/x"}, "secret_files": {"a": "/y"}}, "a names two volumes of a pod"),
+        ({"trainer_volume": "a", "secret_files": {"a": "/y"}}, "a names two volumes of a pod"),
+        ({"volumes": {"scratch": "/x"}}, "scratch names two volumes of a pod"),
+        ({"environment": {"A": "1"}, "secrets": {"s": {"key": "A"}}}, "A is set twice"),
+        ({"secrets": {"s": {"key": "A", "other": "A"}}}, "A is set twice"),
     ],
 )
 def test_mounts_that_kubernetes_would_refuse_are_refused(settings, message):

@@ -1,14 +1,16 @@
 """The whole pipeline as a cluster runs it, from the installed wheel, against what LocalDagRunner makes of the same."""
 
 import json
-import os
+import re
 import signal
 import subprocess
 import sys
 import sysconfig
 import time
 import venv
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,11 +19,14 @@ from components.model_registry.pipeline_runs import PipelineRuns
 from components.registry_pusher.push import differences
 from pipeline.data import sample
 from tests import interpreters
-from tests.interpreters import Interpreter, Process
+from tests.interpreters import Interpreter
 from tests.pipeline.commands.sessions import session
+from tests.pipeline.kubeflow import node
 from tests.pipeline.kubeflow.argo import Retries
-from tests.pipeline.kubeflow.cluster import Cluster, PodFailed
+from tests.pipeline.kubeflow.cluster import Cluster, Pod, PodFailed, Run
+from tests.pipeline.kubeflow.node import PlacedPod
 from tests.pipeline.local.test_run import COMPONENTS, TINY
+from trainer.errors import Stopped
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -72,58 +77,147 @@ def test_the_wheel_is_complete(image, tmp_path):
     assert findings["Packages"].endswith("dependencies as in requirements.lock")
 
 
-def kill_at_first_checkpoint(checkpoints: Path):
-    def disturb(task: str, process: Process, attempt: int) -> None:
-        if task != "Trainer" or attempt:
-            return
-        deadline = time.monotonic() + 300
-        while not list(checkpoints.glob("*/*.npz")) and time.monotonic() < deadline:
-            assert process.poll() is None, process.communicate()
-            time.sleep(0.02)
-        os.killpg(process.pid, signal.SIGKILL)
+def error_line(pod: Pod) -> str:
+    """What infra/README.md tells people to look for in the log of a failed pod."""
+    (command,) = re.findall(
+        r"kubectl .* logs POD -c main \| (grep .*)", (REPOSITORY / "infra" / "README.md").read_text()
+    )
+    found = subprocess.run(command, shell=True, input=pod.log, capture_output=True, text=True, check=True).stdout
+    reason, wrapper = found.splitlines()
+    # Of Argo's wrapper, after KFP's launcher.
+    assert wrapper == "Error: exit status 1"
+    return reason
 
-    return disturb
+
+def wait_for_checkpoint(pod: PlacedPod, folder: Path, known: set[Path]) -> set[Path]:
+    """Waits until a Trainer has saved another checkpoint than the known ones, and returns all that are there."""
+    deadline = time.monotonic() + 300
+    while not (found := set(folder.glob("trainings/*/*.npz"))) - known:
+        assert pod.process.poll() is None, f"no checkpoint was saved: {pod.output()}"
+        assert time.monotonic() < deadline, pod.output()
+        time.sleep(0.02)
+    return found
+
+
+@dataclass
+class Disturbance:
+    """The first Trainer is lost with its node after its first checkpoint, the second is deleted after its first one.
+
+    Attributes:
+        folder: Where the checkpoints are.
+        steps: The last step that each of them has saved.
+    """
+
+    folder: Path
+    steps: list[int] = field(default_factory=list)
+
+    def __call__(self, pod: PlacedPod) -> None:
+        if pod.task != "Trainer" or pod.attempt > 1:
+            return
+        known = wait_for_checkpoint(pod, self.folder, set(self.folder.glob("trainings/*/*.npz")))
+        if pod.attempt == 0:
+            pod.lose()
+        else:
+            # Argo gives it a second. A machine that runs other tests at the same time may need more.
+            pod.delete(grace_seconds=60)
+            # SIGTERM was a reason to save another one.
+            wait_for_checkpoint(pod, self.folder, known)
+        self.steps.append(max(int(path.stem.removeprefix("step-")) for path in self.folder.glob("trainings/*/*.npz")))
+
+
+def compile_with_volumes(started_image, tmp_path, data: Path, checkpoints: Path) -> Path:
+    """Compiles a pipeline that mounts the claims `images`, at the folder above `data`, and `checkpoints`."""
+    volumes = ["--set", f"kubeflow.volumes={{images: {data.parent}}}", "--set", "kubeflow.trainer_volume=checkpoints"]
+    if not node.confines():
+        volumes = ["--set", f"kubeflow.volumes={{images: {data.parent}, checkpoints: {checkpoints}}}"]
+    cluster = [
+        *("--set", f"kubeflow.checkpoints={'/checkpoints' if node.confines() else checkpoints}/trainings"),
+        *("--set", "kubeflow.secrets={mlflow: {address: MLFLOW_TRACKING_URI}}"),
+        # What the run's parameters must put right: the default would train three times as long.
+        *("--set", "trainer.epochs=18"),
+    ]
+    command = ["-m", "pipeline", "compile", *TINY, "--data", str(data), "-o", "pipeline.yaml"]
+    compiled = started_image.run(*command, *volumes, *cluster, cwd=tmp_path)
+    assert compiled.returncode == 0, compiled.stderr
+    assert "Wrote pipeline.yaml: pipeline nnclr-sample, 10 steps" in compiled.stdout
+    return tmp_path / "pipeline.yaml"
+
+
+def require_a_reason(cluster: Cluster, package: Path, parameters: dict[str, Any]) -> None:
+    """Runs the pipeline with a volume that belongs to root, up to the Trainer."""
+    with pytest.raises(PodFailed, match="Trainer failed"):
+        cluster.run(package, parameters)
+    failed = cluster.runs[-1].pods[-1]
+    assert (failed.task, failed.attempt) == ("Trainer", 0)
+    assert error_line(failed).startswith(
+        "Error: Trainer failed: Checkpoints cannot be written to /checkpoints/trainings"
+    )
+    assert failed.termination_message == error_line(failed)
+
+
+def require_that_it_resumed(run: Run, steps: list[int]) -> None:
+    assert [(pod.task, pod.code) for pod in run.pods if pod.code != 0] == [("Trainer", None), ("Trainer", None)]
+    lost, deleted, trained = (pod for pod in run.pods if pod.task == "Trainer")
+    assert lost.python_code == -signal.SIGKILL
+    assert deleted.python_code == Stopped.exit_code
+    found = [re.findall(r"Going on from .*, after step (\d+)\.", pod.output) for pod in (deleted, trained)]
+    assert found == [[str(step)] for step in steps]
+
+
+def require_page(run: Run, probe_accuracy: float, registry: str) -> None:
+    """Demands what the page of a run shows."""
+    shown = run.artifacts["LinearProbeEvaluator"]
+    assert shown["accuracy"].metadata["probe_accuracy"] == probe_accuracy
+    assert len(shown["confusion_matrix"].metadata["confusionMatrix"]["struct"]["rows"]) == 10
+    assert "Not released." in run.outputs["LinearProbeEvaluator"]["report"].read_text()
+    assert "Released as" in run.outputs["RegistryPusher"]["report"].read_text()
+    assert run.artifacts["Trainer"]["training"].metadata["steps"] == 60
+    assert run.artifacts["RegistryPusher"]["registered_model"].uri.startswith(registry)
 
 
 def test_pods_bless_what_the_local_runner_blesses(started_image, tmp_path, running_mlflow_server, monkeypatch):
-    data = tmp_path / "spans" / "7"
+    data, checkpoints = tmp_path / "spans" / "7", tmp_path / "volume"
     sample.write_sample(data, counts={"unlabelled": 640, "train": 300, "test": 200})
-    settings = [*TINY, "--data", str(data)]
-    (local,) = session(tmp_path, ["run", *settings, "--json"])
+    (local,) = session(tmp_path, ["run", *TINY, "--data", str(data), "--json"])
     assert local.code == 0, local.err
 
-    checkpoints = tmp_path / "volume"
-    # What the run's parameters must put right: the default would train three times as long.
-    command = ["-m", "pipeline", "compile", *settings, "-o", "pipeline.yaml", "--set", "trainer.epochs=18"]
-    volume = ("--set", f"kubeflow.volumes={{disk: {tmp_path}}}", "--set", f"kubeflow.checkpoints={checkpoints}")
-    compiled = started_image.run(*command, *volume, cwd=tmp_path)
-    assert compiled.returncode == 0, compiled.stderr
-    assert "Wrote pipeline.yaml: pipeline nnclr-sample, 10 steps" in compiled.stdout
-    # With infra/kubernetes/workflow-controller: a pod that is lost is retried.
-    cluster = Cluster(
-        tmp_path / "cluster", started_image, {}, kill_at_first_checkpoint(checkpoints), retries=Retries.ALWAYS
-    )
+    # As new volumes do, it belongs to root.
+    checkpoints.mkdir(mode=0o755)
+    package = compile_with_volumes(started_image, tmp_path, data, checkpoints)
+    claims = {"images": data.parent, "checkpoints": checkpoints}
+    secrets = {"mlflow": {"address": running_mlflow_server}}
+    cluster = Cluster(tmp_path / "cluster", started_image, secrets, claims, retries=Retries.KFP_2_17)
     (data / "_SUCCESS").touch()
     # As a schedule would: the newest, if it is new.
     parameters = {"source": f"{data.parent}/{{SPAN}}", "only_new": 1, "epochs": 6}
-    parameters["registry_uri"] = running_mlflow_server
-    outputs = cluster.run(tmp_path / "pipeline.yaml", parameters)
+    made = set()
+    if node.confines():
+        require_a_reason(cluster, package, parameters)
+        made = {"ImageExampleGen", "SchemaImporter", "StatisticsGen", "ExampleValidator", "DataGate"}
 
-    codes = [(pod.task, pod.code) for pod in cluster.pods if pod.code or pod.task == "Trainer"]
-    assert codes == [("Trainer", -signal.SIGKILL), ("Trainer", 0)]
-    assert {pod.task for pod in cluster.pods} == {"DataResolver", *COMPONENTS}
-    trained = next(pod for pod in cluster.pods if pod.task == "Trainer" and not pod.code)
-    assert "Going on from" in trained.log, trained.log
-    for pod in cluster.pods:
-        assert pod.log.startswith(f"{pod.task} started")
+    # With infra/kubernetes/workflow-controller: volumes are writable, and a pod that is lost is retried.
+    cluster.fs_group, cluster.retries = 1000, Retries.ALWAYS
+    cluster.disturb = disturbance = Disturbance(checkpoints)
+    # The run's parameter has priority.
+    secrets["mlflow"]["address"] = "http://127.0.0.1:9"
+    parameters["registry_uri"] = running_mlflow_server
+    run = cluster.run(package, parameters)
+    assert set(run.cached) == made
+    assert {*run.ran, *run.cached} == {"DataResolver", *COMPONENTS}
+    require_that_it_resumed(run, disturbance.steps)
+    for pod in [pod for each in cluster.runs for pod in each.pods]:
+        assert pod.output.startswith(f"{pod.task} started")
         # A person reads it: no hints by the hundred, no protocol buffers.
-        assert len(pod.log.splitlines()) < 40, pod.log
-        assert pod.code or pod.log.rstrip().endswith(f"{pod.task} done")
+        assert len(pod.output.splitlines()) < 40, pod.output
+        assert pod.code != 0 or pod.output.rstrip().endswith(f"{pod.task} done")
+    outputs = run.outputs
     metrics = json.loads((outputs["LinearProbeEvaluator"]["evaluation"] / "metrics.json").read_text())
     (theirs,) = tmp_path.glob("nnclr-runs/artifacts/LinearProbeEvaluator/evaluation/*/metrics.json")
     assert metrics == json.loads(theirs.read_text())
     assert metrics["probe_accuracy"] == local.json["evaluation"]["probe_accuracy"]
     assert (outputs["LinearProbeEvaluator"]["blessing"] / "BLESSED").is_file()
+
+    require_page(run, metrics["probe_accuracy"], running_mlflow_server)
 
     pushed = json.loads((outputs["RegistryPusher"]["pushed_model"] / "push.json").read_text())
     assert (pushed["version"], pushed["alias"], pushed["changed"]) == (1, "champion", True)
@@ -138,10 +232,9 @@ def test_pods_bless_what_the_local_runner_blesses(started_image, tmp_path, runni
     assert details.tags["lock_sha256"] != "unknown"
 
     # The next tick of the schedule: the same images.
-    seen = len(cluster.pods)
-    assert cluster.run(tmp_path / "pipeline.yaml", parameters).keys() == {"DataResolver"}
-    (idle,) = cluster.pods[seen:]
-    assert f"Nothing new: run {details.tags['pipeline_run']} of " in idle.log
+    (idle,) = cluster.run(package, parameters).pods
+    assert idle.task == "DataResolver"
+    assert f"Nothing new: run {details.tags['pipeline_run']} of " in idle.output
     runs = PipelineRuns(registry, "nnclr-sample").newest()
     assert [run.outcome for run in runs] == ["nothing new", "released"]
     assert {run.source for run in runs} == {str(data)}
@@ -150,15 +243,17 @@ def test_pods_bless_what_the_local_runner_blesses(started_image, tmp_path, runni
 def test_a_users_mistake_is_one_line_of_the_pods_log(started_image, tmp_path, running_mlflow_server):
     compiled = [*("compile", *TINY, "--data", "gs://gone", "-o", "p.yaml", "--set", "kubeflow.retries=0")]
     assert started_image.run("-m", "pipeline", *compiled, cwd=tmp_path).returncode == 0
-    cluster = Cluster(tmp_path / "cluster", started_image, {})
+    cluster = Cluster(tmp_path / "cluster", started_image)
     with pytest.raises(PodFailed, match="DataResolver failed"):
         cluster.run(tmp_path / "p.yaml", {"registry_uri": running_mlflow_server, "source": str(tmp_path / "nowhere")})
-    failed = cluster.pods[-1]
-    assert (failed.task, failed.code) == ("DataResolver", 3)
+    (failed,) = cluster.runs[0].pods
+    assert (failed.task, failed.code, failed.python_code) == ("DataResolver", 1, 3)
     assert "Traceback" not in failed.log
-    last = failed.log.rstrip().splitlines()[-1]
+    last = failed.output.rstrip().splitlines()[-1]
+    assert last == error_line(failed)
     assert last.startswith("Error: DataResolver failed: ")
     assert f"{tmp_path}/nowhere does not exist or is empty" in last
+    assert failed.termination_message == (last if node.confines() else "")
     # What is not known is refused before anything starts.
     with pytest.raises(AssertionError, match="unknown parameters"):
         cluster.run(tmp_path / "p.yaml", {"epoch": 3})
@@ -169,10 +264,58 @@ def test_a_lost_pod_is_retried_where_the_installation_does_so(started_image, tmp
     compiled = [*("compile", *TINY, "--data", "gs://images", "-o", "p.yaml")]
     assert started_image.run("-m", "pipeline", *compiled, cwd=tmp_path).returncode == 0
 
-    def lose(task: str, process: Process, attempt: int) -> None:
-        process.kill()
-
-    cluster = Cluster(tmp_path / "cluster", started_image, {}, lose, retries)
+    cluster = Cluster(tmp_path / "cluster", started_image, disturb=PlacedPod.lose, retries=retries)
     with pytest.raises(PodFailed, match="DataResolver failed"):
         cluster.run(tmp_path / "p.yaml", {})
-    assert [(pod.task, pod.code) for pod in cluster.pods] == [("DataResolver", -signal.SIGKILL)] * attempts
+    assert [(pod.task, pod.code) for pod in cluster.runs[0].pods] == [("DataResolver", None)] * attempts
+
+
+@pytest.mark.long
+def test_a_fresh_interpreter_starts_in_a_pod(started_image, tmp_path, running_mlflow_server):
+    """Other pods fork from an interpreter that has imported everything outside of them."""
+    data = tmp_path / "images"
+    sample.write_sample(data, counts={"unlabelled": 20, "train": 10, "test": 10})
+    settings = [*TINY, "--data", str(data), "--set", f"kubeflow.volumes={{images: {data}}}"]
+    # Other runs keep their artifacts in minio://.
+    settings += ["--set", "kubeflow.pipeline_root=s3://bucket/runs"]
+    compiled = started_image.run("-m", "pipeline", "compile", *settings, "-o", "p.yaml", cwd=tmp_path)
+    assert compiled.returncode == 0, compiled.stderr
+
+    def stop_after_ingest(pod: PlacedPod) -> None:
+        if pod.task == "StatisticsGen":
+            pod.lose()
+
+    cluster = Cluster(tmp_path / "cluster", started_image, claims={"images": data}, disturb=stop_after_ingest)
+    cluster.fresh = True
+    with pytest.raises(PodFailed):
+        cluster.run(tmp_path / "p.yaml", {"registry_uri": running_mlflow_server})
+    pods = {pod.task: pod for pod in cluster.runs[0].pods if pod.code == 0}
+    assert "ImageExampleGen" in pods, cluster.runs[0].pods[-1].output
+    stored = cluster.runs[0].outputs["ImageExampleGen"]["examples"]
+    assert stored.is_relative_to(tmp_path / "cluster" / "storage" / "s3" / "bucket" / "runs")
+    assert list(stored.glob("Split-*/*"))
+    for task, pod in pods.items():
+        lines = pod.output.splitlines()
+        assert lines[0] == f"{task} started"
+        assert lines[-1] == f"{task} done"
+        assert len(lines) < 40
+
+
+@pytest.mark.long
+def test_further_runs_take_from_the_cache_what_is_the_same(started_image, tmp_path, running_mlflow_server):
+    data, checkpoints = tmp_path / "spans" / "7", tmp_path / "volume"
+    sample.write_sample(data, counts={"unlabelled": 640, "train": 300, "test": 200})
+    checkpoints.mkdir()
+    package = compile_with_volumes(started_image, tmp_path, data, checkpoints)
+    claims = {"images": data.parent, "checkpoints": checkpoints}
+    secrets = {"mlflow": {"address": running_mlflow_server}}
+    cluster = Cluster(tmp_path / "cluster", started_image, secrets, claims, fs_group=1000)
+    # Under this alias, the registry has no champion before the first run.
+    first, second, third = (cluster.run(package, {"epochs": 1, "champion_alias": "cached"}) for _ in range(3))
+    assert set(first.ran) == {"DataResolver", *COMPONENTS}
+    assert set(second.ran) == {"DataResolver", "ChampionResolver", "LinearProbeEvaluator", "RegistryPusher"}
+    assert set(second.cached) == set(first.ran) - set(second.ran)
+    assert set(third.ran) == {"DataResolver", "RegistryPusher"}
+    assert set(third.cached) == set(first.ran) - set(third.ran)
+    assert second.artifacts["Trainer"]["model"].name == first.artifacts["Trainer"]["model"].name
+    assert second.outputs["LinearProbeEvaluator"] != first.outputs["LinearProbeEvaluator"]
