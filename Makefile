@@ -9,7 +9,7 @@ SOURCES := pipeline components trainer tests
 LOCK := $(BIN)/uv pip compile --generate-hashes --no-emit-index-url --quiet --python-version 3.11 \
 	--python-platform x86_64-manylinux_2_28
 
-.PHONY: help demo test test-long test-fast soak slips gpu bench docs lint format lock clean
+.PHONY: help demo test test-long test-fast soak image-run slips gpu bench docs lint format lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this help.
@@ -29,6 +29,9 @@ test-fast: $(READY) ## Run the tests that need neither a pipeline nor a process 
 
 soak: $(READY) ## Run the long tests, which are not part of `make test`: weeks of retraining, many random orders of events.
 	$(BIN)/pytest -m soak
+
+image-run: $(READY) ## Run a pipeline with each step in a container of IMAGE (ENGINE=podman: instead of docker; needs root).
+	$(BIN)/python -m tests.pipeline.kubeflow.image_run --image $(or $(IMAGE),nnclr:latest) --engine "$(or $(ENGINE),docker)"
 
 slips: $(READY) ## Apply the deliberate mistakes in tests/slips: a named test must catch each (WORDS=push.py: only some).
 	$(BIN)/python -m tests.slips $(WORDS)

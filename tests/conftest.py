@@ -96,45 +96,11 @@ def mlflow_server(running_mlflow_server: str, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.fixture(scope="session")
 def running_mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The server behind `mlflow_server`, with sqlite and its own artifacts; it starts in seconds."""
-    import socket
-    import subprocess
-    import sys
-    import time
-    import urllib.error
-    import urllib.request
+    """The server behind `mlflow_server`, which starts in seconds."""
+    from tests import mlflow_server
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    tmp_path = tmp_path_factory.mktemp("mlflow")
-    log = tmp_path / "mlflow.log"
-    with open(log, "w") as out:
-        server = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)),
-                *("--backend-store-uri", f"sqlite:///{tmp_path}/server.db", "--workers", "1"),
-                *("--artifacts-destination", str(tmp_path / "server-artifacts")),
-            ],
-            stdout=out,
-            stderr=out,
-            start_new_session=True,
-        )
-    try:
-        for _ in range(240):
-            try:
-                urllib.request.urlopen(f"{url}/health", timeout=1)
-                break
-            except (urllib.error.URLError, OSError):
-                assert server.poll() is None, log.read_text()
-                time.sleep(0.5)
-        else:
-            raise AssertionError(f"the MLflow server did not come up: {log.read_text()}")
+    with mlflow_server.running(tmp_path_factory.mktemp("mlflow")) as url:
         yield url
-    finally:
-        os.killpg(server.pid, 15)
-        server.wait(timeout=30)
 
 
 @pytest.fixture

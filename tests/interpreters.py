@@ -162,6 +162,14 @@ class Interpreter:
         channel.sendall(f"{json.dumps(request)}\n".encode())
         return Process(request["arguments"], channel, stdout, stderr)
 
+    @functools.cached_property
+    def folders(self) -> list[str]:
+        """The folders that this Python and its packages consist of."""
+        code = "import json, sys; print(json.dumps([sys.prefix, sys.base_prefix, *sys.path]))"
+        listed = json.loads(self.run("-c", code, cwd=Path("/")).stdout)
+        folders = {path for path in listed if os.path.isabs(path) and os.path.isdir(path)}
+        return sorted(path for path in folders if not any(str(parent) in folders for parent in Path(path).parents))
+
     def run(
         self,
         *arguments: str | Path,

@@ -44,6 +44,7 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 from tests.interpreters import Interpreter
 from tests.pipeline.kubeflow import launcher, manifest, node
 from tests.pipeline.kubeflow.argo import Failure, Retries, is_retried
+from tests.pipeline.kubeflow.container import ContainerImage
 from tests.pipeline.kubeflow.launcher import LOGS, PARAMETERS, Pod
 from tests.pipeline.kubeflow.metadata import Execution, MetadataStore, fingerprint
 from tests.pipeline.kubeflow.node import Node, PlacedPod
@@ -98,7 +99,7 @@ class Cluster:
     """
 
     root: Path
-    image: Interpreter
+    image: Interpreter | ContainerImage
     secrets: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     claims: Mapping[str, Path] = field(default_factory=dict)
     disturb: Callable[[PlacedPod], None] = lambda pod: None

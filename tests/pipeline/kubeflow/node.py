@@ -7,7 +7,6 @@ an ordinary process that sees the whole machine, and the session's warnings say 
 
 import contextlib
 import functools
-import json
 import os
 import re
 import select
@@ -26,6 +25,7 @@ from pipeline.kubeflow.invocation import ROOT_VARIABLE
 from tests import confinement
 from tests.interpreters import Interpreter, Process
 from tests.pipeline.kubeflow import manifest as manifests
+from tests.pipeline.kubeflow.container import ContainerImage
 
 _DOCKERFILE = Path(__file__).parents[3] / "infra" / "Dockerfile"
 # The user, group and home of the image.
@@ -65,7 +65,7 @@ class Node:
     """
 
     root: Path
-    image: Interpreter
+    image: Interpreter | ContainerImage
     secrets: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     claims: Mapping[str, Path] = field(default_factory=dict)
 
@@ -262,7 +262,7 @@ class PlacedPod:
         users.write_text(f"root:x:0:0:root:/root:/bin/sh\nnnclr:x:{USER}:{USER}::{HOME}:/bin/sh\n")
         users.chmod(0o644)
         mounts = [
-            *(confinement.Mount(folder, folder, read_only=True) for folder in _folders(self.node.image)),
+            *(confinement.Mount(folder, folder, read_only=True) for folder in self.node.image.folders),
             *([] if any(mount.at == "/dev/shm" for mount in self.mounts) else [_SHARED_MEMORY]),
             *self.mounts,
             confinement.Mount("/etc/passwd", str(users), read_only=True),
@@ -272,7 +272,7 @@ class PlacedPod:
         return {"root": root, "mounts": [list(mount) for mount in mounts], "user": USER, "home": HOME}
 
 
-def image_environment(image: Interpreter) -> dict[str, str]:
+def image_environment(image: Interpreter | ContainerImage) -> dict[str, str]:
     """Returns the environment that the image for CPUs sets, with the path of this machine's Python."""
     stages = re.split(r"^FROM ", _DOCKERFILE.read_text(), flags=re.MULTILINE)
     found = {}
@@ -282,15 +282,6 @@ def image_environment(image: Interpreter) -> dict[str, str]:
             found.update(re.findall(r"(\w+)=(\S+)", instruction))
     assert {"PATH", "MPLCONFIGDIR", "CUDA_VISIBLE_DEVICES"} <= found.keys(), "infra/Dockerfile has another form now"
     return found | {"PATH": f"{image.python.parent}:{os.defpath}", "NNCLR_GIT_COMMIT": "unknown"}
-
-
-@functools.cache
-def _folders(image: Interpreter) -> list[str]:
-    """Returns the folders that the image's Python consists of."""
-    code = "import json, sys; print(json.dumps([sys.prefix, sys.base_prefix, *sys.path]))"
-    listed = json.loads(image.run("-c", code, cwd=Path("/")).stdout)
-    folders = {path for path in listed if os.path.isabs(path) and os.path.isdir(path)}
-    return sorted(path for path in folders if not any(str(parent) in folders for parent in Path(path).parents))
 
 
 def give_to_user(path: Path) -> None:
