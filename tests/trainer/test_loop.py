@@ -171,6 +171,7 @@ def test_a_clipped_gradient_moves_sgds_weights_no_further_than_allowed(tfrecords
     assert np.sqrt(np.sum(moved)) == pytest.approx(1e-3, rel=1e-3)
 
 
+@pytest.mark.long
 def test_xla_computes_the_same_on_one_device_and_is_refused_on_several(tfrecords, logical_cpus):
     job = loop.Job(tfrecords["unlabelled"], tfrecords["train"])
     # SGD, so that rounding stays rounding.
@@ -231,6 +232,7 @@ def test_a_training_that_could_save_no_checkpoint_does_not_begin(tfrecords, logi
         loop.train(settings(), job, mirrored(logical_cpus[:1]))
 
 
+@pytest.mark.long
 def test_smaller_views_change_the_training(tfrecords, logical_cpus):
     resizing = {"size": 0.97, "until": 0.5}
     model, result = train(tfrecords, logical_cpus[:1], **NORM, progressive_resizing=resizing)

@@ -18,10 +18,11 @@ from trainer import devices
 from trainer.errors import SettingsError
 
 MACHINES = 2
-# Everything that processes exchange: gradients, statistics of batches, the support set, small views.
-EXCHANGING = ["small views"]
-# Norms of gradients and parts of batches as well.
-EXCHANGING_MORE = ["example, sgd", "paper, batch norm, lars", "clipped, in two parts, one of three neighbours, byol"]
+# Everything that processes exchange: gradients, statistics of batches, norms, the support set, small views.
+EXCHANGING = [
+    *("example, sgd", "paper, batch norm, lars", "small views"),
+    "clipped, in two parts, one of three neighbours, byol",
+]
 
 
 @pytest.fixture
@@ -69,11 +70,10 @@ def left(directory: Path, name: str) -> tuple[bool, list[dict[str, float]], dict
 @pytest.mark.parametrize(
     "names",
     [
-        EXCHANGING,
-        pytest.param(EXCHANGING_MORE, marks=pytest.mark.long),
-        pytest.param(sorted(CASES.keys() - {*EXCHANGING, *EXCHANGING_MORE}), marks=pytest.mark.soak),
+        pytest.param(EXCHANGING, marks=pytest.mark.long),
+        pytest.param(sorted(CASES.keys() - EXCHANGING), marks=pytest.mark.soak),
     ],
-    ids=["small views", "more", "rest"],
+    ids=["some", "rest"],
 )
 def test_two_processes_equal_one(names, records, tmp_path, ports):
     """Of several devices, `test_devices` compares all cases."""

@@ -42,7 +42,7 @@ class ContainerImage:
 
         The image has its own working directory, and Python always starts anew.
         """
-        options = ["--read-only", f"--user={confinement['user']}:{confinement['user']}", "--entrypoint=python3"]
+        options = self._options(confinement["user"])
         for mount in (Mount(*fields) for fields in confinement["mounts"]):
             options += self._mount(mount)
         options += [f"--env={name}={value}" for name, value in environment.items()]
@@ -50,6 +50,16 @@ class ContainerImage:
         return subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, start_new_session=new_session
         )
+
+    def describe(self, user: int) -> str:
+        """Returns who a container is, and what it may write, as it says itself."""
+        code = "import os; print(f'uid {os.getuid()}, may write /: {os.access(\"/\", os.W_OK)}')"
+        command = [*self._command, *self._options(user), self._name, "-c", code]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    @staticmethod
+    def _options(user: int) -> list[str]:
+        return ["--read-only", f"--user={user}:{user}", "--entrypoint=python3"]
 
     @staticmethod
     def _mount(mount: Mount) -> list[str]:

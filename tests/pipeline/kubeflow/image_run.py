@@ -48,7 +48,8 @@ def _run(folder: Path, image: ContainerImage, registry: str) -> int:
     subprocess.run(["chmod", "-R", "a+rX", folder], check=True)
     cluster = Cluster(folder / "cluster", image, claims={"images": data.parent})
     parameters = {"registry_uri": registry}
-    print("The same pipeline in containers ...", flush=True)
+    identity = image.describe(node.USER)
+    print(f"The same pipeline in containers ({identity}) ...", flush=True)
     first = cluster.run(folder / "pipeline.yaml", parameters)
     _describe(first)
     print("The second run ...", flush=True)
@@ -59,6 +60,7 @@ def _run(folder: Path, image: ContainerImage, registry: str) -> int:
     different = [name for name in expected if found[name] != expected[name]]
     print(f"Probe accuracy {found['probe_accuracy']:.4f}, of nnclr run {expected['probe_accuracy']:.4f}")
     checks = {
+        "containers run as another user on a read-only file system": identity == f"uid {node.USER}, may write /: False",
         "every step ran": set(first.ran) == {"DataResolver", *COMPONENTS},
         f"{len(expected)} figures equal those of nnclr run, except {different or 'none'}": not different,
         "the second run took the Trainer's result from the cache": "Trainer" in second.cached,

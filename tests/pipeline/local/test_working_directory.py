@@ -153,6 +153,7 @@ def test_any_other_path_will_do(origin):
     assert [found["differences"] for found in verified.json] == [[]]
 
 
+@pytest.mark.long
 def test_prune_tells_sizes_deletes_nothing_by_default_and_never_what_a_kept_run_uses(origin, tmp_path):
     shutil.copytree(origin / "a", tmp_path / "a")
     images = ["--data", str(origin / "images"), "--workdir", "a"]
