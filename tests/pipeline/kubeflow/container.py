@@ -53,7 +53,7 @@ class ContainerImage:
 
     def describe(self, user: int) -> str:
         """Returns who a container is, and what it may write, as it says itself."""
-        code = "import os; print(f'uid {os.getuid()}, may write /: {os.access(\"/\", os.W_OK)}')"
+        code = "import os; print(f'uid {os.getuid()}, may write {os.getcwd()}: {os.access(\".\", os.W_OK)}')"
         command = [*self._command, *self._options(user), self._name, "-c", code]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
