@@ -21,7 +21,7 @@ demo: $(READY) $(if $(GPU),$(CUDA)) ## Run the whole pipeline on the embedded sa
 test: $(READY) ## Run the tests.
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-test-long: $(READY) ## Run the tests that combine at length what `make test` tests one by one.
+test-long: $(READY) ## Run further cases and combinations of what `make test` tests (8 minutes).
 	$(BIN)/pytest -m long --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: $(READY) ## Run the tests that need neither a pipeline nor a process nor a training (under a minute).

@@ -145,6 +145,7 @@ def test_a_version_has_three_signatures_and_its_classifier_is_the_probe(tmp_path
     assert labels == [releases.CLASSES[i] for i in logits.argmax(-1)]
 
 
+@pytest.mark.long
 def test_mlflow_alone_gives_embeddings_for_image_bytes(tmp_path, registry):
     push(tmp_path, seed=1, run_id="run-1")
     images = verification.example_images((32, 32))

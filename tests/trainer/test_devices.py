@@ -3,6 +3,8 @@
 Compared in float32 after two steps; see `equality_cases` for how closely.
 """
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -56,22 +58,24 @@ def trained(name: str, devices: list[str]) -> tuple[list[dict[str, float]], dict
 @pytest.fixture(scope="module")
 def on_one_device(logical_cpus):
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
-    return {name: trained(name, logical_cpus[:1]) for name in CASES}
+    return functools.cache(lambda name: trained(name, logical_cpus[:1]))
 
 
-# A graph of four replicas, or of a ResNet, takes long to build.
+# Graphs of four replicas, of a ResNet and of several sizes of views take long to build.
+TWO_REPLICAS = dict.fromkeys(["resnet18", "small views"], pytest.mark.long)
 FOUR_REPLICAS = {"example, sgd": (), "paper, batch norm, lars": pytest.mark.long}
 
 
 @pytest.mark.parametrize(
     ("name", "replicas"),
     [
-        *(pytest.param(name, 2, marks=pytest.mark.long if "resnet" in name else ()) for name in CASES),
+        *(pytest.param(name, 2, marks=TWO_REPLICAS.get(name, ())) for name in CASES),
         *(pytest.param(name, 4, marks=FOUR_REPLICAS.get(name, pytest.mark.soak)) for name in CASES),
     ],
 )
 def test_many_devices_equal_one(on_one_device, logical_cpus, name, replicas):
-    expected_history, expected = on_one_device[name]
+    expected_history, expected = on_one_device(name)
+    require_training(expected_history, expected)
     history, state = trained(name, logical_cpus[:replicas])
     for row, expected_row in zip(history, expected_history, strict=True):
         require_same_metrics(row, expected_row)
@@ -79,9 +83,9 @@ def test_many_devices_equal_one(on_one_device, logical_cpus, name, replicas):
     require_same_state(name, state, expected)
 
 
-def test_training_changes_what_is_compared(on_one_device):
-    for history, state in on_one_device.values():
-        assert all(row["gradient_norm"] > 0 for row in history)
-        assert int(state["support_set/pointer"]) == STEPS * BATCH % 25
-        velocities = [value for part, value in state.items() if "velocity" in part or "momentum" in part]
-        assert all(np.abs(value).max() > 0 for value in velocities)
+def require_training(history: list[dict[str, float]], state: dict[str, np.ndarray]) -> None:
+    """Demands that training changed what is compared."""
+    assert all(row["gradient_norm"] > 0 for row in history)
+    assert int(state["support_set/pointer"]) == STEPS * BATCH % 25
+    velocities = [value for part, value in state.items() if "velocity" in part or "momentum" in part]
+    assert all(np.abs(value).max() > 0 for value in velocities)

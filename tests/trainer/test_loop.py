@@ -90,7 +90,9 @@ def test_same_seed_repeats_a_run_to_the_last_bit_and_another_seed_does_not(tfrec
     assert not np.array_equal(other.encoder.get_weights()[0], again.encoder.get_weights()[0])
 
 
-@pytest.mark.parametrize("changes", [{}, NORM], ids=["example", "paper with batch norm"])
+@pytest.mark.parametrize(
+    "changes", [pytest.param({}, marks=pytest.mark.long), NORM], ids=["example", "paper with batch norm"]
+)
 def test_labels_leave_no_trace_in_the_encoder(tfrecords, logical_cpus, tmp_path, changes):
     rng = np.random.default_rng(0)
     encoders, probes = [], []

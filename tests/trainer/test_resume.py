@@ -133,6 +133,7 @@ def test_damaged_checkpoint_is_passed_over(records, uninterrupted, tmp_path):
         np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.long
 def test_other_settings_start_anew(records, tmp_path):
     process = start([records, str(tmp_path), *ARGUMENTS])
     while not checkpoints(tmp_path) and process.is_alive():
