@@ -73,7 +73,7 @@ class Host:
         import kfp_server_api
 
         pipeline = kfp_server_api.V2beta1Pipeline(display_name=name, namespace=self.namespace)
-        return self.client._pipelines_api.pipeline_service_create_pipeline(pipeline=pipeline).pipeline_id
+        return self.client.pipelines.pipeline_service_create_pipeline(pipeline=pipeline).pipeline_id
 
     def _find_version(self, pipeline_id: str, name: str) -> Any:
         """Returns the version with a name, as the kfp client describes it, or None."""
@@ -88,7 +88,7 @@ class Host:
         interface, through which the API is reached too, name it differently.
         """
         with self.understandable():
-            response = self.client._healthz_api.healthz_service_get_healthz(_preload_content=False)
+            response = self.client.healthzs.healthz_service_get_healthz(_preload_content=False)
             health = json.loads(response.data)
         version = str(health.get("tag_name") or health.get("apiServerTagName") or "")
         match = re.match(r"v?(\d+)\.(\d+)", version)

@@ -68,19 +68,24 @@ class Runs:
         Raises:
             UserError: If the host refuses the run or runs a version of Kubeflow Pipelines that is too old.
         """
+        import kfp_server_api as api
+
         version = self._host.upload(package)
         client = self._host.client
         with self._host.understandable():
-            created = client.run_pipeline(
+            # The client's own methods for this take no description.
+            run = api.V2beta1Run(
                 experiment_id=client.create_experiment(experiment, namespace=self._host.namespace).experiment_id,
-                job_name=f"{package.name} {datetime.now():%Y-%m-%d %H:%M:%S}",
-                params=arguments,
-                pipeline_id=version.pipeline_id,
-                version_id=version.version_id,
-                service_account=service_account,
+                display_name=f"{package.name} {datetime.now():%Y-%m-%d %H:%M:%S}",
+                description=package.description,
+                pipeline_version_reference=api.V2beta1PipelineVersionReference(
+                    pipeline_id=version.pipeline_id, pipeline_version_id=version.version_id
+                ),
                 # The host does not read the root in the package.
-                pipeline_root=package.pipeline_root,
+                runtime_config=api.V2beta1RuntimeConfig(parameters=arguments, pipeline_root=package.pipeline_root),
+                service_account=service_account,
             )
+            created = client.runs.run_service_create_run(run=run)
         return self._run(created)
 
     def follow(

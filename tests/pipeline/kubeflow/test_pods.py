@@ -1,5 +1,6 @@
 """The whole pipeline as a cluster runs it, from the installed wheel, against what LocalDagRunner makes of the same."""
 
+import contextlib
 import json
 import re
 import signal
@@ -24,7 +25,9 @@ from tests.pipeline.commands.sessions import session
 from tests.pipeline.kubeflow import node
 from tests.pipeline.kubeflow.argo import Retries
 from tests.pipeline.kubeflow.cluster import Cluster, Pod, PodFailed, Run
+from tests.pipeline.kubeflow.host import KubeflowHost, running
 from tests.pipeline.kubeflow.node import PlacedPod
+from tests.pipeline.kubeflow.test_runs import nnclr
 from tests.pipeline.local.test_run import COMPONENTS, TINY
 from trainer.errors import Stopped
 
@@ -268,6 +271,39 @@ def test_a_lost_pod_is_retried_where_the_installation_does_so(started_image, tmp
     with pytest.raises(PodFailed, match="DataResolver failed"):
         cluster.run(tmp_path / "p.yaml", {})
     assert [(pod.task, pod.code) for pod in cluster.runs[0].pods] == [("DataResolver", None)] * attempts
+
+
+@pytest.mark.long
+def test_submit_tells_what_became_of_a_deleted_trainer(started_image, tmp_path, running_mlflow_server):
+    data, checkpoints = tmp_path / "spans" / "7", tmp_path / "volume"
+    sample.write_sample(data, counts={"unlabelled": 128, "train": 100, "test": 60})
+    checkpoints.mkdir()
+    package = compile_with_volumes(started_image, tmp_path, data, checkpoints)
+    claims = {"images": data.parent, "checkpoints": checkpoints}
+    secrets = {"mlflow": {"address": running_mlflow_server}}
+    cluster = Cluster(tmp_path / "cluster", started_image, secrets, claims, fs_group=1000)
+
+    def delete_the_first_trainer(pod: PlacedPod) -> None:
+        if (pod.task, pod.attempt) == ("Trainer", 0):
+            pod.wait_for_output("Trainer started")
+            pod.delete()
+
+    cluster.disturb = delete_the_first_trainer
+    told = {}
+    # Each with a number of epochs of its own, so that the Trainer's result is not in the cache.
+    for epochs, cluster.retries in enumerate(Retries, start=1):
+        with contextlib.suppress(PodFailed):
+            cluster.run(package, {"epochs": epochs})
+        states = {pod.task: "SUCCEEDED" if pod.code == 0 else "FAILED" for pod in cluster.runs[-1].pods}
+        state = "FAILED" if "FAILED" in states.values() else "SUCCEEDED"
+        with running(KubeflowHost([(state, states)])) as host:
+            arguments = ("submit", package, "--host", host.url, "--wait", "--every", "0.1")
+            told[cluster.retries] = nnclr(*arguments, home=tmp_path).stdout.partition(": ")[2].strip()
+    assert told == {
+        Retries.KFP_2_14_TO_2_16: "failed: Trainer",
+        Retries.KFP_2_17: "succeeded",
+        Retries.ALWAYS: "succeeded",
+    }
 
 
 @pytest.mark.long

@@ -43,6 +43,7 @@ def test_submitted_and_followed_to_its_end(host, tmp_path):
     # The host does not read the root in the package.
     assert run["runtime_config"]["pipeline_root"] == "gs://bucket/runs"
     assert run["service_account"] == "nnclr"
+    assert run["description"] == "Compiled by nnclr 1, commit c0ffee."
     assert run["experiment_id"] == host.experiments["nnclr-sample"]
     ((version_id, version),) = host.versions.items()
     assert run["pipeline_version_reference"]["pipeline_version_id"] == version_id
