@@ -27,7 +27,7 @@ test-long: $(READY) ## Run further cases and combinations of what `make test` te
 test-fast: $(READY) ## Run the tests that need neither a pipeline nor a process nor a training (under a minute).
 	$(BIN)/python -m pytest -p tests.fast --numprocesses 2 --dist loadfile
 
-soak: $(READY) ## Run the long tests, which are not part of `make test`: weeks of retraining, many random orders of events.
+soak: $(READY) ## Repeat what smaller tests prove, many times: weeks of retraining, random orders of events (10 minutes).
 	$(BIN)/pytest -m soak
 
 image-run: $(READY) ## Run a pipeline with each step in a container of IMAGE (ENGINE=podman: instead of docker; needs root).
