@@ -24,12 +24,10 @@ class PipelineVersion:
     Attributes:
         pipeline_id: The id of the pipeline.
         version_id: The id of the version.
-        name: The name of the version, which the pages of its runs show.
     """
 
     pipeline_id: str
     version_id: str
-    name: str
 
 
 class Host:
@@ -66,7 +64,7 @@ class Host:
             version = self._find_version(pipeline_id, package.version) or self.client.upload_pipeline_version(
                 str(package.path), package.version, pipeline_id=pipeline_id, description=package.description
             )
-        return PipelineVersion(pipeline_id, version.pipeline_version_id, package.version)
+        return PipelineVersion(pipeline_id, version.pipeline_version_id)
 
     def _create_pipeline(self, name: str) -> str:
         """Creates a pipeline without a version, for which the client has no method of its own; returns its id."""
@@ -82,10 +80,10 @@ class Host:
         return found.pipeline_versions[0] if found.pipeline_versions else None
 
     def _require_supported_version(self) -> None:
-        """Refuses a version of Kubeflow Pipelines that is too old; a version that the host does not tell is accepted.
+        """Refuses a version of Kubeflow Pipelines that is too old. A host that does not report its version is accepted.
 
-        The client's class for this answer does not have the version. The API server and the server of the web
-        interface, through which the API is reached too, name it differently.
+        The kfp client's class for the host's health has no field for the version. The API server and the server of the
+        web interface, which forwards requests to it, report the version under different names.
         """
         with self.understandable():
             response = self.client.healthzs.healthz_service_get_healthz(_preload_content=False)

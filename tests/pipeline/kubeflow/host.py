@@ -49,14 +49,16 @@ class KubeflowHost:
     """State of the host.
 
     Attributes:
-        states: of each run, one after the other; with each the states of its tasks.
-        ignores_service_accounts: whether recurring runs get the default service account, as up to version 2.16.
-        health: what the host says about itself, as its API server does.
-        pipelines: ids by name.
-        versions: by id, with the uploaded file as `text`.
-        runs: by id, as they were created.
-        recurring_runs: the same.
-        token: that requests must carry, if any, but for the one that asks whether the host is well.
+        states: The states that each run goes through, each with the states of the run's tasks.
+        ignores_service_accounts: Whether recurring runs get the default service account, as up to version 2.16.
+        health: The answer of the API server to a request for its health.
+        url: The address of the host.
+        token: The token that requests must carry, except the request for the health; empty if none is needed.
+        pipelines: The ids of the pipelines, by name.
+        versions: The versions of the pipelines, by id. The field `text` holds the uploaded file.
+        runs: The runs as they were created, by id.
+        recurring_runs: The recurring runs as they were created, by id.
+        experiments: The ids of the experiments, by name.
     """
 
     states: list[tuple[str, dict[str, str]]]

@@ -146,6 +146,17 @@ def compile_with_volumes(started_image, tmp_path, data: Path, checkpoints: Path)
     return tmp_path / "pipeline.yaml"
 
 
+def writable_cluster(started_image: Interpreter, tmp_path: Path, registry: str) -> tuple[Cluster, Path]:
+    """Returns a cluster whose volumes are writable and hold few images, and a pipeline that is compiled for it."""
+    data, checkpoints = tmp_path / "spans" / "7", tmp_path / "volume"
+    sample.write_sample(data, counts={"unlabelled": 128, "train": 100, "test": 60})
+    checkpoints.mkdir()
+    package = compile_with_volumes(started_image, tmp_path, data, checkpoints)
+    claims = {"images": data.parent, "checkpoints": checkpoints}
+    secrets = {"mlflow": {"address": registry}}
+    return Cluster(tmp_path / "cluster", started_image, secrets, claims, fs_group=1000), package
+
+
 def require_a_reason(cluster: Cluster, package: Path, parameters: dict[str, Any]) -> None:
     """Runs the pipeline with a volume that belongs to root, up to the Trainer."""
     with pytest.raises(PodFailed, match="Trainer failed"):
@@ -275,13 +286,7 @@ def test_a_lost_pod_is_retried_where_the_installation_does_so(started_image, tmp
 
 @pytest.mark.long
 def test_submit_tells_what_became_of_a_deleted_trainer(started_image, tmp_path, running_mlflow_server):
-    data, checkpoints = tmp_path / "spans" / "7", tmp_path / "volume"
-    sample.write_sample(data, counts={"unlabelled": 128, "train": 100, "test": 60})
-    checkpoints.mkdir()
-    package = compile_with_volumes(started_image, tmp_path, data, checkpoints)
-    claims = {"images": data.parent, "checkpoints": checkpoints}
-    secrets = {"mlflow": {"address": running_mlflow_server}}
-    cluster = Cluster(tmp_path / "cluster", started_image, secrets, claims, fs_group=1000)
+    cluster, package = writable_cluster(started_image, tmp_path, running_mlflow_server)
 
     def delete_the_first_trainer(pod: PlacedPod) -> None:
         if (pod.task, pod.attempt) == ("Trainer", 0):
@@ -339,13 +344,7 @@ def test_a_fresh_interpreter_starts_in_a_pod(started_image, tmp_path, running_ml
 
 @pytest.mark.long
 def test_further_runs_take_from_the_cache_what_is_the_same(started_image, tmp_path, running_mlflow_server):
-    data, checkpoints = tmp_path / "spans" / "7", tmp_path / "volume"
-    sample.write_sample(data, counts={"unlabelled": 640, "train": 300, "test": 200})
-    checkpoints.mkdir()
-    package = compile_with_volumes(started_image, tmp_path, data, checkpoints)
-    claims = {"images": data.parent, "checkpoints": checkpoints}
-    secrets = {"mlflow": {"address": running_mlflow_server}}
-    cluster = Cluster(tmp_path / "cluster", started_image, secrets, claims, fs_group=1000)
+    cluster, package = writable_cluster(started_image, tmp_path, running_mlflow_server)
     # Under this alias, the registry has no champion before the first run.
     first, second, third = (cluster.run(package, {"epochs": 1, "champion_alias": "cached"}) for _ in range(3))
     assert set(first.ran) == {"DataResolver", *COMPONENTS}
