@@ -103,6 +103,15 @@ def running_mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         yield url
 
 
+@pytest.fixture(scope="session")
+def object_storage() -> Iterator[str]:
+    """The address of a real SeaweedFS on loopback, which starts in seconds: each test names its own buckets or keys."""
+    from tests import object_storage
+
+    with object_storage.running() as url:
+        yield url
+
+
 @pytest.fixture
 def cloud_storage() -> Iterator[str]:
     """A real fake-gcs-server on loopback with the bucket `images`, which Google's clients are pointed to."""

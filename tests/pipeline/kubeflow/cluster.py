@@ -8,11 +8,10 @@ What is still kinder than a cluster:
 
 - Pods fork from an interpreter that has already imported nnclr, as root and in the machine's own file system. Only
   `test_a_fresh_interpreter_starts_in_a_pod` imports in a pod.
-- Tasks run one after the other, never at the same time.
 - Pods share the machine's network, so that services are found on 127.0.0.1, and its process ids. Resources and the size
   of `emptyDir` volumes on disk are not limited, but the size of those in memory is.
 - The kernel, the system's libraries and the architecture are the machine's, not those of the image.
-- Storage is a folder, without credentials, latency or failures; only its objects have the semantics of a bucket.
+- Storage accepts any credentials, and neither it nor the metadata store has latency or failures.
 - Secrets, claims and images exist or not: binding, access modes, pulling and scheduling are not imitated.
 - In a deleted pod, Python always has a second between SIGTERM and SIGKILL. On a cluster, it has a second at most.
 - A try that was deleted leaves nothing in the object store. On a cluster, the launcher may be cut in an upload.
@@ -30,6 +29,8 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from concurrent import futures
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ from typing import Any
 import yaml
 from google.protobuf import json_format
 from kfp import dsl
-from kfp.local import executor_input_utils, graph_utils, io
+from kfp.local import executor_input_utils, io
 from kfp.local.orchestrator.orchestrator_utils import OrchestratorUtils
 from kfp.pipeline_spec import pipeline_spec_pb2
 
@@ -46,7 +47,7 @@ from tests.pipeline.kubeflow import launcher, manifest, node
 from tests.pipeline.kubeflow.argo import Failure, Retries, is_retried
 from tests.pipeline.kubeflow.container import ContainerImage
 from tests.pipeline.kubeflow.launcher import LOGS, PARAMETERS, Pod
-from tests.pipeline.kubeflow.metadata import Execution, MetadataStore, fingerprint
+from tests.pipeline.kubeflow.metadata import MetadataStore, fingerprint
 from tests.pipeline.kubeflow.node import Node, PlacedPod
 from tests.pipeline.kubeflow.storage import Storage
 
@@ -64,21 +65,19 @@ class Run:
 
     Attributes:
         run_id: Id of the run.
-        pods: The tries, in order.
+        pods: The tries, in the order of their ends.
         cached: Tasks whose outputs were those of an earlier run.
-        outputs: Where the artifacts of each task are stored, by task and output.
         artifacts: The recorded artifacts of each task, by task and output.
     """
 
     run_id: str
     pods: list[Pod] = field(default_factory=list)
     cached: list[str] = field(default_factory=list)
-    outputs: dict[str, dict[str, Path]] = field(default_factory=dict)
     artifacts: dict[str, dict[str, dsl.Artifact]] = field(default_factory=dict)
 
     @property
     def ran(self) -> list[str]:
-        """The tasks that had pods, in order."""
+        """The tasks that had pods, in the order in which their first pods ended."""
         return list(dict.fromkeys(pod.task for pod in self.pods))
 
 
@@ -89,6 +88,7 @@ class Cluster:
     Attributes:
         root: Folder for everything.
         image: Python of the image, with nnclr in it.
+        storage: Buckets for the artifacts.
         secrets: Contents of the Secrets, by name and key.
         claims: Folders of the PersistentVolumeClaims, by name; see `Node`.
         disturb: Is called with each running pod, and may end it.
@@ -100,6 +100,7 @@ class Cluster:
 
     root: Path
     image: Interpreter | ContainerImage
+    storage: Storage
     secrets: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     claims: Mapping[str, Path] = field(default_factory=dict)
     disturb: Callable[[PlacedPod], None] = lambda pod: None
@@ -110,7 +111,7 @@ class Cluster:
 
     def __post_init__(self) -> None:
         self.node = Node(self.root / "pods", self.image, self.secrets, self.claims)
-        self.storage, self.store = Storage(self.root / "storage"), MetadataStore()
+        self.store = MetadataStore()
 
     def run(self, package: Path, parameters: dict[str, Any]) -> Run:
         """Runs a compiled pipeline.
@@ -144,33 +145,44 @@ class _Execution:
     executors: dict[str, Any]
 
     def run_dag(self, component: pipeline_spec_pb2.ComponentSpec, given: dict[str, Any]) -> None:
-        """Runs the tasks of a DAG that its condition does not skip."""
+        """Runs the tasks of a DAG, each as soon as those that it needs have ended."""
         store = io.IOStore()
         for name, value in given.items():
             store.put_parent_input(name, value)
-        order = graph_utils.topological_sort_tasks(component.dag.tasks)
-        while order:
-            name = order.pop()
-            task = component.dag.tasks[name]
-            implementation = self.spec.components[task.component_ref.name]
-            arguments = OrchestratorUtils.make_task_arguments(task.inputs, store)
-            declared = implementation.input_definitions.parameters.keys()
-            assert arguments.keys() - implementation.input_definitions.artifacts.keys() == declared
-            if not _triggered(task.trigger_policy.condition, arguments):
-                continue
-            if implementation.HasField("dag"):
-                self.run_dag(implementation, arguments)
-                continue
-            outputs = self._task(name, task, implementation, arguments)
-            for key, value in outputs.items():
-                store.put_task_output(name, key, value)
-            self.run.artifacts[name] = launcher.artifacts(outputs)
-            self.run.outputs[name] = {
-                key: self.cluster.storage.path(value.uri) for key, value in self.run.artifacts[name].items()
-            }
+        waiting = {name: set(task.dependent_tasks) for name, task in component.dag.tasks.items()}
+        with ThreadPoolExecutor(len(waiting)) as threads:
+            running: dict[Future[dict[str, Any]], str] = {}
+            while waiting or running:
+                for name in [name for name, needed in waiting.items() if not needed]:
+                    del waiting[name]
+                    task = component.dag.tasks[name]
+                    arguments = OrchestratorUtils.make_task_arguments(task.inputs, store)
+                    running[threads.submit(self._outputs, name, task, arguments)] = name
+                ended, _ = futures.wait(running, return_when=futures.FIRST_COMPLETED)
+                for future in ended:
+                    name = running.pop(future)
+                    # If a task has failed, no other starts. Those that run go on to their ends.
+                    for key, value in future.result().items():
+                        store.put_task_output(name, key, value)
+                    for needed in waiting.values():
+                        needed.discard(name)
 
-    def _task(self, name: str, task, component, arguments: dict[str, Any]) -> dict[str, Any]:
-        """Takes the outputs of a task from the cache, or runs its pods."""
+    def _outputs(self, name: str, task, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Returns the outputs of a task, which is a step or a DAG. It has none if its condition skips it."""
+        component = self.spec.components[task.component_ref.name]
+        declared = component.input_definitions.parameters.keys()
+        assert arguments.keys() - component.input_definitions.artifacts.keys() == declared
+        if not _triggered(task.trigger_policy.condition, arguments):
+            return {}
+        if component.HasField("dag"):
+            self.run_dag(component, arguments)
+            return {}
+        outputs = self.cluster.store.outputs(self._execution(name, task, component, arguments))
+        self.run.artifacts[name] = {key: value for key, value in outputs.items() if isinstance(value, dsl.Artifact)}
+        return outputs
+
+    def _execution(self, name: str, task, component, arguments: dict[str, Any]) -> int:
+        """Finds the execution of a task in the cache, or runs its pods."""
         label, pipeline = component.executor_label, self.spec.pipeline_info.name
         container, executor = self.containers[label]["container"], self.executors.get(label, {})
         executor_input = self._executor_input(name, component, arguments)
@@ -185,13 +197,13 @@ class _Execution:
             key = fingerprint(executor_input, types, container, names)
             if earlier := self.cluster.store.reusable(pipeline, key):
                 self.run.cached.append(name)
-                return earlier.outputs
-        outputs = self._with_retries(name, task, component, container, executor, executor_input)
+                return earlier
+        execution = self._with_retries(name, task, component, container, executor, executor_input)
         if key:
-            self.cluster.store.keep(pipeline, key, Execution(name, outputs))
-        return outputs
+            self.cluster.store.keep(pipeline, key, execution)
+        return execution
 
-    def _with_retries(self, name: str, task, component, container, executor, executor_input) -> dict[str, Any]:
+    def _with_retries(self, name: str, task, component, container, executor, executor_input) -> int:
         started, attempts, failure = time.monotonic(), 0, Failure.CONTAINER
         cluster, policy = self.cluster, task.retry_policy
         while not attempts or is_retried(policy, cluster.retries, failure, attempts, time.monotonic() - started):
@@ -211,11 +223,11 @@ class _Execution:
             )
             self.run.pods.append(pod)
             node.remove(placed)
-            if pod.outputs is not None:
-                return pod.outputs
+            if pod.execution is not None:
+                return pod.execution
             attempts += 1
             failure = Failure.POD if pod.code is None else Failure.CONTAINER
-        raise PodFailed(f"{name} failed: {self.run.pods[-1].log[-3000:]}")
+        raise PodFailed(f"{name} failed: {pod.log[-3000:]}")
 
     def _executor_input(self, name: str, component, arguments: dict[str, Any]) -> dict[str, Any]:
         """Returns the task's ExecutorInput, with the one set of URIs for all of its tries."""

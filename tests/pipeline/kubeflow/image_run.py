@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.data import sample
-from tests import mlflow_server
+from tests import mlflow_server, object_storage
 from tests.pipeline.kubeflow import node
 from tests.pipeline.kubeflow.cluster import Cluster, Run
 from tests.pipeline.kubeflow.container import ContainerImage
+from tests.pipeline.kubeflow.storage import Storage
 from tests.pipeline.local.test_run import COMPONENTS, TINY
 
 _IMAGES = "/images"
@@ -33,11 +34,16 @@ def main() -> int:
     arguments = parser.parse_args()
     if not node.confines():
         parser.error("this user may not create the folders of the image's user: run it as root")
-    with tempfile.TemporaryDirectory() as directory, mlflow_server.running(Path(directory)) as registry:
-        return _run(Path(directory), ContainerImage(shlex.split(arguments.engine), arguments.image), registry)
+    image = ContainerImage(shlex.split(arguments.engine), arguments.image)
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        mlflow_server.running(Path(directory)) as registry,
+        object_storage.running() as storage,
+    ):
+        return _run(Path(directory), image, registry, Storage(storage))
 
 
-def _run(folder: Path, image: ContainerImage, registry: str) -> int:
+def _run(folder: Path, image: ContainerImage, registry: str, storage: Storage) -> int:
     data = folder / "images" / "tiny"
     sample.write_sample(data, counts={"unlabelled": 640, "train": 300, "test": 200})
     print("nnclr run in this environment ...", flush=True)
@@ -46,7 +52,7 @@ def _run(folder: Path, image: ContainerImage, registry: str) -> int:
     _nnclr(folder, "compile", *TINY, "--data", f"{_IMAGES}/tiny", *settings, "-o", "pipeline.yaml")
     # Everyone may read the volume.
     subprocess.run(["chmod", "-R", "a+rX", folder], check=True)
-    cluster = Cluster(folder / "cluster", image, claims={"images": data.parent})
+    cluster = Cluster(folder / "cluster", image, storage, claims={"images": data.parent})
     parameters = {"registry_uri": registry}
     identity = image.describe(node.USER)
     print(f"The same pipeline in containers ({identity}) ...", flush=True)
@@ -55,8 +61,9 @@ def _run(folder: Path, image: ContainerImage, registry: str) -> int:
     print("The second run ...", flush=True)
     second = cluster.run(folder / "pipeline.yaml", parameters)
     _describe(second)
-    found = _metrics(first.outputs["LinearProbeEvaluator"]["evaluation"])
-    expected = _metrics(next(folder.glob("nnclr-runs/artifacts/LinearProbeEvaluator/evaluation/*")))
+    found = _figures(storage.read(f"{first.artifacts['LinearProbeEvaluator']['evaluation'].uri}/metrics.json"))
+    (local,) = folder.glob("nnclr-runs/artifacts/LinearProbeEvaluator/evaluation/*/metrics.json")
+    expected = _figures(local.read_text())
     different = [name for name in expected if found[name] != expected[name]]
     print(f"Probe accuracy {found['probe_accuracy']:.4f}, of nnclr run {expected['probe_accuracy']:.4f}")
     checks = {
@@ -71,10 +78,9 @@ def _run(folder: Path, image: ContainerImage, registry: str) -> int:
     return 0 if all(checks.values()) else 1
 
 
-def _metrics(evaluation: Path) -> dict[str, Any]:
+def _figures(metrics: str) -> dict[str, Any]:
     """Returns the figures of an evaluation, without the folder of the images."""
-    metrics = json.loads((evaluation / "metrics.json").read_text())
-    return {name: value for name, value in metrics.items() if name not in ("data", "labelled_data")}
+    return {name: value for name, value in json.loads(metrics).items() if name not in ("data", "labelled_data")}
 
 
 def _describe(run: Run) -> None:

@@ -15,7 +15,6 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from google.protobuf import json_format
-from kfp import dsl
 from kfp.pipeline_spec import pipeline_spec_pb2
 
 from tests.pipeline.kubeflow import node as nodes
@@ -45,7 +44,7 @@ class Pod:
         output: What the command wrote.
         log: The whole log of the container.
         termination_message: What Kubernetes shows as the container's message.
-        outputs: Artifacts and values of parameters, by the outputs' names; None if the pod failed.
+        execution: Number of the execution in the metadata store, with the outputs; None if the pod failed.
     """
 
     task: str
@@ -56,7 +55,7 @@ class Pod:
     output: str
     log: str
     termination_message: str
-    outputs: dict[str, Any] | None = None
+    execution: int | None = None
 
 
 def local_path(uri: str) -> str:
@@ -102,7 +101,7 @@ def run(
         raise
     python_code, output = pod.wait()
     lines = [_line("I", "main.go:66", "Setting log level to: '1'"), *output.splitlines()]
-    code, outputs = int(bool(python_code)), None
+    code, execution = int(bool(python_code)), None
     if pod.lost:
         # Its launcher as well: nothing is stored.
         code = None
@@ -110,11 +109,11 @@ def run(
         lines += _after_failure(pod, given, python_code, output, storage)
     else:
         _write_log(pod, given, output)
-        outputs, uploaded = _collect(pod, given, component, storage, store)
+        execution, uploaded = _collect(pod, given, component, storage, store)
         lines += [*uploaded, _line("I", "launcher_v2.go:179", "publish success."), _WRAPPER]
     log = "\n".join(lines)
     return Pod(
-        *(pod.task, pod.attempt, pod.manifest, code, python_code, output, log, pod.termination_message(), outputs)
+        *(pod.task, pod.attempt, pod.manifest, code, python_code, output, log, pod.termination_message(), execution)
     )
 
 
@@ -165,33 +164,33 @@ def _collect(
     component: pipeline_spec_pb2.ComponentSpec,
     storage: Storage,
     store: MetadataStore,
-) -> tuple[dict[str, Any], list[str]]:
-    """Stores and records the outputs of a command that has succeeded, and returns them and the lines of the log."""
+) -> tuple[int, list[str]]:
+    """Stores and records the outputs of a command that has succeeded.
+
+    Returns:
+        The number of the execution, and the lines of the log.
+    """
     file = pod.on_node(local_path(given["outputs"]["artifacts"][LOGS]["artifacts"][0]["uri"]))
     text = (file.parent / "output_metadata.json").read_text()
     # Strictly: the launcher refuses what it does not know.
     written = json_format.Parse(text, pipeline_spec_pb2.ExecutorOutput())
-    found: dict[str, Any] = {}
+    parameters, artifacts = {}, {}
     for name, definition in component.output_definitions.parameters.items():
         assert definition.parameter_type == pipeline_spec_pb2.ParameterType.STRING
         if name in written.parameter_values:
-            found[name] = written.parameter_values[name].string_value
+            parameters[name] = written.parameter_values[name].string_value
         else:
-            found[name] = pod.on_node(f"{PARAMETERS}/{name}").read_text()
+            parameters[name] = pod.on_node(f"{PARAMETERS}/{name}").read_text()
     lines = _upload(pod, given["outputs"]["artifacts"], storage)
     for name, entry in given["outputs"]["artifacts"].items():
-        (asked,) = entry["artifacts"]
-        metadata, uri = dict(asked.get("metadata", {})), asked["uri"]
-        for artifact in written.artifacts[name].artifacts if name in written.artifacts else ():
+        (artifact,) = entry["artifacts"]
+        for told in written.artifacts[name].artifacts if name in written.artifacts else ():
             # The launcher records a URI of another kind and stores nothing for it.
-            assert artifact.uri == uri or artifact.uri.partition("://")[0] not in _FOLDERS, artifact.uri
-            metadata, uri = metadata | json_format.MessageToDict(artifact.metadata), artifact.uri
-        # TFX's outputs are artifacts and, of the same name, parameters.
-        if name not in found and name != LOGS:
-            found[name] = store.record(name, uri, metadata)
-        else:
-            store.record(name, uri, metadata)
-    return found, lines
+            assert told.uri == artifact["uri"] or told.uri.partition("://")[0] not in _FOLDERS, told.uri
+            metadata = artifact.get("metadata", {}) | json_format.MessageToDict(told.metadata)
+            artifact = artifact | {"uri": told.uri, "metadata": metadata}
+        artifacts[name] = store.record(name, artifact)
+    return store.publish(pod.task, artifacts, parameters), lines
 
 
 def _upload(pod: PlacedPod, outputs: dict[str, Any], storage: Storage) -> list[str]:
@@ -216,8 +215,3 @@ def _line(severity: str, place: str, text: str) -> str:
 def _signal_name(number: int) -> str:
     """Returns how Go names a signal."""
     return {signal.SIGKILL: "killed", signal.SIGTERM: "terminated"}.get(signal.Signals(number), f"signal {number}")
-
-
-def artifacts(outputs: dict[str, Any]) -> dict[str, dsl.Artifact]:
-    """Returns those outputs that are artifacts."""
-    return {name: value for name, value in outputs.items() if isinstance(value, dsl.Artifact)}

@@ -3,25 +3,30 @@
 Sources: `UploadBlob` and `DownloadBlob` in backend/src/v2/objectstore/object_store.go.
 """
 
-import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from tests import object_storage
+
+#: The one of the installation, and another one.
+BUCKETS = ("mlpipeline", "bucket")
 
 
-@dataclass
 class Storage:
-    """Buckets, whose objects are files below `root`."""
+    """Buckets on a new SeaweedFS, whatever the scheme of their URIs.
 
-    root: Path
+    Args:
+        url: The server's address.
+    """
 
-    def path(self, uri: str) -> Path:
-        """Returns where an artifact's objects are kept."""
-        scheme, _, key = uri.partition("://")
-        return self.root / scheme / key
+    def __init__(self, url: str):
+        self._s3: Any = object_storage.client(url)
+        for bucket in BUCKETS:
+            self._s3.create_bucket(Bucket=bucket)
 
     def upload(self, source: Path, uri: str) -> list[str]:
-        """Stores a file, or the files of a folder, and returns their keys. A folder without files leaves no trace.
+        """Stores a file, or the files of a folder, and returns their URIs. A folder without files leaves no trace.
 
         Objects that an earlier try of the task has left behind stay, unless they have the same key.
 
@@ -30,26 +35,36 @@ class Storage:
         """
         if not source.exists():
             raise FileNotFoundError(source)
-        keys = []
+        uris = []
         for file in [source] if source.is_file() else sorted(path for path in source.rglob("*") if path.is_file()):
-            key = uri if source.is_file() else f"{uri}/{file.relative_to(source)}"
-            place = self.path(key)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, place)
-            keys.append(key)
-        return keys
+            uris.append(uri if source.is_file() else f"{uri}/{file.relative_to(source)}")
+            bucket, key = self._parts(uris[-1])
+            self._s3.upload_file(str(file), bucket, key)
+        return uris
 
     def download(self, uri: str, place: Path) -> None:
         """Fetches all objects whose key starts with an artifact's URI, also those of `model_run` for `model`."""
-        artifact = self.path(uri)
-        for file in self._starting_with(artifact):
-            suffix = str(file).removeprefix(str(artifact))
-            local = Path(f"{place}{suffix}")
+        bucket, prefix = self._parts(uri)
+        for key in self._keys(bucket, prefix):
+            local = Path(f"{place}{key.removeprefix(prefix)}")
             local.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, local)
+            self._s3.download_file(bucket, key, str(local))
+
+    def read(self, uri: str) -> str:
+        """Returns the text of an object."""
+        bucket, key = self._parts(uri)
+        return self._s3.get_object(Bucket=bucket, Key=key)["Body"].read().decode()
+
+    def names(self, uri: str) -> list[str]:
+        """Returns the keys below a URI, relative to it."""
+        bucket, prefix = self._parts(f"{uri}/")
+        return [key.removeprefix(prefix) for key in self._keys(bucket, prefix)]
+
+    def _keys(self, bucket: str, prefix: str) -> Iterator[str]:
+        for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+            yield from (found["Key"] for found in page.get("Contents", ()))
 
     @staticmethod
-    def _starting_with(path: Path) -> Iterator[Path]:
-        for found in sorted(path.parent.glob("*")):
-            if found.name.startswith(path.name):
-                yield from [found] if found.is_file() else sorted(one for one in found.rglob("*") if one.is_file())
+    def _parts(uri: str) -> tuple[str, str]:
+        bucket, _, key = uri.partition("://")[2].partition("/")
+        return bucket, key

@@ -117,11 +117,11 @@ def confined() -> None:
         pytest.skip("pods are not confined here: see the warnings")
 
 
-def test_artifacts_are_numbered_and_only_files_are_stored(image, tmp_path):
-    cluster = Cluster(tmp_path / "cluster", image)
+def test_artifacts_are_numbered_and_only_files_are_stored(image, storage, tmp_path):
+    cluster = Cluster(tmp_path / "cluster", image, storage)
     run = cluster.run(package(tmp_path), {"text": "good day"})
     assert run.ran == ["Write", "Read"]
-    assert (run.outputs["Write"]["written"] / "text").read_text() == "good day"
+    assert storage.read(f"{run.artifacts['Write']['written'].uri}/text") == "good day"
     seen = json.loads(run.pods[1].output)
     assert seen["name"] == run.artifacts["Write"]["written"].name
     assert int(seen["name"]) > 0
@@ -133,7 +133,7 @@ def test_artifacts_are_numbered_and_only_files_are_stored(image, tmp_path):
     assert seen["metadata"] == {"display_name": "written", "blessed": 1.0, "splits": {"list": ["a"]}}
 
 
-def test_a_pod_is_another_user_who_sees_only_the_image_and_its_volumes(image, tmp_path, confined):
+def test_a_pod_is_another_user_who_sees_only_the_image_and_its_volumes(image, storage, tmp_path, confined):
     look = """
     def writable(folder):
         try:
@@ -154,7 +154,7 @@ def test_a_pod_is_another_user_who_sees_only_the_image_and_its_volumes(image, tm
     volume.mkdir()
     platform = mounted("pvcMount", "checkpoints", "/checkpoints")
     file = package(tmp_path, write=look.replace("\n    ", "\n") + WRITE, platform=platform)
-    cluster = Cluster(tmp_path / "cluster", image, claims={"checkpoints": volume})
+    cluster = Cluster(tmp_path / "cluster", image, storage, claims={"checkpoints": volume})
     seen = json.loads(cluster.run(file, {}).pods[0].output)
     assert seen["user"] == [1000, 1000, [1000]]
     assert (seen["folder"], seen["home"]) == ("/var/lib/nnclr", [None, "/var/lib/nnclr"])
@@ -174,7 +174,7 @@ def test_a_pod_is_another_user_who_sees_only_the_image_and_its_volumes(image, tm
     assert stat.S_IMODE(volume.stat().st_mode) & 0o2770 == 0o2770
 
 
-def test_secrets_arrive_as_files_and_variables(image, tmp_path):
+def test_secrets_arrive_as_files_and_variables(image, storage, tmp_path):
     variable = {
         "secretNameParameter": {"runtimeValue": {"constant": "mlflow"}},
         "keyToEnv": [{"secretKey": "password", "envVar": "PASSWORD"}],
@@ -183,24 +183,26 @@ def test_secrets_arrive_as_files_and_variables(image, tmp_path):
     write = "print(os.environ['PASSWORD'], pathlib.Path(root, 'etc/google/key').read_text(), 'HOME' in os.environ)"
     file = package(tmp_path, write=write + WRITE, platform=platform)
     secrets = {"mlflow": {"password": "sesame"}, "google": {"key": "{}"}}
-    run = Cluster(tmp_path / "cluster", image, secrets).run(file, {})
+    run = Cluster(tmp_path / "cluster", image, storage, secrets).run(file, {})
     assert run.pods[0].output == "sesame {} False\n"
     with pytest.raises(RefusedPod, match="the Secret google does not exist"):
-        Cluster(tmp_path / "other", image, {"mlflow": {"password": "x"}}).run(file, {})
+        Cluster(tmp_path / "other", image, storage, {"mlflow": {"password": "x"}}).run(file, {})
     with pytest.raises(RefusedPod, match="the claim images does not exist"):
-        Cluster(tmp_path / "third", image).run(package(tmp_path, platform=mounted("pvcMount", "images", "/images")), {})
+        Cluster(tmp_path / "third", image, storage).run(
+            package(tmp_path, platform=mounted("pvcMount", "images", "/images")), {}
+        )
     with pytest.raises(UnknownField, match=r"Write\.platform\.enabledSharedMemory"):
-        Cluster(tmp_path / "fourth", image).run(package(tmp_path, platform={"enabledSharedMemory": {}}), {})
+        Cluster(tmp_path / "fourth", image, storage).run(package(tmp_path, platform={"enabledSharedMemory": {}}), {})
 
 
-def test_a_container_always_exits_with_1_and_lines_of_others_follow_those_of_python(image, tmp_path):
+def test_a_container_always_exits_with_1_and_lines_of_others_follow_those_of_python(image, storage, tmp_path):
     write = """
 print("Error: Write failed: no luck")
 message = pathlib.Path("/dev/termination-log")
 message.exists() and message.write_text("no luck")
 sys.exit(3)
 """
-    cluster = Cluster(tmp_path / "cluster", image)
+    cluster = Cluster(tmp_path / "cluster", image, storage)
     with pytest.raises(PodFailed, match="failed to execute component: exit status 3"):
         cluster.run(package(tmp_path, write=write), {})
     (pod,) = cluster.runs[0].pods
@@ -211,7 +213,7 @@ sys.exit(3)
     assert pod.termination_message == ("no luck" if node.confines() else "")
 
 
-def test_a_process_that_is_killed_is_a_failed_container_and_a_pod_that_is_deleted_is_not(image, tmp_path):
+def test_a_process_that_is_killed_is_a_failed_container_and_a_pod_that_is_deleted_is_not(image, storage, tmp_path):
     write = """
 def stop(*_):
     try:
@@ -227,7 +229,7 @@ time.sleep(60)
         pod.wait_for_output("ready")
         pod.kill_python()
 
-    cluster = Cluster(tmp_path / "cluster", image, disturb=disturb)
+    cluster = Cluster(tmp_path / "cluster", image, storage, disturb=disturb)
     with pytest.raises(PodFailed, match="signal: killed"):
         cluster.run(package(tmp_path, write=write), {})
     (pod,) = cluster.runs[-1].pods
@@ -237,55 +239,58 @@ time.sleep(60)
         pod.wait_for_output("ready")
         pod.delete()
 
-    cluster = Cluster(tmp_path / "deleted", image, disturb=delete)
+    cluster = Cluster(tmp_path / "deleted", image, storage, disturb=delete)
     with pytest.raises(PodFailed):
         cluster.run(package(tmp_path, write=write, retries=1), {})
     # By default, such a pod is not retried. Its output leads nowhere, once the launcher has ended.
     assert [(pod.code, pod.python_code) for pod in cluster.runs[-1].pods] == [(None, 75)]
 
     deaf = write.replace("os._exit(75)", "pass").replace("time.sleep(60)", "[time.sleep(1) for _ in range(60)]")
-    cluster = Cluster(tmp_path / "deaf", image, disturb=delete, retries=Retries.ALWAYS)
+    cluster = Cluster(tmp_path / "deaf", image, storage, disturb=delete, retries=Retries.ALWAYS)
     with pytest.raises(PodFailed):
         cluster.run(package(tmp_path, write=deaf, retries=1), {})
     assert [(pod.code, pod.python_code) for pod in cluster.runs[-1].pods] == [(None, -signal.SIGKILL)] * 2
 
 
-def test_what_a_command_leaves_behind_ends_with_its_pod(image, tmp_path):
+def test_what_a_command_leaves_behind_ends_with_its_pod(image, storage, tmp_path):
     write = f"""
 if os.fork() == 0:
     time.sleep(60)
 {WRITE}"""
     started = time.monotonic()
-    assert Cluster(tmp_path / "cluster", image).run(package(tmp_path, write=write), {}).ran == ["Write", "Read"]
+    assert Cluster(tmp_path / "cluster", image, storage).run(package(tmp_path, write=write), {}).ran == [
+        "Write",
+        "Read",
+    ]
     assert time.monotonic() - started < 30
 
 
-def test_tries_share_their_uris_but_not_their_logs_and_disks(image, tmp_path):
+def test_tries_share_their_uris_but_not_their_logs_and_disks(image, storage, tmp_path):
     write = f"""
 print(path(uri("written")).exists(), os.environ["KFP_RETRY_INDEX"], uri("written"))
 if os.environ["KFP_RETRY_INDEX"] == "0":
     path(uri("written")).mkdir(parents=True)
     sys.exit(1)
 {WRITE}"""
-    run = Cluster(tmp_path / "cluster", image).run(package(tmp_path, write=write, retries=1), {})
+    run = Cluster(tmp_path / "cluster", image, storage).run(package(tmp_path, write=write, retries=1), {})
     first, second, _ = run.pods
     assert (first.code, second.code) == (1, 0)
     assert first.output.split()[:2] == ["False", "0"]
     assert second.output.split()[:2] == ["False", "1"]
     assert first.output.split()[2] == second.output.split()[2]
-    folder = run.outputs["Write"]["written"].parent
-    assert {path.name for path in folder.iterdir()} == {"written", "executor-logs-0", "executor-logs-1"}
-    assert (folder / "executor-logs-0").read_text() == first.output
+    folder = run.artifacts["Write"]["written"].uri.removesuffix("/written")
+    assert storage.names(folder) == ["executor-logs-0", "executor-logs-1", "written/text"]
+    assert storage.read(f"{folder}/executor-logs-0") == first.output
 
 
-def test_the_cache_follows_inputs_and_not_contents(image, tmp_path):
-    cluster = Cluster(tmp_path / "cluster", image)
+def test_the_cache_follows_inputs_and_not_contents(image, storage, tmp_path):
+    cluster = Cluster(tmp_path / "cluster", image, storage)
     first = cluster.run(package(tmp_path), {})
     assert (first.ran, first.cached) == (["Write", "Read"], [])
     again = cluster.run(package(tmp_path), {})
     assert (again.ran, again.cached) == ([], ["Write", "Read"])
-    assert again.outputs == first.outputs
-    assert again.artifacts["Write"]["written"].name == first.artifacts["Write"]["written"].name
+    (before, after) = (run.artifacts["Write"]["written"] for run in (first, again))
+    assert (after.name, after.uri, after.metadata) == (before.name, before.uri, before.metadata)
     assert cluster.run(package(tmp_path), {"text": "other"}).ran == ["Write", "Read"]
     # Another command of the second step only.
     changed = cluster.run(package(tmp_path, read="\n" + READ), {})
@@ -299,3 +304,38 @@ def test_the_cache_follows_inputs_and_not_contents(image, tmp_path):
         cluster.run(package(tmp_path, name="failing", read="sys.exit(1)"), {})
     mended = cluster.run(package(tmp_path, name="failing"), {})
     assert (mended.ran, mended.cached) == (["Read"], ["Write"])
+
+
+def test_tasks_that_need_nothing_of_each_other_run_at_the_same_time(image, storage, tmp_path):
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    at = "/shared" if node.confines() else str(shared)
+    # Each step waits for the other one.
+    meet = """
+place = pathlib.Path({at!r})
+(place / {name!r}).touch()
+deadline = time.monotonic() + 60
+while len(list(place.iterdir())) < 2:
+    assert time.monotonic() < deadline
+    time.sleep(0.01)
+"""
+    file = package(
+        tmp_path,
+        write=meet.format(at=at, name="write") + WRITE,
+        read=meet.format(at=at, name="read") + 'path(uri("read")).write_text("read")\nend()',
+        platform=mounted("pvcMount", "shared", at),
+    )
+    spec, platform = yaml.safe_load_all(file.read_text())
+    read = spec["root"]["dag"]["tasks"]["Read"]
+    del read["dependentTasks"], read["inputs"], spec["components"]["Read"]["inputDefinitions"]
+    file.write_text(yaml.safe_dump_all([spec, platform]))
+    cluster = Cluster(tmp_path / "cluster", image, storage, claims={"shared": shared}, fs_group=1000)
+    assert set(cluster.run(file, {}).ran) == {"Write", "Read"}
+    # When one fails, the other still ends.
+    (shared / "write").unlink()
+    spec["deploymentSpec"]["executors"]["Write_executor"]["container"]["command"][2] += "\nsys.exit(1)"
+    file.write_text(yaml.safe_dump_all([spec, platform]))
+    with pytest.raises(PodFailed, match="Write failed"):
+        cluster.run(file, {})
+    assert [(pod.task, pod.code) for pod in cluster.runs[1].pods if pod.task == "Write"] == [("Write", 1)]
+    assert cluster.runs[1].cached == ["Read"]

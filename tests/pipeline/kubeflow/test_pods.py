@@ -27,6 +27,7 @@ from tests.pipeline.kubeflow.argo import Retries
 from tests.pipeline.kubeflow.cluster import Cluster, Pod, PodFailed, Run
 from tests.pipeline.kubeflow.host import KubeflowHost, running
 from tests.pipeline.kubeflow.node import PlacedPod
+from tests.pipeline.kubeflow.storage import Storage
 from tests.pipeline.kubeflow.test_runs import nnclr
 from tests.pipeline.local.test_run import COMPONENTS, TINY
 from trainer.errors import Stopped
@@ -146,7 +147,9 @@ def compile_with_volumes(started_image, tmp_path, data: Path, checkpoints: Path)
     return tmp_path / "pipeline.yaml"
 
 
-def writable_cluster(started_image: Interpreter, tmp_path: Path, registry: str) -> tuple[Cluster, Path]:
+def writable_cluster(
+    started_image: Interpreter, storage: Storage, tmp_path: Path, registry: str
+) -> tuple[Cluster, Path]:
     """Returns a cluster whose volumes are writable and hold few images, and a pipeline that is compiled for it."""
     data, checkpoints = tmp_path / "spans" / "7", tmp_path / "volume"
     sample.write_sample(data, counts={"unlabelled": 128, "train": 100, "test": 60})
@@ -154,7 +157,7 @@ def writable_cluster(started_image: Interpreter, tmp_path: Path, registry: str) 
     package = compile_with_volumes(started_image, tmp_path, data, checkpoints)
     claims = {"images": data.parent, "checkpoints": checkpoints}
     secrets = {"mlflow": {"address": registry}}
-    return Cluster(tmp_path / "cluster", started_image, secrets, claims, fs_group=1000), package
+    return Cluster(tmp_path / "cluster", started_image, storage, secrets, claims, fs_group=1000), package
 
 
 def require_a_reason(cluster: Cluster, package: Path, parameters: dict[str, Any]) -> None:
@@ -178,18 +181,18 @@ def require_that_it_resumed(run: Run, steps: list[int]) -> None:
     assert found == [[str(step)] for step in steps]
 
 
-def require_page(run: Run, probe_accuracy: float, registry: str) -> None:
+def require_page(run: Run, storage: Storage, probe_accuracy: float, registry: str) -> None:
     """Demands what the page of a run shows."""
     shown = run.artifacts["LinearProbeEvaluator"]
     assert shown["accuracy"].metadata["probe_accuracy"] == probe_accuracy
     assert len(shown["confusion_matrix"].metadata["confusionMatrix"]["struct"]["rows"]) == 10
-    assert "Not released." in run.outputs["LinearProbeEvaluator"]["report"].read_text()
-    assert "Released as" in run.outputs["RegistryPusher"]["report"].read_text()
+    assert "Not released." in storage.read(shown["report"].uri)
+    assert "Released as" in storage.read(run.artifacts["RegistryPusher"]["report"].uri)
     assert run.artifacts["Trainer"]["training"].metadata["steps"] == 60
     assert run.artifacts["RegistryPusher"]["registered_model"].uri.startswith(registry)
 
 
-def test_pods_bless_what_the_local_runner_blesses(started_image, tmp_path, running_mlflow_server, monkeypatch):
+def test_pods_bless_what_the_local_runner_blesses(started_image, storage, tmp_path, running_mlflow_server, monkeypatch):
     data, checkpoints = tmp_path / "spans" / "7", tmp_path / "volume"
     sample.write_sample(data, counts={"unlabelled": 640, "train": 300, "test": 200})
     (local,) = session(tmp_path, ["run", *TINY, "--data", str(data), "--json"])
@@ -200,7 +203,7 @@ def test_pods_bless_what_the_local_runner_blesses(started_image, tmp_path, runni
     package = compile_with_volumes(started_image, tmp_path, data, checkpoints)
     claims = {"images": data.parent, "checkpoints": checkpoints}
     secrets = {"mlflow": {"address": running_mlflow_server}}
-    cluster = Cluster(tmp_path / "cluster", started_image, secrets, claims, retries=Retries.KFP_2_17)
+    cluster = Cluster(tmp_path / "cluster", started_image, storage, secrets, claims, retries=Retries.KFP_2_17)
     (data / "_SUCCESS").touch()
     # As a schedule would: the newest, if it is new.
     parameters = {"source": f"{data.parent}/{{SPAN}}", "only_new": 1, "epochs": 6}
@@ -224,16 +227,16 @@ def test_pods_bless_what_the_local_runner_blesses(started_image, tmp_path, runni
         # A person reads it: no hints by the hundred, no protocol buffers.
         assert len(pod.output.splitlines()) < 40, pod.output
         assert pod.code != 0 or pod.output.rstrip().endswith(f"{pod.task} done")
-    outputs = run.outputs
-    metrics = json.loads((outputs["LinearProbeEvaluator"]["evaluation"] / "metrics.json").read_text())
+    evaluated = run.artifacts["LinearProbeEvaluator"]
+    metrics = json.loads(storage.read(f"{evaluated['evaluation'].uri}/metrics.json"))
     (theirs,) = tmp_path.glob("nnclr-runs/artifacts/LinearProbeEvaluator/evaluation/*/metrics.json")
     assert metrics == json.loads(theirs.read_text())
     assert metrics["probe_accuracy"] == local.json["evaluation"]["probe_accuracy"]
-    assert (outputs["LinearProbeEvaluator"]["blessing"] / "BLESSED").is_file()
+    assert storage.names(evaluated["blessing"].uri) == ["BLESSED"]
 
-    require_page(run, metrics["probe_accuracy"], running_mlflow_server)
+    require_page(run, storage, metrics["probe_accuracy"], running_mlflow_server)
 
-    pushed = json.loads((outputs["RegistryPusher"]["pushed_model"] / "push.json").read_text())
+    pushed = json.loads(storage.read(f"{run.artifacts['RegistryPusher']['pushed_model'].uri}/push.json"))
     assert (pushed["version"], pushed["alias"], pushed["changed"]) == (1, "champion", True)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", running_mlflow_server)
     registry = ModelRegistry("")
@@ -254,10 +257,10 @@ def test_pods_bless_what_the_local_runner_blesses(started_image, tmp_path, runni
     assert {run.source for run in runs} == {str(data)}
 
 
-def test_a_users_mistake_is_one_line_of_the_pods_log(started_image, tmp_path, running_mlflow_server):
+def test_a_users_mistake_is_one_line_of_the_pods_log(started_image, storage, tmp_path, running_mlflow_server):
     compiled = [*("compile", *TINY, "--data", "gs://gone", "-o", "p.yaml", "--set", "kubeflow.retries=0")]
     assert started_image.run("-m", "pipeline", *compiled, cwd=tmp_path).returncode == 0
-    cluster = Cluster(tmp_path / "cluster", started_image)
+    cluster = Cluster(tmp_path / "cluster", started_image, storage)
     with pytest.raises(PodFailed, match="DataResolver failed"):
         cluster.run(tmp_path / "p.yaml", {"registry_uri": running_mlflow_server, "source": str(tmp_path / "nowhere")})
     (failed,) = cluster.runs[0].pods
@@ -274,19 +277,19 @@ def test_a_users_mistake_is_one_line_of_the_pods_log(started_image, tmp_path, ru
 
 
 @pytest.mark.parametrize(("retries", "attempts"), [(Retries.KFP_2_14_TO_2_16, 1), (Retries.KFP_2_17, 3)])
-def test_a_lost_pod_is_retried_where_the_installation_does_so(started_image, tmp_path, retries, attempts):
+def test_a_lost_pod_is_retried_where_the_installation_does_so(started_image, storage, tmp_path, retries, attempts):
     compiled = [*("compile", *TINY, "--data", "gs://images", "-o", "p.yaml")]
     assert started_image.run("-m", "pipeline", *compiled, cwd=tmp_path).returncode == 0
 
-    cluster = Cluster(tmp_path / "cluster", started_image, disturb=PlacedPod.lose, retries=retries)
+    cluster = Cluster(tmp_path / "cluster", started_image, storage, disturb=PlacedPod.lose, retries=retries)
     with pytest.raises(PodFailed, match="DataResolver failed"):
         cluster.run(tmp_path / "p.yaml", {})
     assert [(pod.task, pod.code) for pod in cluster.runs[0].pods] == [("DataResolver", None)] * attempts
 
 
 @pytest.mark.long
-def test_submit_tells_what_became_of_a_deleted_trainer(started_image, tmp_path, running_mlflow_server):
-    cluster, package = writable_cluster(started_image, tmp_path, running_mlflow_server)
+def test_submit_tells_what_became_of_a_deleted_trainer(started_image, storage, tmp_path, running_mlflow_server):
+    cluster, package = writable_cluster(started_image, storage, tmp_path, running_mlflow_server)
 
     def delete_the_first_trainer(pod: PlacedPod) -> None:
         if (pod.task, pod.attempt) == ("Trainer", 0):
@@ -312,7 +315,7 @@ def test_submit_tells_what_became_of_a_deleted_trainer(started_image, tmp_path, 
 
 
 @pytest.mark.long
-def test_a_fresh_interpreter_starts_in_a_pod(started_image, tmp_path, running_mlflow_server):
+def test_a_fresh_interpreter_starts_in_a_pod(started_image, storage, tmp_path, running_mlflow_server):
     """Other pods fork from an interpreter that has imported everything outside of them."""
     data = tmp_path / "images"
     sample.write_sample(data, counts={"unlabelled": 20, "train": 10, "test": 10})
@@ -326,15 +329,15 @@ def test_a_fresh_interpreter_starts_in_a_pod(started_image, tmp_path, running_ml
         if pod.task == "StatisticsGen":
             pod.lose()
 
-    cluster = Cluster(tmp_path / "cluster", started_image, claims={"images": data}, disturb=stop_after_ingest)
+    cluster = Cluster(tmp_path / "cluster", started_image, storage, claims={"images": data}, disturb=stop_after_ingest)
     cluster.fresh = True
     with pytest.raises(PodFailed):
         cluster.run(tmp_path / "p.yaml", {"registry_uri": running_mlflow_server})
     pods = {pod.task: pod for pod in cluster.runs[0].pods if pod.code == 0}
     assert "ImageExampleGen" in pods, cluster.runs[0].pods[-1].output
-    stored = cluster.runs[0].outputs["ImageExampleGen"]["examples"]
-    assert stored.is_relative_to(tmp_path / "cluster" / "storage" / "s3" / "bucket" / "runs")
-    assert list(stored.glob("Split-*/*"))
+    stored = cluster.runs[0].artifacts["ImageExampleGen"]["examples"].uri
+    assert stored.startswith("s3://bucket/runs/")
+    assert any(name.startswith("Split-") for name in storage.names(stored))
     for task, pod in pods.items():
         lines = pod.output.splitlines()
         assert lines[0] == f"{task} started"
@@ -343,8 +346,8 @@ def test_a_fresh_interpreter_starts_in_a_pod(started_image, tmp_path, running_ml
 
 
 @pytest.mark.long
-def test_further_runs_take_from_the_cache_what_is_the_same(started_image, tmp_path, running_mlflow_server):
-    cluster, package = writable_cluster(started_image, tmp_path, running_mlflow_server)
+def test_further_runs_take_from_the_cache_what_is_the_same(started_image, storage, tmp_path, running_mlflow_server):
+    cluster, package = writable_cluster(started_image, storage, tmp_path, running_mlflow_server)
     # Under this alias, the registry has no champion before the first run.
     first, second, third = (cluster.run(package, {"epochs": 1, "champion_alias": "cached"}) for _ in range(3))
     assert set(first.ran) == {"DataResolver", *COMPONENTS}
@@ -353,4 +356,5 @@ def test_further_runs_take_from_the_cache_what_is_the_same(started_image, tmp_pa
     assert set(third.ran) == {"DataResolver", "RegistryPusher"}
     assert set(third.cached) == set(first.ran) - set(third.ran)
     assert second.artifacts["Trainer"]["model"].name == first.artifacts["Trainer"]["model"].name
-    assert second.outputs["LinearProbeEvaluator"] != first.outputs["LinearProbeEvaluator"]
+    first_evaluation, second_evaluation = (run.artifacts["LinearProbeEvaluator"] for run in (first, second))
+    assert second_evaluation["evaluation"].uri != first_evaluation["evaluation"].uri
