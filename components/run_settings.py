@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from components.data_gate.config import GateSettings
 from components.data_resolver.config import DataSettings
 from components.image_example_gen.config import IngestSettings
 from components.linear_probe_evaluator.config import EvaluatorSettings
@@ -18,6 +19,7 @@ class RunSettings(StrictModel):
         "nnclr", description="Name of the pipeline. Results are cached within one name."
     )
     data: DataSettings = DataSettings()
+    gate: GateSettings = GateSettings()
     trainer: TrainerSettings = TrainerSettings()
     evaluator: EvaluatorSettings = EvaluatorSettings()
     registry: RegistrySettings = RegistrySettings()

@@ -13,10 +13,13 @@ from tfx.proto import trainer_pb2
 
 # isort: split
 import tensorflow_data_validation as tfdv
+from google.protobuf import text_format
 from ml_metadata.proto import metadata_store_pb2
+from tensorflow_metadata.proto.v0 import schema_pb2
 
 from components.champion_resolver.component import ChampionResolver
-from components.data_gate.component import DataGate
+from components.data_gate.artifact import DATA_CHECKS
+from components.data_gate.component import DataGate, ValidatedExamples
 from components.data_resolver import artifact as resolved
 from components.data_resolver.component import DataResolver
 from components.data_resolver.resolution import Resolution, settings_fingerprint
@@ -31,14 +34,41 @@ from components.run_settings import RunSettings
 from components.schema_importer.component import SchemaImporter
 from pipeline import provenance
 from pipeline.config import Settings
-from trainer import examples, run_fn, splits
+from trainer import run_fn, splits
 from trainer.config import CHAMPION
 
-# Statistics over whole images are waste: 27 KB strings, each different.
-_DESCRIBED_FEATURES = [
-    *(examples.LABEL, examples.HEIGHT, examples.WIDTH),
-    *(examples.FOLD, examples.PIXEL_MEAN, examples.PIXEL_STD),
-]
+_SCHEMA = (resources.files("pipeline") / "schema" / "schema.pbtxt").read_text(encoding="utf-8")
+# DataGate compares distributions by the histograms, takes shares of the images from the quantiles, and counts so many
+# classes at most.
+_STATISTICS = tfdv.StatsOptions(
+    # Statistics over whole images are waste: 27 KB strings, each different.
+    feature_allowlist=[feature.name for feature in text_format.Parse(_SCHEMA, schema_pb2.Schema()).feature],
+    num_histogram_buckets=20,
+    num_quantiles_histogram_buckets=100,
+    num_rank_histogram_buckets=10_000,
+)
+
+
+class _Validation:
+    """The components that describe a set of examples and validate them against the schema.
+
+    Args:
+        ingest: Writes the examples.
+        schema: Writes the schema.
+        prefix: Beginning of the components' ids.
+    """
+
+    def __init__(self, ingest: ImageExampleGen, schema: SchemaImporter, prefix: str = ""):
+        statistics = StatisticsGen(
+            examples=ingest.outputs[EXAMPLES], schema=schema.outputs["schema"], stats_options=_STATISTICS
+        ).with_id(f"{prefix}StatisticsGen")
+        validator = ExampleValidator(
+            statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"]
+        ).with_id(f"{prefix}ExampleValidator")
+        self.components = [ingest, statistics, validator]
+        self.outputs = ValidatedExamples(
+            ingest.outputs[EXAMPLES], statistics.outputs["statistics"], validator.outputs["anomalies"]
+        )
 
 
 def create_pipeline(
@@ -78,19 +108,29 @@ def create_pipeline(
         source=value(data.source if data else None, resolved.SOURCE),
         fingerprint=value(data.fingerprint if data else None, resolved.FINGERPRINT),
     )
-    statistics = StatisticsGen(
-        examples=ingest.outputs[EXAMPLES],
-        stats_options=tfdv.StatsOptions(feature_allowlist=_DESCRIBED_FEATURES),
-    )
-    schema = SchemaImporter((resources.files("pipeline") / "schema" / "schema.pbtxt").read_text(encoding="utf-8"))
-    validator = ExampleValidator(statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"])
-    gate = DataGate(statistics=statistics.outputs["statistics"], anomalies=validator.outputs["anomalies"])
+    schema = SchemaImporter(_SCHEMA)
+    images = _Validation(ingest, schema)
+    labelled = None
+    if settings.evaluator.data:
+        labelled_ingest = ImageExampleGen(
+            settings.data.narrow(IngestSettings),
+            source=settings.evaluator.data,
+            fingerprint=value(data.labelled_fingerprint if data else None, resolved.LABELLED_FINGERPRINT),
+            labelled_only=True,
+        ).with_id("LabelledExampleGen")
+        labelled = _Validation(labelled_ingest, schema, "Labelled")
     warm = settings.trainer.warm_start == CHAMPION
     champion_resolver = ChampionResolver(
         settings.registry.narrow(ChampionSettings),
         registry_directory,
         expected=value(champion, resolved.CHAMPION),
         required=settings.evaluator.needs_champion or warm,
+    )
+    gate = DataGate(
+        images.outputs,
+        champion=champion_resolver.outputs["model"],
+        settings=settings.gate,
+        labelled=labelled.outputs if labelled else None,
     )
     # The Trainer is never given the split `test`.
     trainer = Trainer(
@@ -105,34 +145,29 @@ def create_pipeline(
         },
     )
     trainer.add_upstream_node(gate)
-    labelled = None
-    if settings.evaluator.data:
-        labelled = ImageExampleGen(
-            settings.data.narrow(IngestSettings),
-            source=settings.evaluator.data,
-            fingerprint=value(data.labelled_fingerprint if data else None, resolved.LABELLED_FINGERPRINT),
-            labelled_only=True,
-        ).with_id("LabelledExampleGen")
     evaluator = LinearProbeEvaluator(
         examples=ingest.outputs[EXAMPLES],
         model=trainer.outputs["model"],
         model_run=trainer.outputs["model_run"],
         champion=champion_resolver.outputs["model"],
+        data_checks=gate.outputs[DATA_CHECKS],
         settings=settings.evaluator,
-        labelled_examples=labelled.outputs[EXAMPLES] if labelled else None,
+        labelled_examples=labelled.outputs.examples if labelled else None,
     )
     pusher = RegistryPusher(
         model=trainer.outputs["model"],
         evaluation=evaluator.outputs[EVALUATION],
         blessing=evaluator.outputs[BLESSING],
+        data_checks=gate.outputs[DATA_CHECKS],
         settings=run_settings,
         settings_fingerprint=value(settings_fingerprint(run_settings), resolved.SETTINGS_FINGERPRINT),
         registry_directory=registry_directory,
         pipeline_run=run_id,
         code=provenance.code_version(),
     )
-    components = [ingest, statistics, schema, validator, gate, champion_resolver, trainer, evaluator, pusher]
-    components += [component for component in (resolver, labelled) if component]
+    components = [*images.components, schema, gate, champion_resolver, trainer, evaluator, pusher]
+    components += [resolver] if resolver else []
+    components += labelled.components if labelled else []
     return Pipeline(
         pipeline_name=settings.name,
         pipeline_root=pipeline_root,

@@ -11,8 +11,21 @@ WIDTH = "width"
 LABEL = "label"
 ID = "id"
 FOLD = "fold"
-PIXEL_MEAN = "pixel_mean"
-PIXEL_STD = "pixel_std"
+# The features below describe an image for DataGate; training and evaluation need none of them.
+#: Height and width of the picture before ingest fitted it.
+SOURCE_HEIGHT, SOURCE_WIDTH = "source_height", "source_width"
+#: Mean and standard deviation of all values, as fractions of 255.
+PIXEL_MEAN, PIXEL_STD = "pixel_mean", "pixel_std"
+#: Standard deviation of the pixels' brightness, as a fraction of 255. It is 0 for an image of one colour, whose
+#: `PIXEL_STD` is not 0 if its channels differ.
+CONTRAST = "contrast"
+#: Colour as fractions of 255: the mean difference of the highest and the lowest channel, which is 0 for a grey image;
+#: the mean of red minus green; the mean of red and green minus blue.
+SATURATION, RED_GREEN, YELLOW_BLUE = "saturation", "red_green", "yellow_blue"
+#: Correlation of pixels with their right neighbours: near 1 for photographs, near 0 for noise, 1 for a plain image.
+SMOOTHNESS = "smoothness"
+#: Hashes that are equal for images with equal pixels, and for images that look alike. A plain image has no `LOOK_HASH`.
+EXACT_HASH, LOOK_HASH = "exact_hash", "look_hash"
 
 _FEATURES = {
     IMAGE: tf.io.FixedLenFeature([], tf.string),

@@ -1,4 +1,7 @@
-"""The artifact `model` of ChampionResolver: the champion's SavedModel in TFX's layout, and `champion.json`."""
+"""The artifact `model` of ChampionResolver: the champion's SavedModel in TFX's layout, and `champion.json`.
+
+If the champion was registered with the statistics of its images, the artifact also holds them.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -11,7 +14,7 @@ if TYPE_CHECKING:
 #: Key of the output channel.
 MODEL = "model"
 
-_CHAMPION = "champion.json"
+_CHAMPION, _STATISTICS = "champion.json", "data_statistics.pb"
 # Identity of the champion of a registry that has none.
 _NONE = "none"
 
@@ -50,3 +53,14 @@ def write(directory: str, champion: Champion | None) -> None:
 def read(directory: str) -> Champion | None:
     """Returns the champion in the artifact; None if the registry has none."""
     return artifact_files.read_json(f"{directory}/{_CHAMPION}", _Resolved).champion
+
+
+def write_statistics(directory: str, statistics: bytes) -> None:
+    """Writes the serialised statistics of the champion's images, see `components.data_gate.statistics.kept`."""
+    artifact_files.write(f"{directory}/{_STATISTICS}", statistics)
+
+
+def read_statistics(directory: str) -> bytes | None:
+    """Returns the serialised statistics of the champion's images; None if it was registered without."""
+    path = f"{directory}/{_STATISTICS}"
+    return artifact_files.read(path) if artifact_files.exists(path) else None

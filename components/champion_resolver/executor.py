@@ -13,14 +13,14 @@ from components.champion_resolver import artifact
 from components.champion_resolver.artifact import Champion, identity
 from components.model_registry import DamagedVersion, ModelRegistry, Version
 from components.model_registry.config import ChampionSettings
-from components.model_registry.contents import SAVED_MODEL
+from components.model_registry.contents import DATA_STATISTICS, SAVED_MODEL
 from trainer.errors import UserError
 
 SETTINGS, REGISTRY_DIRECTORY, EXPECTED, REQUIRED = "settings", "registry_directory", "expected", "required"
 
 
 class Executor(base_executor.BaseExecutor):
-    """Writes the champion's SavedModel in TFX's layout and `champion.json`. Without a champion, only the latter."""
+    """Writes the artifact `model`. Without a champion, it holds only `champion.json`."""
 
     def Do(
         self,
@@ -52,11 +52,16 @@ class Executor(base_executor.BaseExecutor):
 
 
 def _fetch(registry: ModelRegistry, version: Version, directory: str) -> str | None:
-    """Copies a version's SavedModel into the artifact. Returns why that is impossible, if it is."""
+    """Copies a version's SavedModel and the statistics of its images into the artifact.
+
+    Returns why that is impossible, if it is.
+    """
     try:
         with tempfile.TemporaryDirectory() as download:
             release = registry.download(version, download)
             io_utils.copy_dir(str(release / SAVED_MODEL), path_utils.serving_model_dir(directory))
+            if (release / DATA_STATISTICS).exists():
+                artifact.write_statistics(directory, (release / DATA_STATISTICS).read_bytes())
     except DamagedVersion as error:
         return str(error)
     return None

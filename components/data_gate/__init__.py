@@ -1,1 +1,1 @@
-"""DataGate: stops a run whose examples have anomalies."""
+"""DataGate: stops a run whose images are unfit for training, and warns of suspicious ones."""

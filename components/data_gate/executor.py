@@ -1,5 +1,6 @@
-"""Reads ExampleValidator's anomalies and stops the run if there are any."""
+"""Reads statistics, anomalies and the champion's statistics; stops the run, or writes the verdicts."""
 
+import logging
 import os
 from typing import Any
 
@@ -10,16 +11,27 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import io_utils
 
+from components import outputs
+from components.champion_resolver import artifact as champion_artifact
+from components.data_gate import artifact, statistics
+from components.data_gate.checks import Champion, judge
+from components.data_gate.config import GateSettings
+from components.data_gate.statistics import Split
+from components.image_example_gen import artifact as examples_artifact
 from trainer.errors import DataError
 
-STATISTICS = "statistics"
-ANOMALIES = "anomalies"
+SETTINGS = "settings"
+EXAMPLES, STATISTICS, ANOMALIES, CHAMPION = "examples", "statistics", "anomalies", "champion"
+LABELLED_EXAMPLES, LABELLED_STATISTICS = "labelled_examples", "labelled_statistics"
+LABELLED_ANOMALIES = "labelled_anomalies"
 
 _ANOMALIES_FILE = "SchemaDiff.pb"
 
+logger = logging.getLogger("nnclr")
+
 
 class Executor(base_executor.BaseExecutor):
-    """Raises a `DataError` that lists all anomalies."""
+    """Raises a `DataError` with all findings that fail the run. Otherwise logs warnings, and writes all verdicts."""
 
     def Do(
         self,
@@ -27,30 +39,69 @@ class Executor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        statistics = artifact_utils.get_single_instance(input_dict[STATISTICS])
-        anomalies = artifact_utils.get_single_instance(input_dict[ANOMALIES])
-        sentences = []
-        for split in artifact_utils.decode_split_names(anomalies.split_names):
-            # Ingest allows empty splits, and ExampleValidator reports every feature of an empty split as missing.
-            if not stats_artifact_utils.load_statistics(statistics, split).proto().datasets[0].num_examples:
-                continue
-            stored = io_utils.read_bytes_file(
-                os.path.join(artifact_utils.get_split_uri([anomalies], split), _ANOMALIES_FILE)
-            )
-            sentences += describe(split, anomalies_pb2.Anomalies.FromString(stored))
-        if sentences:
+        outputs.empty(output_dict)
+        settings = GateSettings.model_validate_json(exec_properties[SETTINGS])
+        found = _splits(input_dict[EXAMPLES], input_dict[STATISTICS])
+        sentences = _anomalies(input_dict[ANOMALIES], found)
+        if input_dict.get(LABELLED_EXAMPLES):
+            separate = _splits(input_dict[LABELLED_EXAMPLES], input_dict[LABELLED_STATISTICS], separate=True)
+            sentences += _anomalies(input_dict[LABELLED_ANOMALIES], separate)
+            found += separate
+        champion = _champion(artifact_utils.get_single_uri(input_dict[CHAMPION]))
+        checks = judge(settings, found, sentences, champion)
+        missed = [(getattr(settings, check.name), check) for check in checks if not check.passed]
+        for action, check in missed:
+            if action == "warn":
+                for sentence in check.sentences:
+                    logger.warning("%s", sentence)
+        failed = [check for action, check in missed if action == "fail"]
+        if failed:
+            names = [f"gate.{check.name}" for check in failed]
             raise DataError(
-                f"The data failed validation, so nothing was trained: {' '.join(sentences)} "
-                "The rules are in pipeline/schema/schema.pbtxt."
+                "The data failed validation, so nothing was trained: "
+                f"{' '.join(sentence for check in failed for sentence in check.sentences)} "
+                f"To train nevertheless, set {' and '.join(names)} to warn."
             )
+        artifact.write(artifact_utils.get_single_uri(output_dict[artifact.DATA_CHECKS]), checks, statistics.kept(found))
 
 
-def describe(split: str, anomalies: anomalies_pb2.Anomalies) -> list[str]:
+def describe(title: str, anomalies: anomalies_pb2.Anomalies) -> list[str]:
     """Describes each anomaly of a split in a sentence that names the split and the feature."""
     sentences = []
     for feature, anomaly in sorted(anomalies.anomaly_info.items()):
         reasons = "; ".join(reason.description.rstrip(".") for reason in anomaly.reason)
-        sentences.append(f"Split {split}, feature {feature}: {reasons}.")
+        sentences.append(f"Split {title}, feature {feature}: {reasons}.")
     for reason in anomalies.dataset_anomaly_info.reason:
-        sentences.append(f"Split {split}: {reason.description.rstrip('.')}.")
+        sentences.append(f"Split {title}: {reason.description.rstrip('.')}.")
     return sentences
+
+
+def _splits(examples: list[types.Artifact], stats: list[types.Artifact], separate: bool = False) -> list[Split]:
+    """Reads the splits that have images: ingest allows empty ones, whose features all seem to be missing."""
+    dataset = examples_artifact.read(artifact_utils.get_single_uri(examples))
+    computed = artifact_utils.get_single_instance(stats)
+    return [
+        Split(
+            name,
+            stats_artifact_utils.load_statistics(computed, name).proto().datasets[0],
+            dataset.class_names,
+            separate,
+        )
+        for name, count in dataset.counts.items()
+        if count
+    ]
+
+
+def _anomalies(anomalies: list[types.Artifact], found: list[Split]) -> list[str]:
+    sentences = []
+    for split in found:
+        path = os.path.join(artifact_utils.get_split_uri(anomalies, split.name), _ANOMALIES_FILE)
+        sentences += describe(split.title, anomalies_pb2.Anomalies.FromString(io_utils.read_bytes_file(path)))
+    return sentences
+
+
+def _champion(directory: str) -> Champion | None:
+    champion, content = champion_artifact.read(directory), champion_artifact.read_statistics(directory)
+    if champion is None:
+        return None
+    return Champion(str(champion), statistics.read_kept(content) if content else {})

@@ -1,12 +1,13 @@
 """Converts one picture to one `tf.train.Example`, in plain functions."""
 
 import io
-import math
 
 import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from components.image_example_gen import duplicates
+from components.image_example_gen.pixel_statistics import pixel_statistics
 from components.image_example_gen.sources.base import PICTURE_FORMATS, Picture
 from trainer import examples
 
@@ -62,8 +63,8 @@ def fit(image: np.ndarray, size: int) -> np.ndarray:
     return np.asarray(resized.crop((left, top, left + size, top + size)))
 
 
-def to_example(picture: Picture, image: np.ndarray) -> bytes:
-    """Serialises a fitted image with its label, folds, id and pixel statistics.
+def to_example(picture: Picture, image: np.ndarray, source_size: tuple[int, int] | None = None) -> bytes:
+    """Serialises a fitted image with its label, folds and id, and with figures about its pixels for DataGate.
 
     The pixels are stored raw, which is the fastest to read for training: on 96x96 images, PNG reads 0.18 to 0.26 and
     JPEG 0.41 to 0.50 of the images per second that raw pixels do, with 0.4 and 0.1 of the bytes (measured with
@@ -72,8 +73,10 @@ def to_example(picture: Picture, image: np.ndarray) -> bytes:
     Args:
         picture: The picture that the image was decoded from.
         image: The pixels to store, uint8 [height, width, 3].
+        source_size: Height and width of the picture before it was fitted. If None, those of `image`.
     """
-    mean, std = _statistics(image)
+    source_height, source_width = source_size or image.shape[:2]
+    hashes = duplicates.hashes(image[np.newaxis])
     features = {
         examples.IMAGE: _bytes(np.ascontiguousarray(image).tobytes()),
         examples.HEIGHT: _ints(image.shape[0]),
@@ -81,20 +84,13 @@ def to_example(picture: Picture, image: np.ndarray) -> bytes:
         examples.LABEL: _ints(picture.label),
         examples.ID: _bytes(picture.id.encode()),
         examples.FOLD: _ints(*picture.folds),
-        examples.PIXEL_MEAN: _float(mean),
-        examples.PIXEL_STD: _float(std),
+        examples.SOURCE_HEIGHT: _ints(source_height),
+        examples.SOURCE_WIDTH: _ints(source_width),
+        **{name: _float(value) for name, value in pixel_statistics(image).items()},
+        examples.EXACT_HASH: _hash(hashes[duplicates.EXACT]),
+        examples.LOOK_HASH: _hash(hashes[duplicates.LOOK]),
     }
     return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
-
-
-def _statistics(image: np.ndarray) -> tuple[float, float]:
-    """Computes mean and standard deviation of all values, as fractions of 255.
-
-    Sums of integers are exact, and take half the time that an image of floats would.
-    """
-    total = int(np.sum(image, dtype=np.uint64))
-    squares = int(np.sum(np.square(image, dtype=np.uint16), dtype=np.uint64))
-    return total / image.size / 255, math.sqrt(image.size * squares - total**2) / image.size / 255
 
 
 def _bytes(value: bytes) -> tf.train.Feature:
@@ -107,3 +103,10 @@ def _ints(*values: int) -> tf.train.Feature:
 
 def _float(value: float) -> tf.train.Feature:
     return tf.train.Feature(float_list=tf.train.FloatList(value=[value]))
+
+
+def _hash(values: np.ndarray) -> tf.train.Feature:
+    """Returns a hash as hexadecimal digits, which TFDV counts as a category; no value for an image without a hash."""
+    return tf.train.Feature(
+        bytes_list=tf.train.BytesList(value=[f"{value:016x}".encode() for value in values if value])
+    )

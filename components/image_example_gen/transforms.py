@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import apache_beam as beam
 import numpy as np
@@ -45,7 +46,21 @@ class Shard:
         return f"data_tfrecord-{self.number:05d}-of-{self.total:05d}"
 
 
-Block = tuple[Shard, list[tuple[Picture, np.ndarray]]]
+class Row(NamedTuple):
+    """One image of a block.
+
+    Attributes:
+        picture: The picture as its source gives it.
+        image: The fitted pixels, uint8 [height, width, 3].
+        source_size: Height and width of the picture before it was fitted.
+    """
+
+    picture: Picture
+    image: np.ndarray
+    source_size: tuple[int, int]
+
+
+Block = tuple[Shard, list[Row]]
 
 
 def images_per_block(size: int) -> int:
@@ -114,14 +129,15 @@ class _ReadImagesFn(beam.DoFn):
         self._reporter = Reporter("Ingest", sum(self._source.counts.values()))
 
     def process(self, work: Work):
-        shard, rows = None, list[tuple[Picture, np.ndarray]]()
+        shard, rows = None, list[Row]()
         for picture in self._source.read(work):
             if self._shard_of(picture) != shard:
                 if shard:
                     yield shard, rows
                 shard, rows = self._shard_of(picture), []
             try:
-                rows.append((picture, encoding.fit(encoding.decode(picture), self._size)))
+                image = encoding.decode(picture)
+                rows.append(Row(picture, encoding.fit(image, self._size), image.shape[:2]))
             except encoding.Undecodable as error:
                 rejected = {"split": picture.split, "id": picture.id, "reason": str(error)}
                 yield beam.pvalue.TaggedOutput(REJECTED, rejected)
@@ -138,7 +154,7 @@ class _ReadImagesFn(beam.DoFn):
 def to_examples(block: Block) -> tuple[Shard, list[bytes]]:
     """Serialises the images of a block as `tf.train.Example`s."""
     shard, rows = block
-    return shard, [encoding.to_example(picture, image) for picture, image in rows]
+    return shard, [encoding.to_example(*row) for row in rows]
 
 
 class WriteShards(beam.PTransform):

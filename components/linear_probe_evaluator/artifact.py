@@ -13,6 +13,7 @@ from pydantic import model_validator
 
 from components import artifact_files
 from components.artifact_files import Content
+from components.data_gate.artifact import DataCheck
 
 #: Keys of the output channels.
 EVALUATION, BLESSING = "evaluation", "blessing"
@@ -96,6 +97,7 @@ class Data(Content):
         data_fingerprint: Fingerprint of these images.
         labelled_data: Path or URI of the labelled images.
         labelled_fingerprint: Fingerprint of the labelled images.
+        data_checks: DataGate's verdicts on the images.
     """
 
     counts: dict[str, int] = {}
@@ -103,6 +105,7 @@ class Data(Content):
     data_fingerprint: str = ""
     labelled_data: str = ""
     labelled_fingerprint: str = ""
+    data_checks: tuple[DataCheck, ...] = ()
 
 
 class Verdict(Content):

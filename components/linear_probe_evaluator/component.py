@@ -17,6 +17,7 @@ class LinearProbeEvaluatorSpec(component_spec.ComponentSpec):
         executor.MODEL_RUN: component_spec.ChannelParameter(type=standard_artifacts.ModelRun),
         executor.MODEL: component_spec.ChannelParameter(type=standard_artifacts.Model),
         executor.CHAMPION: component_spec.ChannelParameter(type=standard_artifacts.Model),
+        executor.DATA_CHECKS: component_spec.ChannelParameter(type=standard_artifacts.ExampleAnomalies),
     }
     OUTPUTS = {
         artifact.EVALUATION: component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
@@ -32,6 +33,7 @@ class LinearProbeEvaluator(base_beam_component.BaseBeamComponent):
         model: The candidate, from Trainer.
         model_run: Logs of the training, from Trainer.
         champion: The champion, from ChampionResolver.
+        data_checks: The verdicts on the images, from DataGate, which the report shows.
         settings: What is measured, and what the candidate must reach.
         labelled_examples: Examples with the splits `train` and `test`. By default those of `examples`.
     """
@@ -45,6 +47,7 @@ class LinearProbeEvaluator(base_beam_component.BaseBeamComponent):
         model: channel.BaseChannel,
         model_run: channel.BaseChannel,
         champion: channel.BaseChannel,
+        data_checks: channel.BaseChannel,
         settings: EvaluatorSettings,
         labelled_examples: channel.BaseChannel | None = None,
     ):
@@ -54,6 +57,7 @@ class LinearProbeEvaluator(base_beam_component.BaseBeamComponent):
             model=model,
             model_run=model_run,
             champion=champion,
+            data_checks=data_checks,
             settings=settings.model_dump_json(),
             evaluation=channel_utils.as_channel([standard_artifacts.ModelEvaluation()]),
             blessing=channel_utils.as_channel([standard_artifacts.ModelBlessing()]),

@@ -17,7 +17,7 @@ import tensorflow as tf
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.ml.inference.base import ModelHandler, RunInference
 
-from components.linear_probe_evaluator import duplicates
+from components.image_example_gen import duplicates
 from trainer import examples, splits
 from trainer.export import Embeddings
 from trainer.progress import Reporter

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from components.champion_resolver.artifact import Champion
+from components.data_gate.artifact import DataCheck
 from components.image_example_gen import artifact as examples_artifact
 from components.linear_probe_evaluator import embedding, findings, gate, probes, protocols
 from components.linear_probe_evaluator.artifact import (
@@ -48,6 +49,7 @@ class Inputs:
         champion: The champion, if there is one.
         scratch: Folder for intermediate results, which every Beam worker can write to.
         local_scratch: Local folder for memory maps, which must outlive the evaluation.
+        data_checks: DataGate's verdicts on the images.
     """
 
     pretraining: str
@@ -56,6 +58,7 @@ class Inputs:
     champion: ChampionModel | None
     scratch: str
     local_scratch: Path
+    data_checks: tuple[DataCheck, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -107,9 +110,10 @@ def evaluate(
         data_fingerprint=pretraining.fingerprint,
         labelled_data=labelled.source,
         labelled_fingerprint=labelled.fingerprint,
+        data_checks=inputs.data_checks,
     )
     if not counts[splits.TEST]:
-        return Evaluation(Metrics.of(described, _no_verdict()))
+        return Evaluation(Metrics.of(described, _no_verdict(), findings.of_data(inputs.data_checks)))
     size, classes = (labelled.image_size, labelled.image_size), list(labelled.class_names)
     models, problem = _models(settings, inputs, size)
     directories = dict.fromkeys((splits.TRAIN, splits.TEST), inputs.labelled)
@@ -129,7 +133,7 @@ def evaluate(
         described,
         _verdict(settings, measured, classes, champion, problem),
         _reported(settings, inputs, candidate, rows[splits.TRAIN].folds, classes, files, size),
-        findings.find(rows, candidate.test),
+        findings.find(rows, candidate.test, inputs.data_checks),
     )
 
     def images(split: str, numbers: np.ndarray) -> np.ndarray:

@@ -13,13 +13,14 @@ from tfx.utils import path_utils
 
 from components import outputs
 from components.champion_resolver import artifact as champion_artifact
+from components.data_gate import artifact as data_gate_artifact
 from components.linear_probe_evaluator import artifact, page
 from components.linear_probe_evaluator.artifact import BLESSING, EVALUATION
 from components.linear_probe_evaluator.config import EvaluatorSettings
 from components.linear_probe_evaluator.evaluation import ChampionModel, Inputs, evaluate
 
 EXAMPLES, LABELLED_EXAMPLES, MODEL, CHAMPION = "examples", "labelled_examples", "model", "champion"
-MODEL_RUN = "model_run"
+MODEL_RUN, DATA_CHECKS = "model_run", "data_checks"
 SETTINGS = "settings"
 
 
@@ -45,6 +46,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 champion=_champion(artifact_utils.get_single_uri(input_dict[CHAMPION])),
                 scratch=f"{evaluation_dir}/partial",
                 local_scratch=Path(local),
+                data_checks=data_gate_artifact.read_checks(artifact_utils.get_single_uri(input_dict[DATA_CHECKS])),
             )
             evaluation = evaluate(settings, inputs, self._make_beam_pipeline)
             report = page.render(evaluation, inputs.model, artifact_utils.get_single_uri(input_dict[MODEL_RUN]))

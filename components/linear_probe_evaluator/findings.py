@@ -1,8 +1,9 @@
-"""Finds problems that make the figures misleading: a collapsed encoder, and images that occur in several splits."""
+"""Finds problems that make the figures misleading: suspicious images, a collapsed encoder, images in several splits."""
 
 import numpy as np
 
-from components.linear_probe_evaluator import duplicates
+from components.data_gate.artifact import DataCheck
+from components.image_example_gen import duplicates
 from components.linear_probe_evaluator.artifact import Duplicates, Findings
 from components.linear_probe_evaluator.embedding import Rows
 from components.linear_probe_evaluator.probes import Labelled
@@ -17,16 +18,22 @@ _PAIRS_OF_SPLITS = (
 )
 
 
-def find(rows: dict[str, Rows], test: Labelled) -> Findings:
-    """Looks for collapse and leakage.
+def of_data(checks: tuple[DataCheck, ...]) -> Findings:
+    """Returns what DataGate warned of."""
+    return Findings(findings=tuple(sentence for check in checks if not check.passed for sentence in check.sentences))
+
+
+def find(rows: dict[str, Rows], test: Labelled, checks: tuple[DataCheck, ...] = ()) -> Findings:
+    """Looks for collapse and leakage, and adds what DataGate warned of.
 
     Args:
         rows: The rows of each split.
         test: The features and labels of the test split.
+        checks: DataGate's verdicts.
     """
     rank = metrics.rank_me(np.asarray(test.features[:_MOST_IMAGES_FOR_RANK]))
     classes = len(np.unique(test.labels))
-    sentences = []
+    sentences = list(of_data(checks).findings)
     if rank < classes - 1:
         sentences.append(
             f"The test embeddings have {test.features.shape[1]} dimensions but an effective rank (RankMe) of only "

@@ -8,6 +8,8 @@ from trainer.errors import DAMAGED, UserError
 
 # Where MLflow stores the model's artifact `saved_model`, relative to the version's folder.
 SAVED_MODEL = Path("artifacts", "saved_model")
+#: TFDV's statistics of the images of the version's run, by split. Versions that nnclr 0.1.0 registered lack them.
+DATA_STATISTICS = "data_statistics.pb"
 MANIFEST = "manifest.json"
 
 

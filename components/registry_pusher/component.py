@@ -24,6 +24,7 @@ class RegistryPusherSpec(component_spec.ComponentSpec):
         executor.MODEL: component_spec.ChannelParameter(type=standard_artifacts.Model),
         executor.EVALUATION: component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
         executor.BLESSING: component_spec.ChannelParameter(type=standard_artifacts.ModelBlessing),
+        executor.DATA_CHECKS: component_spec.ChannelParameter(type=standard_artifacts.ExampleAnomalies),
     }
     OUTPUTS = {artifact.PUSHED: component_spec.ChannelParameter(type=standard_artifacts.PushedModel)}
 
@@ -35,6 +36,7 @@ class RegistryPusher(base_component.BaseComponent):
         model: The model, from Trainer.
         evaluation: The evaluation, from LinearProbeEvaluator.
         blessing: The blessing, from LinearProbeEvaluator.
+        data_checks: The statistics of the images, from DataGate.
         settings: All settings of the run. Those of the section `registry` are obeyed, all of them are recorded.
         settings_fingerprint: Fingerprint of the settings, for the record of the run.
         registry_directory: Folder of the embedded registry, which is used if `MLFLOW_TRACKING_URI` is not set.
@@ -51,6 +53,7 @@ class RegistryPusher(base_component.BaseComponent):
         model: channel.BaseChannel,
         evaluation: channel.BaseChannel,
         blessing: channel.BaseChannel,
+        data_checks: channel.BaseChannel,
         settings: RunSettings,
         settings_fingerprint: Any,
         registry_directory: str,
@@ -61,6 +64,7 @@ class RegistryPusher(base_component.BaseComponent):
             model=model,
             evaluation=evaluation,
             blessing=blessing,
+            data_checks=data_checks,
             settings=settings.model_dump_json(),
             settings_fingerprint=settings_fingerprint,
             registry_directory=registry_directory,

@@ -10,6 +10,7 @@ from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
 from components import outputs
+from components.data_gate import artifact as data_gate_artifact
 from components.linear_probe_evaluator import artifact as evaluation_artifact
 from components.linear_probe_evaluator.artifact import Metrics
 from components.model_registry import ModelRegistry, pipeline_runs
@@ -22,7 +23,7 @@ from components.registry_pusher.release import Candidate
 from components.run_settings import RunSettings
 from trainer.signatures import Classifier
 
-MODEL, EVALUATION, BLESSING = "model", "evaluation", "blessing"
+MODEL, EVALUATION, BLESSING, DATA_CHECKS = "model", "evaluation", "blessing", "data_checks"
 SETTINGS, SETTINGS_FINGERPRINT, CODE = "settings", "settings_fingerprint", "code"
 REGISTRY_DIRECTORY, PIPELINE_RUN = "registry_directory", "pipeline_run"
 
@@ -57,6 +58,9 @@ class Executor(base_executor.BaseExecutor):
                     settings=settings,
                     code=CodeVersion.model_validate_json(exec_properties[CODE]),
                     pipeline_run=run,
+                    data_statistics=data_gate_artifact.read_statistics(
+                        artifact_utils.get_single_uri(input_dict[DATA_CHECKS])
+                    ),
                 )
                 pushed = push(registry, names.model_name, names.alias, candidate, names.serving_directory or None)
         record = _record(run, exec_properties[SETTINGS_FINGERPRINT], metrics, pushed)

@@ -39,6 +39,7 @@ class Candidate:
         settings: All settings of the run.
         code: The code that made the encoder.
         pipeline_run: Id of the run.
+        data_statistics: Serialised statistics of the run's images, see `components.data_gate.statistics.kept`.
     """
 
     model: str
@@ -48,6 +49,7 @@ class Candidate:
     settings: RunSettings
     code: CodeVersion
     pipeline_run: str
+    data_statistics: bytes
 
     @property
     def identity(self) -> str:
@@ -80,7 +82,7 @@ def build(candidate: Candidate, name: str, alias: str, directory: Path) -> Relea
 
     In MLflow's layout: the SavedModel with the classifier below `artifacts/saved_model`, MLflow's own `MLmodel` with
     signature and input example, `model_card.md`, `metrics.json`, `settings.yaml`, `provenance.json`, `report.html`,
-    example images with their embeddings, and last a manifest of all files' sha256.
+    the statistics of the images, example images with their embeddings, and last a manifest of all files' sha256.
 
     Args:
         candidate: The encoder to release.
@@ -118,6 +120,7 @@ def build(candidate: Candidate, name: str, alias: str, directory: Path) -> Relea
     }
     for file, text in texts.items():
         (directory / file).write_text(text, encoding="utf-8")
+    (directory / contents.DATA_STATISTICS).write_bytes(candidate.data_statistics)
     contents.write_manifest(directory)
     recorded = provenance.model_dump(exclude={"parents"})
     parents = {f"parent_{role}": parent for role, parent in provenance.parents if parent}

@@ -17,10 +17,18 @@ CHECKPOINTS = "/checkpoints"
 #: Folders that every step has for itself, on the node's disk and in memory.
 SCRATCH, SHARED_MEMORY = "/tmp", "/dev/shm"
 TRAINER, DATA_GATE = "Trainer", "DataGate"
-#: The steps of the pipeline that start a pod. LabelledExampleGen is one of them only if `evaluator.data` is set.
+#: The steps of the pipeline that start a pod. Those of the labelled set exist only if `evaluator.data` is set.
 STEPS = (
     *("ChampionResolver", DATA_GATE, "DataResolver", "ExampleValidator", "ImageExampleGen", "LabelledExampleGen"),
-    *("LinearProbeEvaluator", "RegistryPusher", "SchemaImporter", "StatisticsGen", TRAINER),
+    *(
+        "LabelledExampleValidator",
+        "LabelledStatisticsGen",
+        "LinearProbeEvaluator",
+        "RegistryPusher",
+        "SchemaImporter",
+        "StatisticsGen",
+        TRAINER,
+    ),
 )
 # By these prefixes of labels and annotations, Argo and Kubeflow Pipelines find the pods of a run.
 _RESERVED_PREFIXES = ("workflows.argoproj.io/", "pipelines.kubeflow.org/", "pipeline/")

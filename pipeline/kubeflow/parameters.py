@@ -30,6 +30,7 @@ _SETTINGS = {
 _HOLDERS = {
     "DataResolver": ("settings", ""),
     "ImageExampleGen": ("settings", "data"),
+    "DataGate": ("settings", "gate"),
     "ChampionResolver": ("settings", "registry"),
     "Trainer": ("custom_config.settings", "trainer"),
     "LinearProbeEvaluator": ("settings", "evaluator"),

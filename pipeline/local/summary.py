@@ -8,6 +8,7 @@ from rich.table import Table
 
 from components import artifact_files
 from components.artifact_files import Content
+from components.data_gate.artifact import DataCheck
 from components.image_example_gen import artifact as examples_artifact
 from components.image_example_gen.artifact import Dataset
 from components.linear_probe_evaluator import artifact as evaluation_artifact
@@ -131,6 +132,8 @@ def show(summary: Summary, workdir: str, console: Console) -> None:
     table.add_column(overflow="fold")
     counts = ", ".join(f"{count:,} {split}" for split, count in data.counts.items())
     table.add_row("Images", f"{counts} ({data.rejected} rejected)")
+    if evaluation.data_checks:
+        table.add_row("Data checks", _data_checks(evaluation.data_checks))
     table.add_row(
         "Training",
         f"{training.steps:,} steps in {training.seconds:.0f} s, {training.images_per_second:,.0f} images/s, "
@@ -169,6 +172,13 @@ def evaluation_rows(evaluation: Metrics) -> list[tuple[str, str]]:
         ("kNN", f"{evaluation.knn_accuracy:.1%}"),
         ("Untrained encoder", f"{evaluation.untrained_accuracy:.1%}"),
     ]
+
+
+def _data_checks(checks: tuple[DataCheck, ...]) -> str:
+    warned = [check.name for check in checks if not check.passed]
+    if not warned:
+        return f"all {len(checks)} passed"
+    return f"{len(checks) - len(warned)} of {len(checks)} passed; warnings of {', '.join(warned)}"
 
 
 def _champion(evaluation: Metrics) -> str:

@@ -12,9 +12,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from components.champion_resolver.artifact import Champion
+from components.image_example_gen import duplicates
 from components.image_example_gen.encoding import to_example
 from components.image_example_gen.sources.base import Picture
-from components.linear_probe_evaluator import duplicates, embedding, evaluation, findings, gate, probes, protocols
+from components.linear_probe_evaluator import embedding, evaluation, findings, gate, probes, protocols
 from components.linear_probe_evaluator.artifact import Difference, Repeated
 from components.linear_probe_evaluator.config import EvaluatorSettings, FineTuningSettings
 from components.linear_probe_evaluator.evaluation import ChampionModel, Inputs

@@ -160,7 +160,7 @@ def test_read_images_gives_blocks_and_rejects_as_transforms(folder):
     source = open_source(str(folder))
     with runner() as pipeline:
         read = pipeline | beam.Create(source.work(3)) | transforms.ReadImages(source, 32, 3)
-        blocks = read.blocks | beam.Map(lambda block: (block[0].file_name, [p.id for p, _ in block[1]]))
+        blocks = read.blocks | beam.Map(lambda block: (block[0].file_name, [row.picture.id for row in block[1]]))
         assert_that(
             blocks,
             equal_to(
