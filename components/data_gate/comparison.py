@@ -30,6 +30,8 @@ _COMPARED = {
     examples.YELLOW_BLUE: "yellow minus blue",
 }
 
+_WHOLE_NUMBERS = (examples.SOURCE_HEIGHT, examples.SOURCE_WIDTH)
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -79,9 +81,11 @@ def compare(judged: Statistics, other: Statistics, kind: Kind) -> list[Differenc
 def _schema(names: list[str], kind: Kind) -> schema_pb2.Schema:
     schema = schema_pb2.Schema()
     for name in names:
-        feature = schema.feature.add(name=name)
+        # TFDV measures only features with a type.
+        kind_of_values = schema_pb2.INT if name in _WHOLE_NUMBERS else schema_pb2.FLOAT
+        feature = schema.feature.add(name=name, type=kind_of_values)
         comparator = feature.drift_comparator if kind == "drift" else feature.skew_comparator
-        # TFDV measures only features with a threshold; the settings' bound is applied to what it measured.
+        # It measures only those with a threshold; the settings' bound is applied to what it measured.
         comparator.jensen_shannon_divergence.threshold = 0.0
     return schema
 

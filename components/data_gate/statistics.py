@@ -55,7 +55,7 @@ class Split:
     def share_below(self, feature: str, bound: float) -> float:
         """Returns the share of the images whose value of a numeric feature is below a bound.
 
-        TFDV's histogram of quantiles gives the share to about one hundredth.
+        TFDV's histogram of quantiles gives the share to about one twentieth.
         """
         below = 0.0
         for bucket in _quantiles(_feature(self.statistics, feature)):
@@ -72,7 +72,7 @@ class Split:
     def share_of_repeats(self, feature: str) -> float:
         """Returns the share of the images that could be left out without losing a value of a categorical feature."""
         stats = _feature(self.statistics, feature).string_stats
-        return (stats.common_stats.num_non_missing - stats.unique) / self.count
+        return (stats.common_stats.tot_num_values - stats.unique) / self.count
 
     def most_frequent(self, feature: str) -> int:
         """Returns how many images have the most frequent value of a categorical feature."""
