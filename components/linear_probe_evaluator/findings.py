@@ -23,7 +23,7 @@ def of_data(checks: tuple[DataCheck, ...]) -> Findings:
     return Findings(findings=tuple(sentence for check in checks if not check.passed for sentence in check.sentences))
 
 
-def find(rows: dict[str, Rows], test: Labelled, checks: tuple[DataCheck, ...] = ()) -> Findings:
+def find(rows: dict[str, Rows], test: Labelled, checks: tuple[DataCheck, ...]) -> Findings:
     """Looks for collapse and leakage, and adds what DataGate warned of.
 
     Args:

@@ -23,6 +23,8 @@ from trainer.signatures import Classifier
 SETTINGS = TrainerSettings.model_validate({"encoder": {"width": 8}})
 CLASSES = ["cat", "chat d'été (été)"]
 CODE = CodeVersion(nnclr_version="0.1.0", git_commit="c0ffee", lock_sha256="10c4")
+# The registry stores whatever DataGate wrote.
+STATISTICS = b"statistics of the images"
 REPORT = "<!doctype html><title>report</title>"
 
 
@@ -93,6 +95,7 @@ def candidate(model: str, run: str, accuracy: float = 0.5, champion: int | None 
         settings=RunSettings(name="test", trainer=SETTINGS),
         code=CODE,
         pipeline_run=run,
+        data_statistics=STATISTICS,
     )
 
 

@@ -12,6 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from components.champion_resolver.artifact import Champion
+from components.data_gate.artifact import DataCheck
 from components.image_example_gen import duplicates
 from components.image_example_gen.encoding import to_example
 from components.image_example_gen.sources.base import Picture
@@ -218,10 +219,21 @@ def test_collapse_is_reported_below_one_direction_less_than_classes(directions, 
     labels = np.arange(rows) % 4
     empty = {kind: np.zeros([rows], np.uint64) for kind in duplicates.KINDS}
     of_split = embedding.Rows(labels, np.zeros([rows, 16], bool), empty, np.zeros([rows, 2], np.int64))
-    found = findings.find(dict.fromkeys(("unlabelled", "train", "test"), of_split), Labelled(features, labels))
+    found = findings.find(dict.fromkeys(("unlabelled", "train", "test"), of_split), Labelled(features, labels), ())
     assert found.rank_me == pytest.approx(directions, abs=0.1)
     assert all("collapsed" in sentence for sentence in found.findings)
     assert bool(found.findings) == collapsed
+
+
+def test_what_the_gate_of_the_data_warned_of_is_a_finding_also_without_labelled_images(tmp_path):
+    checks = (
+        DataCheck(name="noise", passed=True, sentences=("There is no noise.",)),
+        DataCheck(name="drift", passed=False, sentences=("The height differs.",)),
+    )
+    directory = write_examples(tmp_path / "examples", {"unlabelled": 3, "train": 0, "test": 0})
+    inputs = Inputs(directory, directory, "unused", None, str(tmp_path), tmp_path, checks)
+    found = evaluation.evaluate(EvaluatorSettings(), inputs).metrics
+    assert (found.findings, found.data_checks) == (("The height differs.",), checks)
 
 
 def test_gate_lets_nothing_pass_a_champion_that_cannot_be_measured_unless_told_to():

@@ -11,6 +11,7 @@ from PIL import Image
 from sklearn.metrics import confusion_matrix
 from sklearn.metrics.pairwise import cosine_similarity
 
+from components.data_gate.artifact import DataCheck
 from components.linear_probe_evaluator import artifact, page, probes
 from components.linear_probe_evaluator.artifact import Check, Duplicates
 from components.linear_probe_evaluator.evaluation import Evaluation, Measured
@@ -194,6 +195,23 @@ def test_without_labels_it_says_so_and_shows_the_training(model, run):
     assert reason in found.text
     assert "Accuracy by class" not in found.text
     assert len(found.all("svg")) == 4
+
+
+def test_it_lists_the_verdicts_on_the_images(model, run):
+    assert "Data checks" not in Page(page.render(evaluation(CLASSES), model, run)).text
+    checks = (
+        DataCheck(name="noise", passed=True, sentences=("At most 0.0% of the images of a split are noise.",)),
+        DataCheck(name="drift", passed=False, sentences=("The height differs <b>.", "The width differs.")),
+    )
+    found = Page(page.render(evaluation(CLASSES, data_checks=checks), model, run))
+    shown = found.text[found.text.index("Data checks") :]
+    for part in (
+        "a split are noise. gate.noise",
+        "The height differs <b>. gate.drift",
+        "The width differs. gate.drift",
+    ):
+        assert part in shown
+    assert [e.attributes["data-mark"] for e in found.elements if "data-mark" in e.attributes][-3:] == ["✓", "!", "!"]
 
 
 def test_the_registrys_version_comes_in_afterwards(model, run):

@@ -18,6 +18,7 @@ from tfx.types import standard_artifacts
 from components.champion_resolver import artifact as champion_artifact
 from components.champion_resolver import executor as resolver
 from components.champion_resolver.artifact import Champion
+from components.data_gate import artifact as data_gate_artifact
 from components.linear_probe_evaluator import artifact as evaluation_artifact
 from components.linear_probe_evaluator.artifact import ProbeWeights
 from components.model_registry import DamagedVersion, ModelRegistry, Move, Version, history
@@ -61,8 +62,10 @@ def push(
         "model": [artifact(standard_artifacts.Model, model.parent)],
         "evaluation": [artifact(standard_artifacts.ModelEvaluation, root / "evaluation")],
         "blessing": [artifact(standard_artifacts.ModelBlessing, root / "blessing")],
+        "data_checks": [artifact(standard_artifacts.ExampleAnomalies, root / "data_checks")],
     }
     candidate = releases.candidate(str(model), run_id, accuracy, champion)
+    data_gate_artifact.write(str(root / "data_checks"), (), candidate.data_statistics)
     probe = ProbeWeights(candidate.classifier.weights, candidate.classifier.bias)
     evaluation_artifact.write_evaluation(str(root / "evaluation"), candidate.metrics, PAGE, probe)
     (root / "blessing" / ("BLESSED" if blessed else "NOT_BLESSED")).write_text("")
@@ -114,6 +117,7 @@ def test_a_version_holds_figures_settings_provenance_and_model_card(tmp_path, re
     assert names >= {
         *("MLmodel", "model_card.md", "metrics.json", "settings.yaml", "provenance.json", "report.html"),
         *("manifest.json", "verification.json", "input_example.json", "artifacts/saved_model/saved_model.pb"),
+        "data_statistics.pb",
     }
     assert set(json.loads((folder / "manifest.json").read_text())) == names - {"manifest.json"}
     provenance = json.loads((folder / "provenance.json").read_text())
@@ -403,10 +407,12 @@ def resolve(tmp_path: Path, name: str, expected: str | None = None, required: bo
 
 
 def test_resolver_brings_the_champion_or_says_that_there_is_none(tmp_path, registry):
-    assert champion_artifact.read(resolve(tmp_path, "before", expected="none")) is None
+    before = resolve(tmp_path, "before", expected="none")
+    assert (champion_artifact.read(before), champion_artifact.read_statistics(before)) == (None, None)
     push(tmp_path, seed=1, run_id="run-1")
     champion = resolve(tmp_path, "after", expected=champion_artifact.identity(registry.aliased("encoder", "champion")))
     assert champion_artifact.read(champion) == Champion(name="encoder", version=1)
+    assert champion_artifact.read_statistics(champion) == releases.STATISTICS
     noise = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
     np.testing.assert_allclose(
         export.Embeddings.of_export(f"{champion}/Format-Serving")(noise),

@@ -237,7 +237,13 @@ def test_what_decides_on_a_release_changes_the_settings_fingerprint():
         "data.image_size=64",
     ):
         assert config.load(overrides=[other]).deciding() != plain
-    for same in ("data.source=x", "kubeflow.steps.Trainer.gpus=2", "data.only_new=true", "name=other"):
+    for same in (
+        "data.source=x",
+        "kubeflow.steps.Trainer.gpus=2",
+        "data.only_new=true",
+        "gate.noise=off",
+        "name=other",
+    ):
         assert config.load(overrides=[same]).deciding() == plain
 
 

@@ -89,9 +89,23 @@ def test_argo_takes_every_task_name(compiled):
 def test_pushes_champions_and_what_looks_at_the_data_are_never_cached(compiled):
     settings = config.load("sample", overrides=[*EVERYTHING, "evaluator.data=gs://bucket/labelled"])
     spec, _ = kubeflow.compile_pipeline(settings)
-    for found, labelled in ((compiled[0], set()), (spec, {"LabelledExampleGen"})):
+    of_labelled_set = {"LabelledExampleGen", "LabelledExampleValidator", "LabelledStatisticsGen"}
+    for found, labelled in ((compiled[0], set()), (spec, of_labelled_set)):
         cached = {name for name, task in tasks(found).items() if task["cachingOptions"].get("enableCache")}
         assert cached == TASKS - {"DataResolver", "RegistryPusher"} | labelled
+
+
+def test_the_gate_judges_the_separate_labelled_set_too():
+    settings = config.load("sample", overrides=[*EVERYTHING, "evaluator.data=gs://bucket/labelled"])
+    spec, _ = kubeflow.compile_pipeline(settings)
+    inputs = tasks(spec)["DataGate"]["inputs"]["artifacts"]
+    producers = {name: given["taskOutputArtifact"]["producerTask"] for name, given in inputs.items()}
+    assert producers == {
+        **{"examples": "ImageExampleGen", "statistics": "StatisticsGen", "anomalies": "ExampleValidator"},
+        **{"labelled_examples": "LabelledExampleGen", "labelled_statistics": "LabelledStatisticsGen"},
+        **{"labelled_anomalies": "LabelledExampleValidator", "champion": "ChampionResolver"},
+    }
+    assert "DataGate" in tasks(spec)["Trainer"]["dependentTasks"]
 
 
 def test_cached_steps_get_what_their_results_depend_on_from_the_resolver(compiled):

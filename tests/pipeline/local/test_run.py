@@ -12,7 +12,7 @@ from PIL import Image
 
 from pipeline.data import sample
 from tests import interpreters
-from tests.pipeline.commands.sessions import fresh, session
+from tests.pipeline.commands.sessions import Finished, fresh, session
 
 TINY = [
     *("--preset", "sample", "--set", "data.image_size=32"),
@@ -38,6 +38,13 @@ def data(tmp_path_factory) -> Path:
     directory = tmp_path_factory.mktemp("data") / "tiny"
     sample.write_sample(directory, counts={"unlabelled": 640, "train": 300, "test": 200})
     return directory
+
+
+def drift(finished: Finished) -> list[str]:
+    """Returns the verdict on drift of a run whose images pass every check."""
+    checks = finished.json["evaluation"]["data_checks"]
+    assert [check["name"] for check in checks if not check["passed"]] == []
+    return checks[-1]["sentences"]
 
 
 def test_the_main_job_from_archive_to_champion_and_what_follows(data, tmp_path):
@@ -90,13 +97,18 @@ def test_the_main_job_from_archive_to_champion_and_what_follows(data, tmp_path):
     assert "Execution" in (runs / "run.log").read_text()
     assert "Released as nnclr-sample version 1" in (runs / "report.html").read_text()
 
+    assert "The mean brightness is 0." in (runs / "report.html").read_text()
+    assert drift(first) == ["There is no champion to compare the images with."]
+
     # The second run measures the same model against the champion that it now is; the third has nothing left to do.
     assert second.code == third.code == 0, second.err
     assert {name for name, state in second.states.items() if state == "done"} == {
         "ChampionResolver",
+        "DataGate",
         "LinearProbeEvaluator",
         "RegistryPusher",
     }
+    assert drift(second)[0].startswith("The largest divergence is 0.00, of the ")
     assert {name for name, state in third.states.items() if state == "done"} == {"RegistryPusher"}
     assert "Trainer cached" in third.err
     for again in (second, third):
@@ -153,13 +165,16 @@ def test_bad_data_stops_before_anything_is_trained(data, tmp_path):
     pictures = tmp_path / "pictures"
     (pictures / "unlabelled").mkdir(parents=True)
     for i in range(40):
-        Image.effect_noise((40, 40), 80).convert("RGB").save(pictures / "unlabelled" / f"{i:02d}.png")
+        Image.effect_noise((5, 5), 80).convert("RGB").resize((40, 40)).save(pictures / "unlabelled" / f"{i:02d}.png")
     (pictures / "unlabelled" / "13.png").write_bytes(b"<html>")
+    (tmp_path / "black" / "unlabelled").mkdir(parents=True)
+    for i in range(40):
+        Image.new("RGB", (40, 40)).save(tmp_path / "black" / "unlabelled" / f"{i:02d}.png")
     own = [*TINY, "--set", "trainer.batch_size=8", "--set", "trainer.epochs=1", "--json", "--workdir", "w"]
     served = tmp_path / "served" / "1795633583"
     served.mkdir(parents=True)
     (served / "saved_model.pb").write_text("published by another tool")
-    label, missing, no_gpu, foreign, undecodable, tolerated, too_few = session(
+    label, missing, no_gpu, foreign, undecodable, tolerated, too_few, black = session(
         tmp_path,
         ["run", *TINY, "--data", "broken", "--workdir", "w"],
         ["run", *TINY, "--data", "nowhere", "--workdir", "w"],
@@ -168,14 +183,18 @@ def test_bad_data_stops_before_anything_is_trained(data, tmp_path):
         ["run", *own, "--data", "pictures"],
         ["run", *own, "--data", "pictures", "--set", "data.max_rejected=1"],
         ["run", *own, "--data", "pictures", "--set", "data.max_rejected=1", "--set", "trainer.batch_size=64"],
+        ["run", *own, "--data", "black", "--set", "gate.exact_duplicates=off"],
     )
-    assert label.code == missing.code == undecodable.code == too_few.code == 3
+    assert label.code == missing.code == undecodable.code == too_few.code == black.code == 3
     assert "train_y.bin has the label 11 at index 0, outside 1..10" in label.err
     assert "nowhere does not exist or is empty" in missing.err
     assert "1 pictures cannot be decoded, 0 are allowed: unlabelled/13.png" in undecodable.err
     assert "ImageExampleGen failed" in undecodable.err
     assert "Trainer started" not in undecodable.err
     assert "`unlabelled` has 39 images, fewer than one batch of 64" in too_few.err
+    assert "100.0% of the 40 images of split unlabelled have a single brightness, more than 50.0%" in black.err
+    assert "repeat another one pixel by pixel" not in black.err
+    assert "Trainer started" not in black.err
     assert no_gpu.code == 2
     assert "trainer.devices is gpu. This machine has no NVIDIA driver" in no_gpu.err
     assert "ImageExampleGen started" not in no_gpu.err
@@ -183,7 +202,7 @@ def test_bad_data_stops_before_anything_is_trained(data, tmp_path):
     assert f"{tmp_path}/served holds the versions 1795633583" in " ".join(foreign.err.split())
     assert "ImageExampleGen started" not in foreign.err
     assert (served / "saved_model.pb").read_text() == "published by another tool"
-    for finished in (label, missing, no_gpu, foreign, undecodable, too_few):
+    for finished in (label, missing, no_gpu, foreign, undecodable, too_few, black):
         assert "Traceback" not in finished.err + finished.out
         assert finished.err.rstrip().splitlines()[-1].startswith("Error: ")
 

@@ -1,6 +1,9 @@
 """The summary of a run, and of runs that an earlier version of nnclr made."""
 
+import io
 import json
+
+from rich.console import Console
 
 from components.linear_probe_evaluator.artifact import Metrics
 from pipeline.local import summary
@@ -50,6 +53,23 @@ def test_the_json_has_one_name_for_each_figure(tmp_path):
     assert evaluation.keys() == Metrics.model_fields.keys()
     assert not [name for name in evaluation if "baseline" in name or "random" in name]
     assert summary.read(tmp_path) == summary.Summary.model_validate(FORMER)
+
+
+def test_the_table_counts_the_checks_on_the_images_and_names_those_that_warn():
+    def shown(*checks: tuple[str, bool]) -> str:
+        found = [{"name": name, "passed": passed, "sentences": ["The height differs."]} for name, passed in checks]
+        former = FORMER | {
+            "evaluation": FORMER["evaluation"] | {"data_checks": found, "findings": ["The height differs."]}
+        }
+        console = Console(file=io.StringIO(), width=100)
+        summary.show(summary.Summary.model_validate(former), "w", console)
+        return console.file.getvalue()
+
+    assert "Data checks" not in shown()
+    assert "all 2 passed" in shown(("noise", True), ("drift", True))
+    warned = shown(("noise", True), ("drift", False))
+    assert "1 of 2 passed; warnings of drift" in warned
+    assert "Note: The height differs." in warned
 
 
 def test_exit_code_is_that_of_the_verdict():

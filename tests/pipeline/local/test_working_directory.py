@@ -17,7 +17,7 @@ from tests.pipeline.local.test_run import COMPONENTS, TINY
 
 SHORT = [*TINY, "--set", "trainer.epochs=1", "--json"]
 CACHED = set(COMPONENTS) - {"RegistryPusher"}
-AGAIN = {"ChampionResolver", "LinearProbeEvaluator"}
+AGAIN = {"ChampionResolver", "DataGate", "LinearProbeEvaluator"}
 
 
 @pytest.fixture(scope="module")
