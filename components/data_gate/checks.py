@@ -233,7 +233,7 @@ def _skew(found: list[Split], largest: float) -> _Result:
         pairs,
         "skew",
         largest,
-        "that of split unlabelled",
+        "those of split unlabelled",
         "The encoder is evaluated on other images than it is pretrained on: take both from the same source.",
         "There are no labelled and unlabelled images to compare",
     )
@@ -249,8 +249,8 @@ def _drift(found: list[Split], champion: Champion | None, largest: float) -> _Re
         pairs,
         "drift",
         largest,
-        f"that of the champion {champion.name}",
-        "Check the source of the images. If the change is intended, switch the check off (gate.drift).",
+        f"those of the champion {champion.name}",
+        "Check the source of the images. If the change is intended, set gate.drift to off for this run.",
         f"The run of the champion {champion.name} had no such splits to compare",
     )
 
@@ -261,14 +261,19 @@ def _compared(
     """Checks that each split is like the one that it is compared with."""
     findings, seen = [], []
     for split, reference in pairs:
-        for difference in comparison.compare(split.statistics, reference, kind):
-            seen.append((difference.divergence, difference.feature, split.title))
-            if difference.divergence > largest:
-                findings.append(
-                    f"The {difference.feature} of split {split.title} differs from {other}: the mean is "
-                    f"{difference.mean:.3g} instead of {difference.other_mean:.3g}, and the Jensen-Shannon divergence "
-                    f"{difference.divergence:.2f} is above {largest:g} (gate.max_{kind}). {advice}"
-                )
+        differences = comparison.compare(split.statistics, reference, kind)
+        seen += [(difference.divergence, difference.feature, split.title) for difference in differences]
+        shown = "; ".join(
+            f"mean {difference.feature} {difference.mean:.3g} instead of {difference.other_mean:.3g} (divergence "
+            f"{difference.divergence:.2f})"
+            for difference in differences
+            if difference.divergence > largest
+        )
+        if shown:
+            findings.append(
+                f"The images of split {split.title} differ from {other}: {shown}. These Jensen-Shannon divergences are "
+                f"above {largest:g} (gate.max_{kind}). {advice}"
+            )
     if not pairs:
         return _Result([], f"{nothing}.")
     if not seen:

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
+from components.data_gate import artifact as data_gate_artifact
 from pipeline import config
 from pipeline.config import Settings
+from pipeline.config.kubeflow import DATA_GATE
 from pipeline.local import summary
 from pipeline.local.paths import absolute
 from pipeline.local.summary import ComponentSummary, Summary
@@ -173,6 +175,14 @@ class _RunProgress:
         state = summary.FAILED if failed or execution is None else execution.state
         self.components.append(ComponentSummary(id=component, state=state, seconds=round(seconds, 3)))
         self._screen.ended(component, state, seconds)
+        if component == DATA_GATE and execution and state != summary.FAILED:
+            self._show_warnings(execution.outputs[data_gate_artifact.DATA_CHECKS])
+
+    def _show_warnings(self, directory: str) -> None:
+        """Shows what the gate warns of before the training, also if its result comes from the cache."""
+        for check in data_gate_artifact.read_checks(directory):
+            for sentence in () if check.passed else check.sentences:
+                self._screen.say(f"    [yellow]Warning:[/] {escape(sentence)}")
 
 
 def _with_absolute_paths(settings: Settings, workdir: Workdir) -> Settings:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from components import artifact_files
@@ -159,7 +160,8 @@ def show(summary: Summary, workdir: str, console: Console) -> None:
         _next_step(evaluation.blessed, workdir),
     ]
     for line in lines:
-        write_line(console, line)
+        # The names of classes and folders may look like markup.
+        write_line(console, escape(line))
 
 
 def evaluation_rows(evaluation: Metrics) -> list[tuple[str, str]]:

@@ -40,11 +40,12 @@ def data(tmp_path_factory) -> Path:
     return directory
 
 
-def drift(finished: Finished) -> list[str]:
-    """Returns the verdict on drift of a run whose images pass every check."""
+def require_data_checks(finished: Finished, drift: str, folder: Path) -> None:
+    """Demands that the images of a run passed every check, with this verdict on drift, and that the report says so."""
     checks = finished.json["evaluation"]["data_checks"]
     assert [check["name"] for check in checks if not check["passed"]] == []
-    return checks[-1]["sentences"]
+    assert checks[-1]["sentences"][0].startswith(drift)
+    assert drift in (folder / "nnclr-runs" / "runs" / finished.json["run_id"] / "report.html").read_text()
 
 
 def test_the_main_job_from_archive_to_champion_and_what_follows(data, tmp_path):
@@ -69,11 +70,9 @@ def test_the_main_job_from_archive_to_champion_and_what_follows(data, tmp_path):
     assert len(result["data"]["fingerprint"]) == 32
     assert result["data"]["counts"] == {"unlabelled": 640, "train": 300, "test": 200}
     assert result["trainer"]["steps"] == 60
-    assert result["trainer"]["images_per_second"] > 0
     assert 0 < result["trainer"]["final_loss"] < 6
     evaluation = result["evaluation"]
-    assert evaluation["probe_accuracy"] > 0.05
-    assert evaluation["untrained_accuracy"] > 0.05
+    assert min(evaluation["probe_accuracy"], evaluation["untrained_accuracy"]) > 0.05
     assert evaluation["probe_interval"][0] < evaluation["probe_accuracy"] < evaluation["probe_interval"][1]
     assert evaluation["champion_accuracy"] is None
     assert (evaluation["blessed"], evaluation["reasons"]) == (True, [])
@@ -97,9 +96,6 @@ def test_the_main_job_from_archive_to_champion_and_what_follows(data, tmp_path):
     assert "Execution" in (runs / "run.log").read_text()
     assert "Released as nnclr-sample version 1" in (runs / "report.html").read_text()
 
-    assert "The mean brightness is 0." in (runs / "report.html").read_text()
-    assert drift(first) == ["There is no champion to compare the images with."]
-
     # The second run measures the same model against the champion that it now is; the third has nothing left to do.
     assert second.code == third.code == 0, second.err
     assert {name for name, state in second.states.items() if state == "done"} == {
@@ -108,7 +104,8 @@ def test_the_main_job_from_archive_to_champion_and_what_follows(data, tmp_path):
         "LinearProbeEvaluator",
         "RegistryPusher",
     }
-    assert drift(second)[0].startswith("The largest divergence is 0.00, of the ")
+    require_data_checks(first, "There is no champion to compare the images with.", tmp_path)
+    require_data_checks(second, "The largest divergence is 0.00, of the ", tmp_path)
     assert {name for name, state in third.states.items() if state == "done"} == {"RegistryPusher"}
     assert "Trainer cached" in third.err
     for again in (second, third):
