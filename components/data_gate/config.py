@@ -2,11 +2,9 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from trainer.config import Fraction, StrictModel
-
-ACTIONS = ("off", "warn", "fail")
 
 
 def _off(value: Any) -> Any:
@@ -18,7 +16,7 @@ def _off(value: Any) -> Any:
 Action = Annotated[
     Literal["off", "warn", "fail"],
     BeforeValidator(_off),
-    WithJsonSchema({"type": "string", "enum": list(ACTIONS)}),
+    WithJsonSchema({"type": "string", "enum": ["off", "warn", "fail"]}),
 ]
 _Count = Annotated[int, Field(ge=0)]
 
@@ -81,3 +79,10 @@ class GateSettings(StrictModel):
     max_drift: Fraction = Field(
         0.2, description="Largest Jensen-Shannon divergence of a split from the same split of the champion's run."
     )
+
+    @model_validator(mode="after")
+    def _bounds_are_ordered(self) -> "GateSettings":
+        for name in ("brightness", "contrast"):
+            if getattr(self, f"min_{name}") > getattr(self, f"max_{name}"):
+                raise ValueError(f"min_{name} must not be above max_{name}")
+        return self

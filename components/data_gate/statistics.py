@@ -44,7 +44,7 @@ class Split:
         counts = dict.fromkeys(self.class_names, 0)
         for bucket in _feature(self.statistics, examples.LABEL).string_stats.rank_histogram.buckets:
             label = int(bucket.label)
-            name = self.class_names[label] if label < len(self.class_names) else bucket.label
+            name = self.class_names[label] if 0 <= label < len(self.class_names) else bucket.label
             counts[name] = int(bucket.sample_count)
         return counts
 

@@ -38,7 +38,8 @@ def pixel_statistics(image: np.ndarray) -> dict[str, float]:
 
 
 def _mean(values: np.ndarray) -> float:
-    return int(values.sum(dtype=np.int64)) / values.size
+    # An image of a single column has no neighbours to compare.
+    return int(values.sum(dtype=np.int64)) / max(1, values.size)
 
 
 def _mean_square(values: np.ndarray) -> float:

@@ -322,8 +322,8 @@ GREY = np.repeat(textures(120, seed=5).mean(-1, keepdims=True), 3, axis=-1).asty
         (
             Images(textures(120, seed=5), source_size=(64, 48)),
             "mean height 64 instead of 32 (divergence 1.00); mean width 48 instead of 32 (divergence 1.00). These "
-            "Jensen-Shannon divergences are above 0.2 (gate.max_drift). Check the source of the images. If the change is "
-            "intended, set gate.drift to off for this run.",
+            "Jensen-Shannon divergences are above 0.2 (gate.max_drift). Check the source of the images. If the change "
+            "is intended, set gate.drift to off for this run.",
         ),
         (
             Images(GREY),
@@ -352,6 +352,11 @@ def test_other_images_of_the_same_kind_have_not_drifted(gate):
     checks = gate.judge(good(seed=20))
     assert verdicts(checks)["drift"]
     assert sentence(checks, "drift").startswith("The largest divergence is 0.")
+    # TFDV's own tools read what is kept of a run.
+    kept = tfdv.load_stats_binary(f"{checks}/statistics.pb")
+    assert [(dataset.name, dataset.num_examples) for dataset in kept.datasets] == [
+        *(("unlabelled", 120), ("train", 40), ("test", 12))
+    ]
 
 
 def test_a_champion_without_statistics_and_small_splits_are_not_compared(gate):

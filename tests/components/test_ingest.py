@@ -10,7 +10,7 @@ import tensorflow as tf
 from apache_beam.testing.util import assert_that, equal_to
 from PIL import Image
 
-from components.image_example_gen import artifact, encoding, transforms
+from components.image_example_gen import artifact, duplicates, encoding, transforms
 from components.image_example_gen.config import IngestSettings
 from components.image_example_gen.ingest import ingest
 from components.image_example_gen.sources.base import Picture
@@ -82,6 +82,37 @@ def test_mean_and_deviation_are_exact_at_every_size_and_for_flat_images(size, lo
     values = image.astype(np.float64) / 255
     assert feature["pixel_mean"].float_list.value[0] == pytest.approx(values.mean(), rel=1e-6)
     assert feature["pixel_std"].float_list.value[0] == pytest.approx(values.std(), rel=1e-6, abs=1e-12)
+
+
+def test_figures_for_the_gate_are_those_of_the_picture_and_of_its_pixels(tmp_path):
+    (tmp_path / "pictures" / "unlabelled").mkdir(parents=True)
+    half_red = np.zeros([64, 96, 3], np.uint8)
+    half_red[:, 48:] = (255, 0, 0)
+    for name, image in (("plain", np.full([40, 80, 3], 90, np.uint8)), ("red", half_red)):
+        Image.fromarray(image).save(tmp_path / "pictures" / "unlabelled" / f"{name}.png")
+    ingest(
+        open_source(str(tmp_path / "pictures")), "f00d", IngestSettings(image_size=64), str(tmp_path / "out"), runner
+    )
+    plain, red = (
+        {
+            name: list(getattr(feature, feature.WhichOneof("kind")).value)
+            for name, feature in example.features.feature.items()
+        }
+        for _, example in sorted(records(tmp_path / "out", "unlabelled").items())
+    )
+    assert (plain["source_height"], plain["source_width"]) == ([40], [80])
+    assert (red["source_height"], red["source_width"], red["height"]) == ([64], [96], [64])
+    colours = ("contrast", "saturation", "red_green", "yellow_blue", "smoothness")
+    assert [plain[name] for name in colours] == [[0.0], [0.0], [0.0], [0.0], [1.0]]
+    # Half of the pixels have one channel at its maximum: their brightness is a third of white's. Of the 63 steps from a
+    # pixel to its right neighbour, one is 255; the variance is 127.5 squared.
+    assert [red[name][0] for name in colours] == pytest.approx([1 / 6, 1 / 2, 1 / 2, 1 / 4, 1 - 4 / (2 * 63)])
+    assert plain["look_hash"] == []
+    assert len({*plain["exact_hash"], *red["exact_hash"], *red["look_hash"]}) == 3
+    exact, look = (
+        f"{hashes[0]:016x}".encode() for hashes in duplicates.hashes(half_red[np.newaxis, :, 16:80]).values()
+    )
+    assert (red["exact_hash"], red["look_hash"]) == ([exact], [look])
 
 
 @pytest.mark.usefixtures("small_blocks")

@@ -65,6 +65,8 @@ def test_set_beats_file_beats_preset(tmp_path):
         ("trainer.precision=half", r"trainer\.precision: 'half' .* 'auto', 'float32' or 'bfloat16'"),
         ("trainer.augmentation.crop_scale=[0.9, 0.1]", r"augmentation: .*crop_scale must be two rising numbers"),
         ("data.image_size=8", r"data\.image_size: 8 is not allowed\. Input should be greater than or equal to 31"),
+        ("gate.noise=maybe", r"gate\.noise: 'maybe' is not allowed\. Input should be 'off', 'warn' or 'fail'"),
+        ("gate.min_brightness=0.96", r"gate: .*min_brightness must not be above max_brightness"),
         ("name=Bad_Name", r"name: 'Bad_Name' is not allowed"),
         ("registry.alias=v9", r"registry\.alias: 'v9' is not allowed\. MLflow reserves"),
         ("trainer.epochs", r"--set takes NAME=VALUE"),
@@ -226,6 +228,12 @@ def test_a_span_is_a_day_as_yaml_reads_it():
     assert config.load(overrides=['data.span="007"']).data.span == "007"
     with pytest.raises(SettingsError, match=r"write it in quotes, '\"7\"'"):
         config.load(overrides=["data.span=7"])
+
+
+def test_the_word_off_switches_a_check_off_although_yaml_reads_it_as_false(tmp_path):
+    assert config.load(overrides=["gate.noise=off"]).gate.noise == "off"
+    (tmp_path / "own.yaml").write_text("gate: {drift: off}")
+    assert config.load(file=tmp_path / "own.yaml").gate.drift == "off"
 
 
 def test_what_decides_on_a_release_changes_the_settings_fingerprint():

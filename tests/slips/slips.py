@@ -30,6 +30,7 @@ _PROBES = "components/linear_probe_evaluator/probes.py"
 _PUSH, _SERVING = "components/registry_pusher/push.py", "components/registry_pusher/serving.py"
 _HISTORY, _SPANS = "components/model_registry/history.py", "components/data_resolver/spans.py"
 _FINGERPRINT, _PARAMETERS = "components/image_example_gen/fingerprint.py", "pipeline/kubeflow/parameters.py"
+_DATA_GATE = "tests/components/test_data_gate.py::"
 
 SLIPS = [
     Slip(
@@ -438,5 +439,61 @@ SLIPS = [
         "uuid.uuid4().hex",
         "uuid.UUID(int=0).hex",
         "tests/trainer/test_aside.py::test_every_write_has_a_name_of_its_own_which_is_hidden",
+    ),
+    Slip(
+        "a check that shall fail the run only warns",
+        "components/data_gate/executor.py",
+        'if action == "fail"]',
+        'if action == "failed"]',
+        f"{_DATA_GATE}test_images_that_ruin_a_training_stop_the_run",
+    ),
+    Slip(
+        "images without a hash of their look count as copies of each other",
+        "components/data_gate/statistics.py",
+        "stats.common_stats.tot_num_values",
+        "self.count",
+        f"{_DATA_GATE}test_each_check_can_be_switched_off_and_made_to_fail_or_to_warn",
+    ),
+    Slip(
+        "a class without images is not too small",
+        "components/data_gate/statistics.py",
+        "counts = dict.fromkeys(self.class_names, 0)",
+        "counts: dict[str, int] = {}",
+        f"{_DATA_GATE}test_suspicious_images_are_warned_of",
+    ),
+    Slip(
+        "drift is measured against the run itself",
+        "components/data_gate/checks.py",
+        "(split, champion.statistics[split.title])",
+        "(split, split.statistics)",
+        f"{_DATA_GATE}test_images_unlike_those_of_the_champion_are_warned_of",
+    ),
+    Slip(
+        "small samples are compared, and differ by chance",
+        "components/data_gate/comparison.py",
+        "LEAST_IMAGES = 100",
+        "LEAST_IMAGES = 10",
+        f"{_DATA_GATE}test_small_sets_and_sets_without_labels_pass",
+    ),
+    Slip(
+        "the size of a picture is that of its fitted image",
+        "components/image_example_gen/transforms.py",
+        "self._size), image.shape[:2]))",
+        "self._size), (self._size, self._size)))",
+        "tests/components/test_ingest.py::test_figures_for_the_gate_are_those_of_the_picture_and_of_its_pixels",
+    ),
+    Slip(
+        "the separate labelled set passes without being judged",
+        "pipeline/dag.py",
+        "labelled=labelled.outputs if labelled else None,",
+        "labelled=None,",
+        "tests/pipeline/kubeflow/test_compile.py::test_the_gate_judges_the_separate_labelled_set_too",
+    ),
+    Slip(
+        "the champion comes without the statistics of its images",
+        "components/champion_resolver/executor.py",
+        "if (release / DATA_STATISTICS).exists():",
+        "if not (release / DATA_STATISTICS).exists():",
+        "tests/components/test_registry.py::test_resolver_brings_the_champion_or_says_that_there_is_none",
     ),
 ]
