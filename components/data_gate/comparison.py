@@ -13,7 +13,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 from components.data_gate.statistics import Statistics, features, mean
 from trainer import examples
 
-#: Smaller splits are not compared: by chance alone, the divergence of 50 images from 50 others is 0.1 to 0.2.
+#: Smaller splits are not compared: by chance alone, the divergence of 50 images from 50 others is 0.1 to 0.3.
 LEAST_IMAGES = 100
 
 #: `skew` compares splits of the same run, `drift` a split with the same one of an earlier run.
