@@ -37,6 +37,10 @@ class Embedder(tf.Module):
     def _fit(self, images: tf.Tensor) -> tf.Tensor:
         """Resizes and crops images of one size, uint8 [N, h, w, 3], to float32 [N, height, width, 3] in [0, 255]."""
         height, width = self._size
+        # As ingest does: the far ends of an extremely long image would take gigabytes when it is enlarged.
+        longest = 4 * tf.reduce_min(tf.shape(images)[1:3])
+        top, left = (tf.maximum(tf.shape(images)[axis] - longest, 0) // 2 for axis in (1, 2))
+        images = images[:, top : top + longest, left : left + longest, :]
         actual = tf.cast(tf.shape(images)[1:3], tf.float32)
         scale = tf.reduce_max(tf.constant([height, width], tf.float32) / actual)
         wanted = tf.maximum(tf.cast(tf.round(actual * scale), tf.int32), [height, width])

@@ -1,10 +1,24 @@
 """The settings of ImageExampleGen."""
 
+import math
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from trainer.config import StrictModel
+
+
+class SplitShares(StrictModel):
+    """How labelled images without a split are divided."""
+
+    train: Annotated[float, Field(gt=0, lt=1)] = Field(..., description="Share of the split train.")
+    test: Annotated[float, Field(gt=0, lt=1)] = Field(..., description="Share of the split test.")
+
+    @model_validator(mode="after")
+    def _require_whole(self) -> "SplitShares":
+        if not math.isclose(self.train + self.test, 1.0, abs_tol=1e-6):
+            raise ValueError(f"train and test are {self.train:g} and {self.test:g}: their sum must be 1")
+        return self
 
 
 class IngestSettings(StrictModel):
@@ -15,4 +29,15 @@ class IngestSettings(StrictModel):
     )
     max_rejected: Annotated[int, Field(ge=0)] = Field(
         0, description="Number of images that may be undecodable. More than this number fail the run."
+    )
+    split: SplitShares | None = Field(
+        None,
+        description="Shares, such as {train: 0.6, test: 0.4}, by which labelled images without a split are divided. "
+        "Their contents decide, so that images that look alike are in the same split. In a folder without "
+        "split folders, each folder is then a class.",
+    )
+    exclude: str | None = Field(
+        None,
+        description="Path of a list of files to leave out: one path on each line, relative to the source, or lines of "
+        "rejected.jsonl.",
     )

@@ -6,6 +6,7 @@ one block at a time. Pictures are decoded and resized one by one while a block i
 accumulate in memory.
 """
 
+import dataclasses
 import json
 import os
 from collections.abc import Iterable
@@ -17,10 +18,12 @@ import tensorflow as tf
 from apache_beam.metrics import Metrics
 
 from components.image_example_gen import encoding
-from components.image_example_gen.artifact import REJECTED, split_directory
+from components.image_example_gen.artifact import split_directory
 from components.image_example_gen.sources.base import Picture, Source, Work
 from trainer.progress import Reporter
 
+#: Folder for the list of undecodable pictures while ingest runs.
+REJECTED = "rejected"
 _BLOCK_BYTES = 32 * 2**20
 _MOST_IMAGES_PER_BLOCK = 1024
 
@@ -121,7 +124,9 @@ class _ReadImagesFn(beam.DoFn):
                     yield shard, rows
                 shard, rows = self._shard_of(picture), []
             try:
-                rows.append((picture, encoding.fit(encoding.decode(picture), self._size)))
+                pixels = encoding.fit(encoding.decode(picture, self._size), self._size)
+                # Without the encoded bytes, which may be many times as large as the fitted pixels.
+                rows.append((dataclasses.replace(picture, content=b""), pixels))
             except encoding.Undecodable as error:
                 rejected = {"split": picture.split, "id": picture.id, "reason": str(error)}
                 yield beam.pvalue.TaggedOutput(REJECTED, rejected)

@@ -122,8 +122,7 @@ def test_tolerated_pictures_are_listed_with_reasons_and_the_others_ingested(fold
     out = tmp_path / "out"
     ingest(open_source(str(folder)), "f00d", IngestSettings(image_size=32, max_rejected=1), str(out), runner)
     assert list(records(out, "unlabelled")) == [f"unlabelled/{i}.png" for i in range(4)]
-    (listing,) = (out / "rejected").iterdir()
-    (row,) = [json.loads(line) for line in listing.read_text().splitlines()]
+    (row,) = [json.loads(line) for line in (out / "rejected.jsonl").read_text().splitlines()]
     assert (row["split"], row["id"]) == ("unlabelled", "unlabelled/4.png")
     assert "cannot identify" in row["reason"]
     assert artifact.read(str(out)).rejected == 1
@@ -143,7 +142,7 @@ def test_split_with_only_undecodable_pictures_is_refused(folder, tmp_path):
 
 
 def test_decompression_bomb_is_rejected(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(encoding, "_MOST_PIXELS", 1_000)
+    monkeypatch.setattr(encoding, "MOST_PIXELS", 1_000)
     with pytest.raises(DataError, match="40x40 is more than 1,000 pixels"):
         ingest(open_source(str(folder)), "f00d", IngestSettings(image_size=32), str(tmp_path / "out"), runner)
 
