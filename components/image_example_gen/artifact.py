@@ -18,7 +18,9 @@ class Dataset(Content):
         source: Path or URI of the images.
         fingerprint: Fingerprint of the source's contents.
         kind: Kind of the source.
-        image_size: Height and width of the images, in pixels; 0 in summaries of nnclr 0.1.0, which did not record it.
+        image_size: Height and width of the images that an encoder is trained on, in pixels; 0 in summaries of nnclr
+            0.1.0, which did not record it.
+        stored_size: Length of the shorter side of the stored images, in pixels; None if they are squares of image_size.
         counts: Number of images by split.
         rejected: Number of images that could not be decoded.
         left_out: Number of other files that were found and not ingested, by reason.
@@ -29,6 +31,7 @@ class Dataset(Content):
     fingerprint: str
     kind: str = ""
     image_size: int = 0
+    stored_size: int | None = None
     counts: dict[str, int]
     rejected: int = 0
     left_out: dict[str, int] = {}

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from components.image_example_gen.config import IngestSettings
 from components.image_example_gen.sources.base import Picture
 from components.image_example_gen.sources.picture_formats import readable_formats
 from trainer import examples
@@ -15,6 +16,9 @@ from trainer import examples
 MOST_PIXELS = 100_000_000
 # Of a picture that is longer than this number of times its shorter side, only the centre is used.
 _LONGEST_RATIO = 4
+# The same for stored pictures. All images of a batch take the space of the longest one.
+_LONGEST_STORED_RATIO = 2
+_JPEG_QUALITY = 95
 
 
 class Undecodable(Exception):
@@ -72,6 +76,24 @@ def _as_8_bits(grey: np.ndarray) -> np.ndarray:
     return (grey >> 8).astype(np.uint8)
 
 
+def to_stored_size(picture: Picture, settings: IngestSettings) -> np.ndarray:
+    """Decodes a picture and resizes it to the size in which it is stored.
+
+    Args:
+        picture: The picture.
+        settings: Size of the stored images.
+
+    Returns:
+        Pixels, uint8 [height, width, 3].
+
+    Raises:
+        Undecodable: If the content is not a picture, if it is cut off, or if the picture is too large.
+    """
+    if settings.stored_size is None:
+        return fit(decode(picture, settings.image_size), settings.image_size)
+    return shrink(decode(picture, settings.stored_size), settings.stored_size)
+
+
 def fit(image: np.ndarray, size: int) -> np.ndarray:
     """Resizes the shorter side to `size` (bilinear, antialiased) and crops the centre.
 
@@ -82,40 +104,63 @@ def fit(image: np.ndarray, size: int) -> np.ndarray:
     Returns:
         Pixels, uint8 [size, size, 3].
     """
-    height, width, _ = image.shape
-    if height == width == size:
+    if image.shape[:2] == (size, size):
         return image
-    image = _without_far_ends(image)
-    height, width, _ = image.shape
-    scale = size / min(height, width)
-    width, height = max(size, round(width * scale)), max(size, round(height * scale))
-    resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
-    left, top = (width - size) // 2, (height - size) // 2
+    resized = _resized(_without_far_ends(image, _LONGEST_RATIO), size)
+    left, top = (resized.width - size) // 2, (resized.height - size) // 2
     return np.asarray(resized.crop((left, top, left + size, top + size)))
 
 
-def _without_far_ends(image: np.ndarray) -> np.ndarray:
+def shrink(image: np.ndarray, size: int) -> np.ndarray:
+    """Resizes the shorter side to `size` if it is longer (bilinear, antialiased); keeps the aspect ratio.
+
+    Args:
+        image: Pixels, uint8 [height, width, 3].
+        size: Length of the shorter side of the result, in pixels.
+
+    Returns:
+        Pixels, uint8 [height, width, 3], at most twice as long as wide.
+    """
+    image = _without_far_ends(image, _LONGEST_STORED_RATIO)
+    return image if min(image.shape[:2]) <= size else np.asarray(_resized(image, size))
+
+
+def _resized(image: np.ndarray, size: int) -> Image.Image:
+    height, width, _ = image.shape
+    scale = size / min(height, width)
+    width, height = max(size, round(width * scale)), max(size, round(height * scale))
+    return Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
+
+
+def _without_far_ends(image: np.ndarray, ratio: int) -> np.ndarray:
     """Crops the centre of an extremely long picture, which would take gigabytes when its shorter side is enlarged."""
     height, width, _ = image.shape
-    longest = _LONGEST_RATIO * min(height, width)
+    longest = ratio * min(height, width)
     top, left = max(height - longest, 0) // 2, max(width - longest, 0) // 2
     return image[top : top + longest, left : left + longest]
 
 
-def to_example(picture: Picture, image: np.ndarray) -> bytes:
-    """Serialises a fitted image with its label, folds, id and pixel statistics.
+def to_example(
+    picture: Picture, image: np.ndarray, image_size: int | None = None, encoding: str = examples.RAW
+) -> bytes:
+    """Serialises an image with its label, folds, id and pixel statistics.
 
-    The pixels are stored raw, which is the fastest to read for training: on 96x96 images, PNG reads 0.18 to 0.26 and
-    JPEG 0.41 to 0.50 of the images per second that raw pixels do, with 0.4 and 0.1 of the bytes (measured with
+    Raw pixels are the fastest to read for training: on 96x96 images, PNG reads 0.18 to 0.26 and JPEG 0.41 to 0.50 of
+    the images per second that raw pixels do, with 0.4 and 0.1 of the bytes (measured with
     `python -m tests.benchmarks.encodings`).
 
     Args:
         picture: The picture that the image was decoded from.
         image: The pixels to store, uint8 [height, width, 3].
+        image_size: Height and width of the images that an encoder is trained on, in pixels; by default the height of
+            this one.
+        encoding: `examples.RAW` or `examples.JPEG`.
     """
     mean, std = _statistics(image)
     features = {
-        examples.IMAGE: _bytes(np.ascontiguousarray(image).tobytes()),
+        examples.IMAGE: _bytes(_as_jpeg(image) if encoding == examples.JPEG else np.ascontiguousarray(image).tobytes()),
+        examples.ENCODING: _bytes(encoding.encode()),
+        examples.IMAGE_SIZE: _ints(image_size or image.shape[0]),
         examples.HEIGHT: _ints(image.shape[0]),
         examples.WIDTH: _ints(image.shape[1]),
         examples.LABEL: _ints(picture.label),
@@ -128,6 +173,13 @@ def to_example(picture: Picture, image: np.ndarray) -> bytes:
         # The order of a map's entries is not defined otherwise.
         deterministic=True
     )
+
+
+def _as_jpeg(image: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    # Without subsampling of the colours, which blurs the edges of small images.
+    Image.fromarray(image).save(file, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
+    return file.getvalue()
 
 
 def _statistics(image: np.ndarray) -> tuple[float, float]:

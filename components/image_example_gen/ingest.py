@@ -58,7 +58,7 @@ def ingest(
         RejectedPictures: If more images than `settings.max_rejected` are undecodable.
     """
     with make_pipeline() as pipeline:
-        written = pipeline | "IngestImages" >> transforms.IngestImages(source, settings.image_size, directory)
+        written = pipeline | "IngestImages" >> transforms.IngestImages(source, settings, directory)
         (
             written
             | "CountSplits" >> beam.CombinePerKey(sum)
@@ -89,6 +89,7 @@ def ingest(
         fingerprint=fingerprint,
         kind=source.kind,
         image_size=settings.image_size,
+        stored_size=settings.stored_size,
         counts=counts,
         rejected=len(rejected),
         left_out=dict(sorted(left_out.items())),
