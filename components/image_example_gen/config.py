@@ -21,6 +21,13 @@ class SplitShares(StrictModel):
         return self
 
 
+class TfrecordFeatures(StrictModel):
+    """Names of features in TFRecords that another program has written."""
+
+    image: str = Field("image", description="Feature with the bytes of a picture file.")
+    label: str = Field("label", description="Feature with the class, a number from 0 or a text.")
+
+
 class IngestSettings(StrictModel):
     """How images become examples."""
 
@@ -51,6 +58,10 @@ class IngestSettings(StrictModel):
         None,
         description="Path of a list of files to leave out: one path on each line, relative to the source, or lines of "
         "rejected.jsonl.",
+    )
+
+    tfrecord: TfrecordFeatures = Field(
+        TfrecordFeatures(), description="Names of the features, if the images are TFRecords."
     )
 
     @model_validator(mode="after")

@@ -3,9 +3,9 @@
 import gzip
 import io
 import shutil
+import sys
 import tarfile
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,6 @@ from PIL import Image
 
 from components.image_example_gen import encoding, stl10
 from components.image_example_gen.fingerprint import fingerprint
-from components.image_example_gen.sources import opening
-from components.image_example_gen.sources.base import Picture, StoredSource, Work
 from components.image_example_gen.sources.opening import known_sources, open_labelled, open_source
 from trainer.errors import DataError
 
@@ -208,30 +206,43 @@ def test_opening_an_archive_does_not_read_it(tmp_path):
     assert open_labelled(str(tmp_path / "stl10_binary.tar.gz")).kind == "stl10 archive"
 
 
-def test_another_kind_of_source_needs_only_its_class_in_the_list(tmp_path, monkeypatch):
-    class TextFiles(StoredSource):
-        kind, description = "text files", "a folder of text files"
+def test_another_kind_of_source_is_declared_by_an_entry_point(tmp_path, monkeypatch):
+    (tmp_path / "my_sources.py").write_text(
+        """
+from components.image_example_gen.sources.base import StoredSource
 
-        def __init__(self, path, settings):
-            self.path = path
+class TextFiles(StoredSource):
+    kind, description = "text files", "a folder of text files"
+    counts, class_names = {"unlabelled": 1, "train": 0, "test": 0}, ()
 
-        @classmethod
-        def recognises(cls, path, names):
-            return all(name.endswith(".txt") for name in names)
+    def __init__(self, path, settings):
+        self.path = path
 
-        def files(self) -> list[str]:
-            return []
+    @classmethod
+    def recognises(cls, path, names):
+        return all(name.endswith(".txt") for name in names)
 
-        def work(self, images: int) -> list[Work]:
-            return []
+    def files(self):
+        return []
 
-        def read(self, work: Work) -> Iterator[Picture]:
-            return iter(())
+    def work(self, images):
+        return []
 
-    (tmp_path / "a.txt").write_text("1")
-    monkeypatch.setattr(opening, "SOURCES", (*opening.SOURCES, TextFiles))
-    assert open_source(str(tmp_path)).kind == "text files"
-    assert known_sources().endswith("; or a folder of text files")
+    def read(self, work):
+        return iter(())
+"""
+    )
+    about = tmp_path / "my_sources-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: my-sources\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[nnclr.sources]\ntexts = my_sources:TextFiles\n")
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("1")
+    monkeypatch.syspath_prepend(tmp_path)
+    try:
+        assert open_source(str(tmp_path / "texts")).kind == "text files"
+    finally:
+        sys.modules.pop("my_sources", None)
 
 
 def test_folder_gives_pictures_of_all_kinds_with_classes_by_name(image_folder):

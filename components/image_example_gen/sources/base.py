@@ -114,7 +114,14 @@ class Source(ABC):
 
 
 class StoredSource(Source):
-    """A source that is opened by its path alone. To add a kind of source, derive from this and list it in `opening`.
+    """A source that is opened by its path alone.
+
+    To add a kind of source, derive from this class in a package of your own and declare it there:
+
+        [project.entry-points."nnclr.sources"]
+        my-source = "my_package.my_module:MySource"
+
+    Once the package is installed, `nnclr` opens the paths that the class recognises with it.
 
     Attributes:
         description: The kind of source as a noun phrase, for the help and for messages.

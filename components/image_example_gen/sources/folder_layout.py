@@ -89,6 +89,11 @@ def printable(name: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
+def split_of_name(name: str) -> str | None:
+    """Returns the split that a name spells, in any case; None if it spells none."""
+    return _SPLIT_OF.get(name.lower())
+
+
 def validation_folder(names: Iterable[str]) -> str | None:
     """Returns a folder whose name suggests that it holds the pictures to test on; None if there is none."""
     return next((first for name in names if (first := name.partition("/")[0]).lower() in _VALIDATION), None)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Set
+from importlib import metadata
 
 from components.image_example_gen.config import IngestSettings
 from components.image_example_gen.sources import files
@@ -12,10 +13,13 @@ from components.image_example_gen.sources.picture_formats import ENDINGS
 from components.image_example_gen.sources.stl10_archive import Stl10Archive
 from components.image_example_gen.sources.stl10_directory import Stl10Directory
 from components.image_example_gen.sources.tfds_stl10 import TfdsStl10
+from components.image_example_gen.sources.tfrecords import TfRecords
 from trainer.errors import DataError
 
-# The known kinds of sources. The first that recognises a path opens it.
-SOURCES: tuple[type[StoredSource], ...] = (Stl10Archive, Stl10Directory, TfdsStl10, ImageFolder)
+#: The built-in kinds of sources. The first that recognises a path opens it.
+SOURCES: tuple[type[StoredSource], ...] = (Stl10Archive, Stl10Directory, TfdsStl10, TfRecords, ImageFolder)
+#: The group of entry points that declare further kinds, which come first: see `StoredSource`.
+ENTRY_POINTS = "nnclr.sources"
 
 
 def known_sources() -> str:
@@ -66,7 +70,8 @@ def _open(path: str, settings: IngestSettings) -> StoredSource:
     names = files.listing(path).keys()
     if not names and (os.path.isdir(path) or not files.exists(path)):
         raise DataError(f"{path} does not exist or is empty.")
-    for source in SOURCES:
+    declared = [point.load() for point in metadata.entry_points(group=ENTRY_POINTS)]
+    for source in (*declared, *SOURCES):
         if source.recognises(path, names):
             return source(path, settings)
     raise DataError(
