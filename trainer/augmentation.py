@@ -14,6 +14,7 @@ could not be repeated. They are also 5 to 9 times slower on a CPU (python -m tes
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -49,21 +50,46 @@ def uniform_numbers(seed: int, stream: int, step: tf.Tensor, rows: int) -> tf.Te
     return tf.random.stateless_uniform([rows, NUMBERS_PER_VIEW], key)
 
 
+class StoredImages(NamedTuple):
+    """Images of different sizes, each in the upper left corner of a canvas.
+
+    Attributes:
+        pixels: The canvases, uint8 or float in [0, 255], [N, height, width, 3].
+        shapes: Height and width of each image in pixels, float32 [N, 2].
+    """
+
+    pixels: tf.Tensor
+    shapes: tf.Tensor
+
+    @classmethod
+    def whole(cls, pixels: tf.Tensor) -> "StoredImages":
+        """Returns images that fill their canvas."""
+        shape = tf.cast(tf.shape(pixels), tf.float32)
+        return cls(pixels, tf.tile(shape[tf.newaxis, 1:3], [tf.shape(pixels)[0], 1]))
+
+    def every(self, step: int, first: int) -> "StoredImages":
+        """Returns every `step`-th image from the image with index `first` on."""
+        return StoredImages(self.pixels[first::step], self.shapes[first::step])
+
+
 def random_views(
-    images: tf.Tensor, numbers: Sequence[tf.Tensor], settings: AugmentationSettings, size: tuple[int, int] | None = None
+    images: StoredImages,
+    numbers: Sequence[tf.Tensor],
+    settings: AugmentationSettings,
+    size: tuple[int, int] | None = None,
 ) -> tf.Tensor:
     """Computes one or more views of each image in a single pass.
 
     Args:
-        images: Images, uint8 or float in [0, 255], [N, height, width, 3].
+        images: Images, from which the crops are taken.
         numbers: Uniform numbers in [0, 1) for each view, float32 [N, NUMBERS_PER_VIEW] each.
         settings: Strengths of the augmentation. Where they differ between two views, the views alternate.
-        size: Height and width of the views; by default those of the images.
+        size: Height and width of the views; by default those of the canvas.
 
     Returns:
         float32 in [0, 1], [views * N, height, width, 3]: the first view of every image, then the second, and so on.
     """
-    count = tf.shape(images)[0]
+    count = tf.shape(images.pixels)[0]
     drawn = tf.concat(list(numbers), axis=0)
     views = _crop(images, drawn, settings, size)
     views = _recolour(views, drawn, settings)
@@ -90,25 +116,37 @@ def _between(numbers: tf.Tensor, column: int, low: float, high: float) -> tf.Ten
 
 
 def _crop(
-    images: tf.Tensor, numbers: tf.Tensor, settings: AugmentationSettings, size: tuple[int, int] | None
+    images: StoredImages, numbers: tf.Tensor, settings: AugmentationSettings, size: tuple[int, int] | None
 ) -> tf.Tensor:
     """Crops, resizes and flips images in one resampling; the result is in [0, 255].
 
-    The area of a crop is uniform and its ratio log-uniform, as in arXiv 1409.4842, section 6.
+    The area of a crop is uniform and its ratio log-uniform, as in arXiv 1409.4842, section 6. From an image that is not
+    square, a crop that would be longer than the image is the largest one of its ratio.
     """
+    image_indices = tf.range(tf.shape(numbers)[0]) % tf.shape(images.pixels)[0]
+    shapes = tf.gather(images.shapes, image_indices)
     area = _between(numbers, _AREA, *settings.crop_scale)
     ratio = tf.exp(_between(numbers, _RATIO, math.log(settings.crop_ratio[0]), math.log(settings.crop_ratio[1])))
-    height = tf.minimum(tf.sqrt(area / ratio), 1.0)
-    width = tf.minimum(tf.sqrt(area * ratio), 1.0)
+    # Height and width are fractions of those of the image, so that their ratio depends on that of the image.
+    aspect = shapes[:, 1] / shapes[:, 0]
+    ratio /= aspect
+    height = tf.minimum(tf.sqrt(area / ratio), tf.where(aspect == 1.0, 1.0, tf.minimum(1.0 / ratio, 1.0)))
+    width = tf.minimum(tf.sqrt(area * ratio), tf.where(aspect == 1.0, 1.0, tf.minimum(ratio, 1.0)))
     top = numbers[:, _TOP] * (1.0 - height)
     left = numbers[:, _LEFT] * (1.0 - width)
     right = left + width
     if settings.flip:
         mirrored = numbers[:, _FLIP] < 0.5
         left, right = tf.where(mirrored, right, left), tf.where(mirrored, left, right)
-    boxes = tf.stack([top, left, top + height, right], axis=1)
-    image_indices = tf.range(tf.shape(numbers)[0]) % tf.shape(images)[0]
-    return tf.image.crop_and_resize(images, boxes, image_indices, size or tf.shape(images)[1:3])
+    # Coordinates count from the centre of the first to the centre of the last pixel.
+    canvas = tf.cast(tf.shape(images.pixels)[1:3], tf.float32)
+    ends = (shapes - 1.0) / tf.maximum(canvas - 1.0, 1.0)
+    if size is not None and tuple(size) != tuple(images.pixels.shape[1:3]):
+        # crop_and_resize adds up steps. A step whose rounding leads past the last pixel would give a black row.
+        ends *= 1.0 - 1e-6
+    down, across = tf.unstack(ends, axis=1)
+    boxes = tf.stack([top * down, left * across, (top + height) * down, right * across], axis=1)
+    return tf.image.crop_and_resize(images.pixels, boxes, image_indices, size or tf.shape(images.pixels)[1:3])
 
 
 def _recolour(views: tf.Tensor, numbers: tf.Tensor, settings: AugmentationSettings) -> tf.Tensor:

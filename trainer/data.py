@@ -1,6 +1,8 @@
 """Reads TFRecords for training: shuffled anew in each epoch, in an order that depends only on seed and epoch."""
 
 import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -35,26 +37,66 @@ class Survey(NamedTuple):
     Attributes:
         records: Number of records.
         fingerprint: Hash of the records' bytes in order.
+        smallest: Least height and least width of the images; (0, 0) without images.
+        largest: Greatest height and greatest width of the images; (0, 0) without images.
     """
 
     records: int
     fingerprint: str
+    smallest: tuple[int, int]
+    largest: tuple[int, int]
 
 
 def survey(files: list[str]) -> Survey:
-    """Reads all records once. The fingerprint does not depend on the names and folders of the files."""
-    digest, count = hashlib.sha256(), 0
-    batches = _records(files).batch(1024)
-    for hashes in batches.map(lambda records: tf.strings.to_hash_bucket_fast(records, 2**63 - 1)).as_numpy_iterator():
-        digest.update(hashes.tobytes())
-        count += hashes.size
-    return Survey(count, digest.hexdigest())
+    """Reads all records once. The fingerprint does not depend on the names and folders of the files.
+
+    Raises:
+        DataError: If a file is damaged or compressed, or a record is no image as in `examples`.
+    """
+
+    def describe(records: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return tf.strings.to_hash_bucket_fast(records, 2**63 - 1), examples.shapes(records)
+
+    digest, shapes = hashlib.sha256(), [np.zeros([0, 2], np.int64)]
+    with _problems_named(files):
+        for hashes, found in _records(files).batch(1024).map(describe).as_numpy_iterator():
+            digest.update(hashes.tobytes())
+            shapes.append(found)
+    each = np.concatenate(shapes)
+    smallest, largest = (each.min(0).tolist(), each.max(0).tolist()) if len(each) else ([0, 0], [0, 0])
+    return Survey(len(each), digest.hexdigest(), (smallest[0], smallest[1]), (largest[0], largest[1]))
+
+
+@contextmanager
+def _problems_named(files: list[str]) -> Iterator[None]:
+    """Names the file that cannot be read.
+
+    Raises:
+        DataError: Instead of TensorFlow's errors.
+    """
+    try:
+        yield
+    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
+        for file in files:
+            try:
+                for _ in _records([file]):
+                    pass
+            except tf.errors.DataLossError as damage:
+                raise DataError(
+                    f"{file} is damaged, cut off or compressed: {damage.message.partition('[[')[0].strip()}. Training "
+                    "reads uncompressed TFRecords, such as those that nnclr ingest writes."
+                ) from error
+        raise DataError(
+            f"A record of {', '.join(files[:3])}{' ...' if len(files) > 3 else ''} is not an image as nnclr ingest "
+            f"writes it: {error.message.partition('[[')[0].strip()}"
+        ) from error
 
 
 def labels(files: list[str]) -> np.ndarray:
     """Returns all labels in the files, int64 [N]."""
     batches = _records(files).batch(1024).map(lambda records: examples.parse(records, examples.LABEL)[examples.LABEL])
-    return np.concatenate([np.zeros([0], np.int64), *batches.as_numpy_iterator()])
+    with _problems_named(files):
+        return np.concatenate([np.zeros([0], np.int64), *batches.as_numpy_iterator()])
 
 
 class LabelledPixels(NamedTuple):
@@ -70,8 +112,8 @@ class LabelledPixels(NamedTuple):
 
 
 def labelled_pixels(files: list[str], size: tuple[int, int]) -> LabelledPixels:
-    """Reads a whole labelled split into memory."""
-    batches = list(_records(files).batch(1024).map(_labelled_pixels_of(size)).as_numpy_iterator())
+    """Reads a whole labelled split into memory, fitted to one size."""
+    batches = list(_records(files).batch(1024).map(_fitted(size, examples.LABEL)).as_numpy_iterator())
     return LabelledPixels(*(np.concatenate([batch[name] for batch in batches]) for name in ("image", "label")))
 
 
@@ -125,27 +167,29 @@ def _shares(batches: tf.data.Dataset, context: tf.distribute.InputContext) -> tf
     return batches.map(lambda records: tf.reshape(records, [replicas, -1])[first : first + shares]).unbatch()
 
 
-def _pixels_of(size):
-    def parse(records):
-        return {"image": examples.pixels(examples.parse(records, examples.IMAGE)[examples.IMAGE], size)}
+def _fitted(size: tuple[int, int], *features: str) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
+    """Returns a function that parses records to `image`, uint8 [rows, height, width, 3], and further features."""
+
+    def parse(records: tf.Tensor) -> dict[str, tf.Tensor]:
+        parsed = examples.parse(records, *examples.PIXEL_FEATURES, *features)
+        return {"image": examples.fitted(parsed, size)} | {name: parsed[name] for name in features}
 
     return parse
 
 
-def _labelled_pixels_of(size):
-    def parse(records):
-        parsed = examples.parse(records, examples.IMAGE, examples.LABEL)
-        return {
-            "image": examples.pixels(parsed[examples.IMAGE], size),
-            "label": parsed[examples.LABEL],
-        }
+def _stored(canvas: tuple[int, int], *features: str) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
+    """Returns a function that parses records to `image` and `shape`, see `examples.stored`, and further features."""
+
+    def parse(records: tf.Tensor) -> dict[str, tf.Tensor]:
+        parsed = examples.parse(records, *examples.PIXEL_FEATURES, *features)
+        return examples.stored(parsed, canvas) | {name: parsed[name] for name in features}
 
     return parse
 
 
 def unlabelled_batches(
     files: list[str],
-    size: tuple[int, int],
+    canvas: tuple[int, int],
     batch: int,
     order: Order,
     skip: int = 0,
@@ -155,17 +199,17 @@ def unlabelled_batches(
 
     Args:
         files: TFRecords of unlabelled images.
-        size: Height and width of the images.
+        canvas: Height and width of the batches, at least those of the largest image.
         batch: Number of rows of a global batch. Images that do not fill a whole batch are left out of the epoch.
         order: Order of the records.
         skip: Number of global batches to skip at the start.
         context: The replicas whose rows are returned; by default all.
 
     Returns:
-        Batches with `image`, uint8 [rows, height, width, 3].
+        Batches with `image`, uint8 [rows, height, width, 3], and `shape`, float32 [rows, 2]: see `examples.stored`.
     """
     batches = _shuffled(files, order).batch(batch, drop_remainder=True).skip(skip)
-    return _shares(batches, context).map(_pixels_of(size), tf.data.AUTOTUNE)
+    return _shares(batches, context).map(_stored(canvas), tf.data.AUTOTUNE)
 
 
 def batch_ids(files: list[str], batch: int, order: Order, index: int) -> list[str]:
@@ -175,8 +219,8 @@ def batch_ids(files: list[str], batch: int, order: Order, index: int) -> list[st
 
 
 def first_images(files: list[str], size: tuple[int, int], count: int, batch: int) -> tf.data.Dataset:
-    """Returns the first `count` images in file order, in batches with `image`, uint8 [rows, height, width, 3]."""
-    return _records(files).take(count).batch(batch).map(_pixels_of(size), tf.data.AUTOTUNE)
+    """Returns the first `count` images, fitted to one size, in batches with `image`, uint8 [rows, height, width, 3]."""
+    return _records(files).take(count).batch(batch).map(_fitted(size), tf.data.AUTOTUNE)
 
 
 class LabelledSplit:
@@ -184,15 +228,17 @@ class LabelledSplit:
 
     Args:
         files: TFRecords of the split `train`.
-        size: Height and width of the images.
+        size: Height and width of the images that an encoder is trained on.
         holdout: Share of the images that is held out for validation.
+        canvas: Height and width of the batches of stored images, at least those of the largest image; by default
+            `size`.
 
     Raises:
         DataError: If there are so few images that one of the two sides is empty.
     """
 
-    def __init__(self, files: list[str], size: tuple[int, int], holdout: float):
-        self._files, self._size = files, size
+    def __init__(self, files: list[str], size: tuple[int, int], holdout: float, canvas: tuple[int, int] | None = None):
+        self._files, self._size, self._canvas = files, size, canvas or size
         self._threshold = round(holdout * _HASH_BUCKETS)
         for held_out, purpose in ((False, "train on"), (True, "hold out")):
             # An empty side would be repeated for ever, or would lead to a division by zero.
@@ -219,10 +265,11 @@ class LabelledSplit:
     ) -> tf.data.Dataset:
         """Returns endless batches of training images like `unlabelled_batches`, with `label`, int64 [rows]."""
         records = self._side(_shuffled(self._files, order), held_out=False).repeat()
-        return _shares(records.batch(batch).skip(skip), context).map(_labelled_pixels_of(self._size), tf.data.AUTOTUNE)
+        parse = _stored(self._canvas, examples.LABEL)
+        return _shares(records.batch(batch).skip(skip), context).map(parse, tf.data.AUTOTUNE)
 
     def images(self, held_out: bool, batch: int, count: int = -1) -> tf.data.Dataset:
-        """Returns images in file order, with `image` and `label`; the last batch may be smaller.
+        """Returns fitted images in file order, with `image` and `label`; the last batch may be smaller.
 
         Args:
             held_out: Whether to return held-out images or training images.
@@ -230,4 +277,4 @@ class LabelledSplit:
             count: Number of images; by default all.
         """
         records = self._side(_records(self._files), held_out).take(count)
-        return records.batch(batch).map(_labelled_pixels_of(self._size), tf.data.AUTOTUNE)
+        return records.batch(batch).map(_fitted(self._size, examples.LABEL), tf.data.AUTOTUNE)

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer import augmentation, export
+from trainer.augmentation import StoredImages
 from trainer.data import LabelledPixels
 from trainer.progress import Reporter
 
@@ -53,7 +54,7 @@ def accuracy(
     def step(pixels: tf.Tensor, labels: tf.Tensor, number: tf.Tensor) -> None:
         numbers = augmentation.uniform_numbers(seed, _STREAM, number, rows)
         with tf.GradientTape() as tape:
-            views = augmentation.random_views(pixels, [numbers], settings.augmentation)
+            views = augmentation.random_views(StoredImages.whole(pixels), [numbers], settings.augmentation)
             loss = loss_of(labels, model(views, training=True))
         optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
 

@@ -18,7 +18,8 @@ class TrainingImages:
     Attributes:
         unlabelled_files: TFRecords to pretrain on.
         count: Number of unlabelled images.
-        size: Height and width of all images.
+        size: Height and width of the images that an encoder is trained on.
+        canvas: Height and width of the batches of stored images.
         labelled: Labelled images for the online probe; None if there are none.
         classes: Number of classes; 0 if there are no labelled images.
         fingerprints: Fingerprints of the unlabelled and of the labelled records.
@@ -27,6 +28,7 @@ class TrainingImages:
     unlabelled_files: list[str]
     count: int
     size: tuple[int, int]
+    canvas: tuple[int, int]
     labelled: data.LabelledSplit | None
     classes: int
     fingerprints: tuple[str, str]
@@ -50,7 +52,7 @@ class TrainingImages:
             order = _order(settings, epoch)
             parts = {
                 "unlabelled": data.unlabelled_batches(
-                    self.unlabelled_files, self.size, settings.batch_size, order, offset, context
+                    self.unlabelled_files, self.canvas, settings.batch_size, order, offset, context
                 )
             }
             if self.labelled is not None:
@@ -79,13 +81,23 @@ def read(settings: TrainerSettings, unlabelled_files: list[str], labelled_files:
     unlabelled, labelled = data.survey(unlabelled_files), data.survey(labelled_files)
     if not unlabelled.records:
         raise DataError(f"The split `{splits.UNLABELLED}` has no images: add images.")
-    size = examples.image_size(unlabelled_files)
+    size, canvas = examples.image_size(unlabelled_files), unlabelled.largest
+    if size is None and unlabelled.smallest != canvas:
+        raise DataError(
+            f"The records of the split `{splits.UNLABELLED}` have images of different sizes, up to "
+            f"{canvas[0]}x{canvas[1]}, and no feature `{examples.IMAGE_SIZE}` that gives the size to train on: add it, "
+            "or ingest the images with nnclr ingest."
+        )
+    size = size or canvas
     labels = data.labels(labelled_files)
     return TrainingImages(
         unlabelled_files=unlabelled_files,
         count=unlabelled.records,
         size=size,
-        labelled=data.LabelledSplit(labelled_files, size, settings.online_probe.holdout) if labels.size else None,
+        canvas=canvas,
+        labelled=data.LabelledSplit(labelled_files, size, settings.online_probe.holdout, labelled.largest)
+        if labels.size
+        else None,
         classes=int(labels.max()) + 1 if labels.size else 0,
         fingerprints=(unlabelled.fingerprint, labelled.fingerprint),
     )

@@ -6,6 +6,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from trainer import fitting
+
 
 @dataclass(frozen=True)
 class Classifier:
@@ -32,27 +34,12 @@ class Embedder(tf.Module):
 
     def __init__(self, encoder: keras.Model, size: tuple[int, int]):
         super().__init__(name="embedder")
-        self._encoder, self._size = encoder, tuple(size)
-
-    def _fit(self, images: tf.Tensor) -> tf.Tensor:
-        """Resizes and crops images of one size, uint8 [N, h, w, 3], to float32 [N, height, width, 3] in [0, 255]."""
-        height, width = self._size
-        actual = tf.cast(tf.shape(images)[1:3], tf.float32)
-        scale = tf.reduce_max(tf.constant([height, width], tf.float32) / actual)
-        wanted = tf.maximum(tf.cast(tf.round(actual * scale), tf.int32), [height, width])
-        fitted = tf.cond(
-            tf.reduce_all(wanted == tf.shape(images)[1:3]),
-            lambda: tf.cast(images, tf.float32),
-            lambda: tf.image.resize(images, wanted, antialias=True),
-        )
-        top, left = (wanted[0] - height) // 2, (wanted[1] - width) // 2
-        cropped = fitted[:, top : top + height, left : left + width, :]
-        return tf.ensure_shape(cropped, [None, height, width, 3])
+        self._encoder, self._size = encoder, (size[0], size[1])
 
     @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8, name="pixels")])
     def embed_pixels(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
         """Maps pixels, uint8 [N, h, w, 3], to `embeddings`, float32 [N, d]."""
-        return {"embeddings": self._encoder(self._fit(pixels) / 255.0, training=False)}
+        return {"embeddings": self._encoder(fitting.fit(pixels, self._size) / 255.0, training=False)}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
     def serve(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -60,7 +47,7 @@ class Embedder(tf.Module):
 
         def decode(encoded):
             image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
-            return self._fit(image[tf.newaxis])[0]
+            return fitting.fit(image[tf.newaxis], self._size)[0]
 
         images = tf.map_fn(decode, image_bytes, fn_output_signature=tf.TensorSpec([*self._size, 3], tf.float32))
         return {"embeddings": self._encoder(images / 255.0, training=False)}

@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from trainer import augmentation, losses, replicas
+from trainer.augmentation import StoredImages
 from trainer.config import TrainerSettings
 from trainer.model import NNCLR
 from trainer.optimizers import build_optimizer, learning_rate
@@ -26,12 +27,12 @@ class TrainingStep(tf.Module):
         model: The model to train.
         settings: Settings of the trainer.
         plan: Length of the training and of its warm-up.
-        size: Height and width of the images.
+        size: Height and width of the images that the encoder is trained on.
     """
 
     def __init__(self, model: NNCLR, settings: TrainerSettings, plan: Plan, size: tuple[int, int]):
         super().__init__(name="training_step")
-        self._model, self._settings = model, settings
+        self._model, self._settings, self._size = model, settings, size
         self._small_view_size = small_view_size(settings, size)
         self._loss = losses.loss_function(settings.neighbour)
         self.learning_rate = learning_rate(settings.optimizer, settings.batch_size, plan.steps, plan.warmup)
@@ -43,18 +44,19 @@ class TrainingStep(tf.Module):
         """Makes one update.
 
         Args:
-            unlabelled: `image`, uint8 [n, height, width, 3].
-            labelled: `image`, uint8 [m, height, width, 3], and `label`, int [m]; None if there are no labels.
+            unlabelled: Stored images: `image`, uint8 [n, height, width, 3], and `shape`, float32 [n, 2]. Without
+                `shape`, the images fill their canvases.
+            labelled: The same of m images, and `label`, int [m]; None if there are no labels.
             step: Number of the steps before this one, a scalar integer. Together with the seed, it determines every
                 random draw.
-            view_size: Height and width of the first two views; by default those of the images.
+            view_size: Height and width of the first two views; by default those that the encoder is trained on.
 
         Returns:
             This replica's share of each metric: summed over the replicas, they are the global batch's means.
         """
-        metrics = self._pretrain(unlabelled["image"], step, view_size)
+        metrics = self._pretrain(_stored_images(unlabelled), step, view_size or self._size)
         if labelled is not None:
-            metrics |= self._train_probe(labelled["image"], labelled["label"], step)
+            metrics |= self._train_probe(_stored_images(labelled), labelled["label"], step)
         return metrics
 
     def _random_numbers(self, stream: int, step: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
@@ -62,9 +64,9 @@ class TrainingStep(tf.Module):
         total = tf.shape(rows)[0] * replicas.count()
         return tf.gather(augmentation.uniform_numbers(self._settings.seed, stream, step, total), rows)
 
-    def _pretrain(self, images: tf.Tensor, step: tf.Tensor, view_size: tuple[int, int] | None) -> dict[str, tf.Tensor]:
+    def _pretrain(self, images: StoredImages, step: tf.Tensor, view_size: tuple[int, int]) -> dict[str, tf.Tensor]:
         parts = self._settings.accumulate
-        rows = replicas.global_rows(images)
+        rows = replicas.global_rows(images.pixels)
         streams = range(_SMALL_VIEWS + self._settings.multi_crop.views)
         numbers = {stream: self._random_numbers(stream, step, rows) for stream in streams if stream != _PROBE_VIEW}
         gradients: list[tf.Tensor] = []
@@ -72,7 +74,7 @@ class TrainingStep(tf.Module):
         for part in range(parts):
             # Every parts-th row, so that a part has the same images whatever the number of devices.
             numbers_of_part = {stream: drawn[part::parts] for stream, drawn in numbers.items()}
-            part_gradients, part_metrics = self._gradients(images[part::parts], numbers_of_part, view_size)
+            part_gradients, part_metrics = self._gradients(images.every(parts, part), numbers_of_part, view_size)
             gradients = [a + b for a, b in zip(gradients, part_gradients, strict=True)] if gradients else part_gradients
             for name, share in part_metrics.items():
                 metrics[name] = metrics.get(name, 0.0) + share / parts
@@ -80,7 +82,7 @@ class TrainingStep(tf.Module):
         return metrics | {"gradient_norm": norm / replicas.count()}
 
     def _gradients(
-        self, images: tf.Tensor, numbers: dict[int, tf.Tensor], view_size: tuple[int, int] | None
+        self, images: StoredImages, numbers: dict[int, tf.Tensor], view_size: tuple[int, int]
     ) -> tuple[list, dict[str, tf.Tensor]]:
         """Computes the gradients of this replica's share of the loss, and its metrics; enqueues the projections."""
         model, settings = self._model, self._settings
@@ -110,7 +112,7 @@ class TrainingStep(tf.Module):
             "support_set_age": replicas.global_mean(nearest.ages) / batch,
         }
 
-    def _project_small_views(self, images: tf.Tensor, numbers: dict[int, tf.Tensor]) -> tf.Tensor:
+    def _project_small_views(self, images: StoredImages, numbers: dict[int, tf.Tensor]) -> tf.Tensor:
         """Projects the small views: float32 [views * n, d]."""
         crop = self._settings.multi_crop
         strength = self._settings.augmentation.model_copy(update={"crop_scale": crop.scale})
@@ -132,14 +134,19 @@ class TrainingStep(tf.Module):
         self.optimizer.apply(gradients, self._model.pretrained_variables)
         return norm
 
-    def _train_probe(self, images: tf.Tensor, labels: tf.Tensor, step: tf.Tensor) -> dict[str, tf.Tensor]:
+    def _train_probe(self, images: StoredImages, labels: tf.Tensor, step: tf.Tensor) -> dict[str, tf.Tensor]:
         probe = self._model.probe
         assert probe is not None
-        numbers = self._random_numbers(_PROBE_VIEW, step, replicas.global_rows(images))
-        views = augmentation.random_views(images, [numbers], self._settings.online_probe.augmentation)
+        numbers = self._random_numbers(_PROBE_VIEW, step, replicas.global_rows(images.pixels))
+        views = augmentation.random_views(images, [numbers], self._settings.online_probe.augmentation, self._size)
         # In inference mode, so that labelled images leave no trace in the encoder, not even in batch norm's statistics.
         embeddings = tf.cast(self._model.encoder(views, training=False), tf.float32)
         return probe.train(embeddings, labels)
+
+
+def _stored_images(batch: dict) -> StoredImages:
+    pixels = batch["image"]
+    return StoredImages(pixels, batch["shape"]) if "shape" in batch else StoredImages.whole(pixels)
 
 
 def _by_view(rows: tf.Tensor, views: int) -> tf.Tensor:

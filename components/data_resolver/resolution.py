@@ -7,7 +7,8 @@ from importlib import metadata
 from pathlib import Path
 
 from components.data_resolver import spans
-from components.data_resolver.config import SourceSettings
+from components.data_resolver.config import DataSettings
+from components.image_example_gen.config import IngestSettings
 from components.image_example_gen.fingerprint import fingerprint
 from components.image_example_gen.sources.opening import open_labelled, open_source
 from components.model_registry import ModelRegistry
@@ -38,11 +39,11 @@ class Resolution:
         return data_identity(self.fingerprint, self.labelled_fingerprint)
 
 
-def resolve(settings: SourceSettings, labelled: str | None = None, memory: Path | None = None) -> Resolution:
+def resolve(settings: DataSettings, labelled: str | None = None, memory: Path | None = None) -> Resolution:
     """Resolves the span and the fingerprint of the data.
 
     Args:
-        settings: Where the images are.
+        settings: Where the images are, and which of them are ingested.
         labelled: Path or URI of a separate labelled set, if there is one.
         memory: File that keeps the digests of local files from run to run, see `fingerprint`.
 
@@ -50,7 +51,7 @@ def resolve(settings: SourceSettings, labelled: str | None = None, memory: Path 
         DataError: If there are no usable images.
         SettingsError: If there is no such span, or the source is no pattern and a span is set.
     """
-    source = settings.source or ""
+    source, ingest = settings.source or "", settings.narrow(IngestSettings)
     passed_over: tuple[str, ...] = ()
     if spans.is_pattern(source):
         newest = spans.newest(source, settings.span or None, settings.settled_minutes)
@@ -62,8 +63,8 @@ def resolve(settings: SourceSettings, labelled: str | None = None, memory: Path 
         )
     return Resolution(
         source,
-        settings.fingerprint or fingerprint(open_source(source), memory),
-        fingerprint(open_labelled(labelled), memory) if labelled else "",
+        settings.fingerprint or fingerprint(open_source(source, ingest), memory),
+        fingerprint(open_labelled(labelled, ingest), memory) if labelled else "",
         passed_over,
     )
 

@@ -5,8 +5,8 @@ from components.artifact_files import Content
 
 #: Key of the output channel.
 EXAMPLES = "examples"
-#: Folder with one JSON line for each image that could not be decoded.
-REJECTED = "rejected"
+#: File with one JSON line for each file that was found and not ingested: `split`, `id` and `reason`.
+REJECTED_FILE = "rejected.jsonl"
 
 _DATASET = "dataset.json"
 
@@ -18,9 +18,12 @@ class Dataset(Content):
         source: Path or URI of the images.
         fingerprint: Fingerprint of the source's contents.
         kind: Kind of the source.
-        image_size: Height and width of the images, in pixels; 0 in summaries of nnclr 0.1.0, which did not record it.
+        image_size: Height and width of the images that an encoder is trained on, in pixels; 0 in summaries of nnclr
+            0.1.0, which did not record it.
+        stored_size: Length of the shorter side of the stored images, in pixels; None if they are squares of image_size.
         counts: Number of images by split.
         rejected: Number of images that could not be decoded.
+        left_out: Number of other files that were found and not ingested, by reason.
         class_names: Names of the classes, in the order of the labels.
     """
 
@@ -28,8 +31,10 @@ class Dataset(Content):
     fingerprint: str
     kind: str = ""
     image_size: int = 0
+    stored_size: int | None = None
     counts: dict[str, int]
     rejected: int = 0
+    left_out: dict[str, int] = {}
     class_names: tuple[str, ...] = ()
 
 

@@ -7,23 +7,27 @@ import tensorflow as tf
 from PIL import Image
 
 from components.image_example_gen import duplicates
+from components.image_example_gen.config import IngestSettings
 from components.image_example_gen.pixel_statistics import pixel_statistics
-from components.image_example_gen.sources.base import PICTURE_FORMATS, Picture
+from components.image_example_gen.sources.base import Picture
+from components.image_example_gen.sources.picture_formats import readable_formats
 from trainer import examples
 
 # A larger picture is refused: it is a decompression bomb, or a scan that was meant to be cut into pieces.
-_MOST_PIXELS = 100_000_000
+MOST_PIXELS = 100_000_000
+# Of a picture that is longer than this number of times its shorter side, only the centre is used.
+_LONGEST_RATIO = 4
+# The same for stored pictures. All images of a batch take the space of the longest one.
+_LONGEST_STORED_RATIO = 2
+_JPEG_QUALITY = 95
 
 
 class Undecodable(Exception):
     """A picture cannot become an example; the text gives the reason."""
 
 
-def decode(picture: Picture) -> np.ndarray:
-    """Decodes a picture to uint8 [height, width, 3].
-
-    It decodes as TensorFlow's own decoders do, so that training and serving see the same pixels: grey becomes three
-    equal channels, an alpha channel is dropped, 16 bits are cut to 8, and an EXIF orientation is not applied.
+def decode(picture: Picture, size: int | None = None) -> np.ndarray:
+    """Decodes a picture, see `decode_file`.
 
     Raises:
         Undecodable: If the content is not a picture, if it is cut off, or if the picture is too large.
@@ -32,15 +36,71 @@ def decode(picture: Picture) -> np.ndarray:
         raise Undecodable(picture.error)
     if isinstance(picture.content, np.ndarray):
         return picture.content
+    return decode_file(picture.content, size)
+
+
+def decode_file(content: bytes, size: int | None = None) -> np.ndarray:
+    """Decodes the bytes of a picture file to uint8 [height, width, 3].
+
+    It decodes as TensorFlow's own decoders do, so that training and serving see the same pixels: grey becomes three
+    equal channels, an alpha channel is dropped, 16 bits are scaled to 8, the first of several frames is taken, and an
+    EXIF orientation is not applied.
+
+    Args:
+        content: The file's bytes.
+        size: The length in pixels to which the shorter side will be resized. A JPEG file that is at least four times as
+            large is decoded at a half, a quarter or an eighth of its size, which takes a fraction of the time.
+
+    Raises:
+        Undecodable: If the content is not a picture, if it is cut off, or if the picture is too large.
+    """
     try:
-        with Image.open(io.BytesIO(picture.content), formats=list(PICTURE_FORMATS)) as image:
-            if image.width * image.height > _MOST_PIXELS:
-                raise Undecodable(f"{image.width}x{image.height} is more than {_MOST_PIXELS:,} pixels")
+        with Image.open(io.BytesIO(content), formats=readable_formats()) as image:
+            if image.width * image.height > MOST_PIXELS:
+                raise Undecodable(f"{image.width}x{image.height} is more than {MOST_PIXELS:,} pixels")
+            if size:
+                # At least twice the final size remains, so that resizing still averages the pixels.
+                image.draft("RGB", (2 * size, 2 * size))
             if image.mode.startswith("I"):
-                return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[:, :, np.newaxis], 3, axis=2)
+                return np.repeat(_as_8_bits(np.asarray(image))[:, :, np.newaxis], 3, axis=2)
+            if image.mode == "F":
+                raise Undecodable("its pixels are floating-point numbers: convert it to 8 or 16 bits")
             return np.asarray(image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, SyntaxError, MemoryError, Image.DecompressionBombError) as error:
         raise Undecodable(str(error).replace(" <_io.BytesIO object", "").partition(" at 0x")[0]) from error
+
+
+def _as_8_bits(grey: np.ndarray) -> np.ndarray:
+    """Scales unsigned 16-bit values to 8 bits; Pillow also keeps them in wider integers."""
+    if grey.min() < 0 or grey.max() > 0xFFFF:
+        raise Undecodable("its pixels have more than 16 bits: convert it to 8 or 16 bits")
+    return (grey >> 8).astype(np.uint8)
+
+
+def source_size(picture: Picture) -> tuple[int, int]:
+    """Returns height and width of a picture that can be decoded, as it is stored at its source."""
+    if isinstance(picture.content, np.ndarray):
+        return picture.content.shape[:2]
+    with Image.open(io.BytesIO(picture.content), formats=readable_formats()) as image:
+        return image.height, image.width
+
+
+def to_stored_size(picture: Picture, settings: IngestSettings) -> np.ndarray:
+    """Decodes a picture and resizes it to the size in which it is stored.
+
+    Args:
+        picture: The picture.
+        settings: Size of the stored images.
+
+    Returns:
+        Pixels, uint8 [height, width, 3].
+
+    Raises:
+        Undecodable: If the content is not a picture, if it is cut off, or if the picture is too large.
+    """
+    if settings.stored_size is None:
+        return fit(decode(picture, settings.image_size), settings.image_size)
+    return shrink(decode(picture, settings.stored_size), settings.stored_size)
 
 
 def fit(image: np.ndarray, size: int) -> np.ndarray:
@@ -53,32 +113,69 @@ def fit(image: np.ndarray, size: int) -> np.ndarray:
     Returns:
         Pixels, uint8 [size, size, 3].
     """
-    height, width, _ = image.shape
-    if height == width == size:
+    if image.shape[:2] == (size, size):
         return image
-    scale = size / min(height, width)
-    width, height = max(size, round(width * scale)), max(size, round(height * scale))
-    resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
-    left, top = (width - size) // 2, (height - size) // 2
+    resized = _resized(_without_far_ends(image, _LONGEST_RATIO), size)
+    left, top = (resized.width - size) // 2, (resized.height - size) // 2
     return np.asarray(resized.crop((left, top, left + size, top + size)))
 
 
-def to_example(picture: Picture, image: np.ndarray, source_size: tuple[int, int] | None = None) -> bytes:
-    """Serialises a fitted image with its label, folds and id, and with figures about its pixels for DataGate.
+def shrink(image: np.ndarray, size: int) -> np.ndarray:
+    """Resizes the shorter side to `size` if it is longer (bilinear, antialiased); keeps the aspect ratio.
 
-    The pixels are stored raw, which is the fastest to read for training: on 96x96 images, PNG reads 0.18 to 0.26 and
-    JPEG 0.41 to 0.50 of the images per second that raw pixels do, with 0.4 and 0.1 of the bytes (measured with
+    Args:
+        image: Pixels, uint8 [height, width, 3].
+        size: Length of the shorter side of the result, in pixels.
+
+    Returns:
+        Pixels, uint8 [height, width, 3], at most twice as long as wide.
+    """
+    image = _without_far_ends(image, _LONGEST_STORED_RATIO)
+    return image if min(image.shape[:2]) <= size else np.asarray(_resized(image, size))
+
+
+def _resized(image: np.ndarray, size: int) -> Image.Image:
+    height, width, _ = image.shape
+    scale = size / min(height, width)
+    width, height = max(size, round(width * scale)), max(size, round(height * scale))
+    return Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
+
+
+def _without_far_ends(image: np.ndarray, ratio: int) -> np.ndarray:
+    """Crops the centre of an extremely long picture, which would take gigabytes when its shorter side is enlarged."""
+    height, width, _ = image.shape
+    longest = ratio * min(height, width)
+    top, left = max(height - longest, 0) // 2, max(width - longest, 0) // 2
+    return image[top : top + longest, left : left + longest]
+
+
+def to_example(
+    picture: Picture,
+    image: np.ndarray,
+    image_size: int | None = None,
+    encoding: str = examples.RAW,
+    source_size: tuple[int, int] | None = None,
+) -> bytes:
+    """Serialises an image with its label, folds and id, and with figures about its pixels for DataGate.
+
+    Raw pixels are the fastest to read for training: on 96x96 images, PNG reads 0.18 to 0.26 and JPEG 0.41 to 0.50 of
+    the images per second that raw pixels do, with 0.4 and 0.1 of the bytes (measured with
     `python -m tests.benchmarks.encodings`).
 
     Args:
         picture: The picture that the image was decoded from.
         image: The pixels to store, uint8 [height, width, 3].
-        source_size: Height and width of the picture before it was fitted. If None, those of `image`.
+        image_size: Height and width of the images that an encoder is trained on, in pixels; by default the height of
+            this one.
+        encoding: `examples.RAW` or `examples.JPEG`.
+        source_size: Height and width of the picture before it was resized; by default those of `image`.
     """
     source_height, source_width = source_size or image.shape[:2]
     hashes = duplicates.hashes(image[np.newaxis])
     features = {
-        examples.IMAGE: _bytes(np.ascontiguousarray(image).tobytes()),
+        examples.IMAGE: _bytes(_as_jpeg(image) if encoding == examples.JPEG else np.ascontiguousarray(image).tobytes()),
+        examples.ENCODING: _bytes(encoding.encode()),
+        examples.IMAGE_SIZE: _ints(image_size or image.shape[0]),
         examples.HEIGHT: _ints(image.shape[0]),
         examples.WIDTH: _ints(image.shape[1]),
         examples.LABEL: _ints(picture.label),
@@ -90,7 +187,17 @@ def to_example(picture: Picture, image: np.ndarray, source_size: tuple[int, int]
         examples.EXACT_HASH: _hash(hashes[duplicates.EXACT]),
         examples.LOOK_HASH: _hash(hashes[duplicates.LOOK]),
     }
-    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString(
+        # The order of a map's entries is not defined otherwise.
+        deterministic=True
+    )
+
+
+def _as_jpeg(image: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    # Without subsampling of the colours, which blurs the edges of small images.
+    Image.fromarray(image).save(file, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
+    return file.getvalue()
 
 
 def _bytes(value: bytes) -> tf.train.Feature:

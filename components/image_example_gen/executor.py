@@ -28,8 +28,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         outputs.empty(output_dict)
         artifact = artifact_utils.get_single_instance(output_dict[EXAMPLES])
         open_images = open_labelled if exec_properties[LABELLED_ONLY] else open_source
-        source, fingerprint = open_images(exec_properties[SOURCE]), exec_properties[FINGERPRINT]
         settings = IngestSettings.model_validate_json(exec_properties[SETTINGS])
+        source, fingerprint = open_images(exec_properties[SOURCE], settings), exec_properties[FINGERPRINT]
         ingest(source, fingerprint, settings, artifact.uri, self._make_beam_pipeline)
         artifact.split_names = artifact_utils.encode_split_names(list(splits.SPLITS))
         artifact.set_string_custom_property("payload_format", "FORMAT_TF_EXAMPLE")

@@ -2,19 +2,35 @@
 
 import collections
 import json
+import logging
 from typing import NamedTuple
 
 import apache_beam as beam
 import tensorflow as tf
 
+from components import artifact_files
 from components.image_example_gen import artifact, transforms
-from components.image_example_gen.artifact import REJECTED, Dataset
+from components.image_example_gen.artifact import REJECTED_FILE, Dataset
 from components.image_example_gen.config import IngestSettings
 from components.image_example_gen.sources.base import Source
 from trainer import splits
 from trainer.errors import DataError
 
-_SHOWN_REJECTS = 5
+_SHOWN_REJECTS, _LOGGED_REJECTS = 5, 1000
+
+logger = logging.getLogger("nnclr")
+
+
+class RejectedPictures(DataError):
+    """More pictures cannot be decoded than the settings allow.
+
+    Attributes:
+        listing: The lines of `rejected.jsonl`. The artifact's folder is deleted when ingest fails.
+    """
+
+    def __init__(self, message: str, listing: str):
+        super().__init__(message)
+        self.listing = listing
 
 
 class _Rejected(NamedTuple):
@@ -38,19 +54,23 @@ def ingest(
         make_pipeline: Makes the Beam pipeline.
 
     Raises:
-        DataError: If more images than `settings.max_rejected` are undecodable, or all images of a split.
+        DataError: If all images of a split are undecodable.
+        RejectedPictures: If more images than `settings.max_rejected` are undecodable.
     """
     with make_pipeline() as pipeline:
-        written = pipeline | "IngestImages" >> transforms.IngestImages(source, settings.image_size, directory)
+        written = pipeline | "IngestImages" >> transforms.IngestImages(source, settings, directory)
         (
             written
             | "CountSplits" >> beam.CombinePerKey(sum)
             | "DescribeCounts" >> beam.Map(json.dumps)
             | "WriteCounts" >> beam.io.WriteToText(f"{directory}/counts/splits", ".jsonl", num_shards=1)
         )
-    rejected = [_Rejected(**json.loads(line)) for line in _lines(f"{directory}/{REJECTED}/*.jsonl")]
+    rejected = sorted(_Rejected(**json.loads(line)) for line in _lines(f"{directory}/{transforms.REJECTED}/*.jsonl"))
+    left_out = collections.Counter(file.reason for file in source.left_out)
+    _log(rejected, left_out)
+    listing = _listing([*rejected, *(_Rejected("", file.name, file.reason) for file in source.left_out)])
     if len(rejected) > settings.max_rejected:
-        raise DataError(_too_many(rejected, settings.max_rejected, f"{directory}/{REJECTED}"))
+        raise RejectedPictures(_too_many(rejected, settings.max_rejected), listing)
     written_counts: dict[str, int] = dict(json.loads(line) for line in _lines(f"{directory}/counts/*.jsonl"))
     counts = dict.fromkeys(splits.SPLITS, 0) | written_counts
     lost = collections.Counter(picture.split for picture in rejected)
@@ -60,7 +80,8 @@ def ingest(
         # TFX expects at least one file in every split's folder, also in that of a split without images.
         if not source.counts[split]:
             transforms.write_shard((transforms.Shard(split, 0, 1), []), directory)
-    for leftover in ("counts", "partial"):
+    artifact_files.write(f"{directory}/{REJECTED_FILE}", listing.encode())
+    for leftover in ("counts", "partial", transforms.REJECTED):
         if tf.io.gfile.exists(f"{directory}/{leftover}"):
             tf.io.gfile.rmtree(f"{directory}/{leftover}")
     dataset = Dataset(
@@ -68,8 +89,10 @@ def ingest(
         fingerprint=fingerprint,
         kind=source.kind,
         image_size=settings.image_size,
+        stored_size=settings.stored_size,
         counts=counts,
         rejected=len(rejected),
+        left_out=dict(sorted(left_out.items())),
         class_names=source.class_names,
     )
     artifact.write(directory, dataset)
@@ -84,10 +107,20 @@ def _lines(pattern: str) -> list[str]:
     return lines
 
 
-def _too_many(rejected: list[_Rejected], allowed: int, listing: str) -> str:
-    pictures = sorted(rejected)
+def _listing(files: list[_Rejected]) -> str:
+    return "".join(f"{json.dumps(file._asdict())}\n" for file in files)
+
+
+def _log(rejected: list[_Rejected], left_out: dict[str, int]) -> None:
+    for picture in rejected[:_LOGGED_REJECTS]:
+        logger.warning("Rejected: %s (%s).", picture.id, picture.reason)
+    if left_out:
+        logger.info("Left out: %s.", "; ".join(f"{count} {reason}" for reason, count in sorted(left_out.items())))
+
+
+def _too_many(pictures: list[_Rejected], allowed: int) -> str:
     shown = "; ".join(f"{picture.id} ({picture.reason})" for picture in pictures[:_SHOWN_REJECTS])
-    more = f"; and {len(pictures) - _SHOWN_REJECTS} more, listed in {listing}" if len(pictures) > _SHOWN_REJECTS else ""
+    more = f"; and {len(pictures) - _SHOWN_REJECTS} more" if len(pictures) > _SHOWN_REJECTS else ""
     return (
         f"{len(pictures)} pictures cannot be decoded, {allowed} are allowed: {shown}{more}. "
         f"Repair or remove them, or go on without them: --set data.max_rejected={len(pictures)}."

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 SIZE = 96
 IMAGE_BYTES = 3 * SIZE * SIZE
 CLASSES = 10
+FOLDS = 10
 
 UNLABELLED_IMAGES = "unlabeled_X.bin"
 TRAIN_IMAGES, TRAIN_LABELS = "train_X.bin", "train_y.bin"

@@ -6,6 +6,7 @@ one block at a time. Pictures are decoded and resized one by one while a block i
 accumulate in memory.
 """
 
+import dataclasses
 import json
 import os
 from collections.abc import Iterable
@@ -18,10 +19,13 @@ import tensorflow as tf
 from apache_beam.metrics import Metrics
 
 from components.image_example_gen import encoding
-from components.image_example_gen.artifact import REJECTED, split_directory
+from components.image_example_gen.artifact import split_directory
+from components.image_example_gen.config import IngestSettings
 from components.image_example_gen.sources.base import Picture, Source, Work
 from trainer.progress import Reporter
 
+#: Folder for the list of undecodable pictures while ingest runs.
+REJECTED = "rejected"
 _BLOCK_BYTES = 32 * 2**20
 _MOST_IMAGES_PER_BLOCK = 1024
 
@@ -51,8 +55,8 @@ class Row(NamedTuple):
 
     Attributes:
         picture: The picture as its source gives it.
-        image: The fitted pixels, uint8 [height, width, 3].
-        source_size: Height and width of the picture before it was fitted.
+        image: The stored pixels, uint8 [height, width, 3].
+        source_size: Height and width of the picture before it was resized.
     """
 
     picture: Picture
@@ -64,7 +68,7 @@ Block = tuple[Shard, list[Row]]
 
 
 def images_per_block(size: int) -> int:
-    """Returns how many images of `size` x `size` pixels make a block of about 32 MiB."""
+    """Returns how many images with about `size` x `size` pixels make a block of about 32 MiB."""
     return max(1, min(_MOST_IMAGES_PER_BLOCK, _BLOCK_BYTES // (3 * size * size)))
 
 
@@ -75,45 +79,49 @@ class IngestImages(beam.PTransform):
 
     Args:
         source: The images to write.
-        image_size: Height and width of the images in the TFRecords, in pixels.
+        settings: Size and encoding of the images in the TFRecords.
         directory: The directory for `Split-*/` and `rejected/`, local or `gs://`.
     """
 
-    def __init__(self, source: Source, image_size: int, directory: str):
+    def __init__(self, source: Source, settings: IngestSettings, directory: str):
         super().__init__()
-        self._source, self._size, self._directory = source, image_size, directory
+        self._source, self._settings, self._directory = source, settings, directory
 
     def expand(self, pipeline):
-        images = images_per_block(self._size)
+        images = images_per_block(self._settings.stored_size or self._settings.image_size)
         read = (
             pipeline
             | "ListWork" >> beam.Create(self._source.work(images))
             | "Spread" >> beam.Reshuffle()
-            | "ReadImages" >> ReadImages(self._source, self._size, images)
+            | "ReadImages" >> ReadImages(self._source, self._settings, images)
         )
         (
             read[REJECTED]
             | "DescribeRejected" >> beam.Map(json.dumps)
             | "WriteRejected" >> beam.io.WriteToText(f"{self._directory}/{REJECTED}/pictures", ".jsonl", num_shards=1)
         )
-        return read.blocks | "ToExamples" >> beam.Map(to_examples) | "WriteShards" >> WriteShards(self._directory)
+        return (
+            read.blocks
+            | "ToExamples" >> beam.Map(to_examples, self._settings)
+            | "WriteShards" >> WriteShards(self._directory)
+        )
 
 
 class ReadImages(beam.PTransform):
-    """Reads images, decodes them and fits them to one size.
+    """Reads images, decodes them and shrinks them to the size in which they are stored.
 
     Input: `Work`. Outputs: `blocks`; and `rejected`, a dictionary of `split`, `id` and `reason` for each undecodable
     picture.
 
     Args:
         source: The images to read.
-        size: Height and width of the fitted images, in pixels.
+        settings: Size of the images.
         images: The number of images in a block.
     """
 
-    def __init__(self, source: Source, size: int, images: int):
+    def __init__(self, source: Source, settings: IngestSettings, images: int):
         super().__init__()
-        self._reader = _ReadImagesFn(source, size, images)
+        self._reader = _ReadImagesFn(source, settings, images)
 
     def expand(self, work):
         return work | beam.ParDo(self._reader).with_outputs(REJECTED, main="blocks")
@@ -121,8 +129,8 @@ class ReadImages(beam.PTransform):
 
 @beam.typehints.with_output_types(Block)
 class _ReadImagesFn(beam.DoFn):
-    def __init__(self, source: Source, size: int, images: int):
-        self._source, self._size, self._images = source, size, images
+    def __init__(self, source: Source, settings: IngestSettings, images: int):
+        self._source, self._settings, self._images = source, settings, images
         self._counted = Metrics.counter("ingest", "images")
 
     def setup(self):
@@ -136,8 +144,9 @@ class _ReadImagesFn(beam.DoFn):
                     yield shard, rows
                 shard, rows = self._shard_of(picture), []
             try:
-                image = encoding.decode(picture)
-                rows.append(Row(picture, encoding.fit(image, self._size), image.shape[:2]))
+                pixels = encoding.to_stored_size(picture, self._settings)
+                # Without the encoded bytes, which may be many times as large as the stored pixels.
+                rows.append(Row(dataclasses.replace(picture, content=b""), pixels, encoding.source_size(picture)))
             except encoding.Undecodable as error:
                 rejected = {"split": picture.split, "id": picture.id, "reason": str(error)}
                 yield beam.pvalue.TaggedOutput(REJECTED, rejected)
@@ -151,10 +160,13 @@ class _ReadImagesFn(beam.DoFn):
         return Shard(picture.split, picture.index // self._images, shards)
 
 
-def to_examples(block: Block) -> tuple[Shard, list[bytes]]:
+def to_examples(block: Block, settings: IngestSettings) -> tuple[Shard, list[bytes]]:
     """Serialises the images of a block as `tf.train.Example`s."""
     shard, rows = block
-    return shard, [encoding.to_example(*row) for row in rows]
+    return shard, [
+        encoding.to_example(picture, image, settings.image_size, settings.encoding, source_size)
+        for picture, image, source_size in rows
+    ]
 
 
 class WriteShards(beam.PTransform):

@@ -129,8 +129,8 @@ class _ReadChunks(beam.DoFn):
         split, number, path = shard
         records = tf.data.TFRecordDataset(path).batch(_CHUNK).prefetch(1)
         for index, batch in enumerate(records):
-            parsed = examples.parse(batch, examples.IMAGE, examples.LABEL, examples.FOLD)
-            pixels = examples.pixels(parsed[examples.IMAGE], self._size).numpy()
+            parsed = examples.parse(batch, *examples.PIXEL_FEATURES, examples.LABEL, examples.FOLD)
+            pixels = examples.fitted(parsed, self._size).numpy()
             folds = np.zeros([len(pixels), _MOST_FOLDS], bool)
             fold = parsed[examples.FOLD]
             folds[fold.indices.numpy()[:, 0], fold.values.numpy()] = True
@@ -255,4 +255,4 @@ def _read(file: str, numbers: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     numbered = tf.data.TFRecordDataset(file).enumerate()
     wanted = numbered.filter(lambda number, _: tf.reduce_any(number == numbers)).map(lambda _, record: record)
     batch = next(iter(wanted.take(len(numbers)).batch(len(numbers))))
-    return examples.pixels(examples.parse(batch, examples.IMAGE)[examples.IMAGE], size).numpy()
+    return examples.fitted(examples.parse(batch, *examples.PIXEL_FEATURES), size).numpy()

@@ -140,6 +140,7 @@ def _save_mlflow_model(directory: Path, saved_model: str, size: tuple[int, int],
     import mlflow
     import numpy as np
     import pandas as pd
+    import PIL
     import tensorflow as tf
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema, TensorSpec
@@ -154,7 +155,10 @@ def _save_mlflow_model(directory: Path, saved_model: str, size: tuple[int, int],
         artifacts={contents.SAVED_MODEL.name: saved_model},
         signature=signature,
         input_example=pd.DataFrame({"image_bytes": verification.example_images(size)[:1]}),
-        pip_requirements=[f"{module.__name__}=={module.__version__}" for module in (mlflow, tf, np, pd)],
+        pip_requirements=[
+            *(f"{module.__name__}=={module.__version__}" for module in (mlflow, tf, np, pd)),
+            f"pillow=={PIL.__version__}",
+        ],
     )
 
 

@@ -36,7 +36,7 @@ def random_records(images: int, size: int) -> Iterator[list[str]]:
                 for i in range(shard, images, _SHARDS):
                     pixels = rng.integers(0, 256, (size, size, 3), np.uint8)
                     picture = Picture(splits.UNLABELLED, i, f"unlabelled/{i}", pixels, splits.NO_LABEL)
-                    writer.write(encoding.to_example(picture, pixels))
+                    writer.write(encoding.to_example(picture, pixels, size))
         yield files
 
 

@@ -22,7 +22,8 @@ def ingest(
     """Ingest images into TFRecords, without the rest of the pipeline.
 
     Write the same folder as the component ImageExampleGen: TFRecords in Split-unlabelled/, Split-train/ and
-    Split-test/, and dataset.json. The settings data.image_size, data.max_rejected and beam apply.
+    Split-test/, and dataset.json. The settings of the group data, except those of spans, and beam apply.
+    List the files that are left out in rejected.jsonl.
 
     **Examples**
 
@@ -46,4 +47,8 @@ def ingest(
     counts = ", ".join(f"{count:,} {split}" for split, count in dataset.counts.items())
     size = dataset.image_size
     print(f"Wrote {counts} images of {size} x {size} pixels to {out} ({dataset.rejected} rejected).")
+    if dataset.left_out:
+        print(f"Left out {sum(dataset.left_out.values()):,} files, which {out}/rejected.jsonl lists:")
+        for reason, count in dataset.left_out.items():
+            print(f"{count:>8,}  {reason}")
     print(f"Next: python -m trainer {out} encoder")

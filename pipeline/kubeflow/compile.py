@@ -77,11 +77,16 @@ def compile_pipeline(settings: Settings) -> tuple[dict[str, Any], dict[str, Any]
 
 
 def _require_readable(settings: Settings) -> None:
-    for name, path in (("data.source", settings.data.source), ("evaluator.data", settings.evaluator.data)):
+    paths = {
+        "data.source": settings.data.source,
+        "data.exclude": settings.data.exclude,
+        "evaluator.data": settings.evaluator.data,
+    }
+    for name, path in paths.items():
         if path and not can_reach(path, settings.kubeflow.volumes.values()):
             raise SettingsError(
                 f"{name} is {path}, which the steps cannot read: name a gs:// URI, or mount the PersistentVolumeClaim "
-                "that holds the images in kubeflow.volumes (by its name, the path) and name a folder below that path."
+                "that holds it in kubeflow.volumes (by its name, the path) and name a folder below that path."
             )
 
 

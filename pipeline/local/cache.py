@@ -16,6 +16,7 @@ from typing import Any
 
 from ml_metadata.proto import metadata_store_pb2
 
+from components.image_example_gen import executor as ingest_executor
 from components.image_example_gen.executor import FINGERPRINT, SOURCE
 from pipeline import installation
 from pipeline.local import code_fingerprint
@@ -99,6 +100,8 @@ class _CacheKeys:
         parts["libraries"] = _libraries()
         if run_fn.__name__ in modules:
             parts |= _training_parts(parameters)
+        if ingest_executor.__name__ in modules and (code := code_fingerprint.sources_fingerprint()):
+            parts["code of declared sources"] = code
         return parts
 
     def _described(self, artifact: metadata_store_pb2.Artifact) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
+from components.image_example_gen.sources.opening import ENTRY_POINTS as SOURCE_ENTRY_POINTS
 from pipeline.installation import PACKAGES
 from trainer.config import BUILT_IN_ENCODERS, ENCODER_ENTRY_POINTS
 
@@ -39,7 +40,17 @@ def encoder_fingerprint(name: str) -> str:
     if name in BUILT_IN_ENCODERS:
         return ""
     (declared,) = metadata.entry_points(group=ENCODER_ENTRY_POINTS, name=name)
-    package = declared.module.partition(".")[0]
+    return _package_hash(declared.module)
+
+
+def sources_fingerprint() -> str:
+    """Hashes the packages that declare a user's own kinds of sources; returns an empty string if there are none."""
+    declared = sorted({point.module for point in metadata.entry_points(group=SOURCE_ENTRY_POINTS)})
+    return "-".join(_package_hash(module) for module in declared)
+
+
+def _package_hash(module: str) -> str:
+    package = module.partition(".")[0]
     spec = importlib.util.find_spec(package)
     directories = [Path(directory) for directory in (spec.submodule_search_locations or ())] if spec else []
     files = [path for directory in directories for path in directory.rglob("*.py")]

@@ -96,10 +96,12 @@ def _run_components(
         from tfx.orchestration.portable import runtime_parameter_utils
 
         from components.champion_resolver import artifact as champion_artifact
+        from components.image_example_gen.artifact import REJECTED_FILE
         from components.registry_pusher import serving
         from pipeline.dag import create_pipeline
         from pipeline.local import cache, launching, metadata
         from pipeline.local.lineage import Lineage
+        from pipeline.local.rejections import rejections_kept
         from trainer import devices
 
     # Before hours of ingest, and before anything has computed.
@@ -131,7 +133,11 @@ def _run_components(
     absl_logging.set_verbosity(absl_logging.INFO)
     lineage = Lineage(store, run_id)
     progress_of_run = _RunProgress(screen, lineage)
-    with cache.following_content(workdir.root.resolve(), workdir.cache_keys), launching.watched(progress_of_run):
+    with (
+        cache.following_content(workdir.root.resolve(), workdir.cache_keys),
+        launching.watched(progress_of_run),
+        rejections_kept(str(workdir.run(run_id) / REJECTED_FILE)),
+    ):
         LocalDagRunner().run_with_ir(compiled)
     workdir.run(run_id).mkdir(parents=True, exist_ok=True)
     shutil.copyfile(summary.report_path(lineage), workdir.run(run_id) / "report.html")
@@ -189,7 +195,9 @@ def _with_absolute_paths(settings: Settings, workdir: Workdir) -> Settings:
     registry = settings.registry
     return settings.model_copy(
         update={
-            "data": settings.data.model_copy(update={"source": _source_path(settings, workdir)}),
+            "data": settings.data.model_copy(
+                update={"source": _source_path(settings, workdir), "exclude": absolute(settings.data.exclude)}
+            ),
             "evaluator": settings.evaluator.model_copy(update={"data": absolute(settings.evaluator.data)}),
             "registry": registry.model_copy(
                 update={

@@ -12,7 +12,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from components import artifact_files
 from components.image_example_gen import artifact as examples_artifact
-from components.image_example_gen.artifact import Dataset
+from components.image_example_gen.artifact import REJECTED_FILE, Dataset
 from components.image_example_gen.config import IngestSettings
 from components.image_example_gen.fingerprint import fingerprint
 from components.image_example_gen.ingest import ingest as ingest_source
@@ -24,6 +24,7 @@ from components.linear_probe_evaluator.artifact import Metrics
 from components.linear_probe_evaluator.evaluation import Inputs
 from components.linear_probe_evaluator.evaluation import evaluate as evaluate_encoder
 from pipeline.config import Settings
+from pipeline.local.rejections import rejections_kept
 from trainer import aside, export
 from trainer.errors import SettingsError
 
@@ -48,9 +49,10 @@ def ingest(settings: Settings, source: str, output: str) -> Dataset:
     """
     if artifact_files.exists(output.rstrip("/")):
         raise SettingsError(f"{output} already exists: name a new folder.")
-    images = open_source(source)
-    with _completed(output.rstrip("/")) as unfinished:
-        return _ingest(images, settings, settings.data.narrow(IngestSettings), unfinished)
+    ingest_settings = settings.data.narrow(IngestSettings)
+    images = open_source(source, ingest_settings)
+    with rejections_kept(f"{output.rstrip('/')}.{REJECTED_FILE}"), _completed(output.rstrip("/")) as unfinished:
+        return _ingest(images, settings, ingest_settings, unfinished)
 
 
 def evaluate(settings: Settings, model: str, data: str, output: str) -> Metrics:
@@ -72,8 +74,8 @@ def evaluate(settings: Settings, model: str, data: str, output: str) -> Metrics:
         if not examples_artifact.is_artifact(data):
             examples = f"{scratch}/examples"
             image_size = export.describe(model).image_size[0]
-            size = settings.data.narrow(IngestSettings).model_copy(update={"image_size": image_size})
-            _ingest(open_labelled(data), settings, size, examples)
+            ingest_settings = settings.data.narrow(IngestSettings).model_copy(update={"image_size": image_size})
+            _ingest(open_labelled(data, ingest_settings), settings, ingest_settings, examples)
         inputs = Inputs(
             pretraining=examples,
             labelled=examples,

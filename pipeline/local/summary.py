@@ -133,6 +133,8 @@ def show(summary: Summary, workdir: str, console: Console) -> None:
     table.add_column(overflow="fold")
     counts = ", ".join(f"{count:,} {split}" for split, count in data.counts.items())
     table.add_row("Images", f"{counts} ({data.rejected} rejected)")
+    if data.left_out:
+        table.add_row("Left out", "; ".join(f"{count:,} {reason}" for reason, count in data.left_out.items()))
     if evaluation.data_checks:
         table.add_row("Data checks", _data_checks(evaluation.data_checks))
     table.add_row(

@@ -65,7 +65,7 @@ def main() -> None:
         @tf.function(autograph=False)
         def ours(step, strengths=strengths):
             numbers = augmentation.uniform_numbers(0, 0, step, _BATCH)
-            return augmentation.random_views(images, [numbers], strengths)
+            return augmentation.random_views(augmentation.StoredImages.whole(images), [numbers], strengths)
 
         @tf.function(autograph=False)
         def theirs(step, layers=layers):

@@ -21,7 +21,7 @@ from PIL import Image
 
 from components.image_example_gen.sources.opening import open_source
 from pipeline.data import sample
-from trainer import examples, splits
+from trainer import splits
 
 _IMAGES, _BATCH, _ROUNDS = 2_000, 250, 5
 
@@ -42,7 +42,9 @@ _ENCODERS: dict[str, Callable[[np.ndarray], bytes]] = {
 def _batches(path: str, encoding: str, size: tuple[int, int]) -> tf.data.Dataset:
     records = tf.data.TFRecordDataset(path)
     if encoding == "raw":
-        return records.batch(_BATCH).map(lambda batch: examples.pixels(batch, size), tf.data.AUTOTUNE)
+        return records.batch(_BATCH).map(
+            lambda batch: tf.reshape(tf.io.decode_raw(batch, tf.uint8), [-1, *size, 3]), tf.data.AUTOTUNE
+        )
     return records.map(lambda record: tf.io.decode_image(record, expand_animations=False), tf.data.AUTOTUNE).batch(
         _BATCH
     )

@@ -12,7 +12,7 @@ import glob
 
 from pipeline import config
 from tests.benchmarks.judge import Judge
-from trainer import examples, loop, metrics, splits, watch
+from trainer import data, loop, metrics, splits, watch
 from trainer.config import TrainerSettings
 
 _NEIGHBOURS = 20
@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=list(recipes()), default=list(recipes()))
     arguments = parser.parse_args()
     files = {split: sorted(glob.glob(f"{arguments.examples}/Split-{split}/*")) for split in splits.SPLITS}
-    size = examples.image_size(files[splits.UNLABELLED])
+    size = data.survey(files[splits.UNLABELLED]).largest
     _Probing.judge = Judge(files, size)
     _Probing.every = arguments.every
     loop.Watch = _Probing  # type: ignore[misc]

@@ -16,7 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer import data, examples, loop, splits
+from trainer import data, loop, splits
 from trainer.config import TrainerSettings
 
 _SETTINGS = TrainerSettings(precision="float32")
@@ -149,7 +149,7 @@ def main() -> None:
     files = {
         split: sorted(glob.glob(f"{arguments.examples}/Split-{split}/*")) for split in (splits.UNLABELLED, splits.TRAIN)
     }
-    size = examples.image_size(files[splits.UNLABELLED])
+    size = data.survey(files[splits.UNLABELLED]).largest
     settings = _SETTINGS.model_copy(update={"epochs": arguments.epochs, "precision": arguments.precision})
     _, result = loop.train(settings, loop.Job(files[splits.UNLABELLED], files[splits.TRAIN]))
     ours = [row["c_acc"] for row in result.history]

@@ -25,7 +25,7 @@ from pipeline.bench import report
 from pipeline.bench.measuring import Figure, Table
 from tests.benchmarks.judge import Judge
 from tests.benchmarks.textbook import Textbook
-from trainer import data, examples, loop, splits, watch
+from trainer import data, loop, splits, watch
 from trainer.config import TrainerSettings
 from trainer.model import NNCLR
 from trainer.plan import Plan
@@ -91,7 +91,7 @@ def main() -> None:
     report.add_option(parser)
     arguments = parser.parse_args()
     files = {split: sorted(glob.glob(f"{arguments.examples}/Split-{split}/*")) for split in splits.SPLITS}
-    size = examples.image_size(files[splits.UNLABELLED])
+    size = data.survey(files[splits.UNLABELLED]).largest
     judge = Judge(files, size)
     settings = config.load(arguments.preset, None, arguments.overrides).trainer
     steps = Plan.of(settings, data.survey(files[splits.UNLABELLED]).records).steps

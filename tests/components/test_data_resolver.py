@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from components.data_resolver import spans
-from components.data_resolver.config import SourceSettings
+from components.data_resolver.config import DataSettings
 from components.data_resolver.resolution import Resolution, nothing_new, resolve, settings_fingerprint
 from components.model_registry import ModelRegistry
 from components.model_registry.pipeline_runs import PipelineRun, PipelineRuns
@@ -85,7 +85,7 @@ def test_a_pattern_that_cannot_be_resolved_is_refused_in_one_sentence(tmp_path):
 
 def test_a_span_for_a_source_without_placeholders_is_refused(tmp_path):
     with pytest.raises(SettingsError, match=r"data\.span is 7, but data\.source .* has no placeholder"):
-        resolve(SourceSettings(source=str(tmp_path), span="7"))
+        resolve(DataSettings(source=str(tmp_path), span="7"))
 
 
 def test_an_object_for_a_folder_in_cloud_storage_is_not_content(monkeypatch):
@@ -105,9 +105,9 @@ def test_an_object_for_a_folder_in_cloud_storage_is_not_content(monkeypatch):
 
 def test_the_mark_is_not_content(tmp_path):
     folder = add_span(tmp_path / "1", complete=False)
-    before = resolve(SourceSettings(source=f"{tmp_path}/{{SPAN}}", settled_minutes=0))
+    before = resolve(DataSettings(source=f"{tmp_path}/{{SPAN}}", settled_minutes=0))
     (folder / "_SUCCESS").touch()
-    after = resolve(SourceSettings(source=f"{tmp_path}/{{SPAN}}"))
+    after = resolve(DataSettings(source=f"{tmp_path}/{{SPAN}}"))
     assert before.source == after.source == str(folder)
     assert before.fingerprint == after.fingerprint
 

@@ -1,5 +1,6 @@
 """Ingest with real Beam, from a source to TFRecords."""
 
+import io
 import json
 from pathlib import Path
 
@@ -153,8 +154,7 @@ def test_tolerated_pictures_are_listed_with_reasons_and_the_others_ingested(fold
     out = tmp_path / "out"
     ingest(open_source(str(folder)), "f00d", IngestSettings(image_size=32, max_rejected=1), str(out), runner)
     assert list(records(out, "unlabelled")) == [f"unlabelled/{i}.png" for i in range(4)]
-    (listing,) = (out / "rejected").iterdir()
-    (row,) = [json.loads(line) for line in listing.read_text().splitlines()]
+    (row,) = [json.loads(line) for line in (out / "rejected.jsonl").read_text().splitlines()]
     assert (row["split"], row["id"]) == ("unlabelled", "unlabelled/4.png")
     assert "cannot identify" in row["reason"]
     assert artifact.read(str(out)).rejected == 1
@@ -174,7 +174,7 @@ def test_split_with_only_undecodable_pictures_is_refused(folder, tmp_path):
 
 
 def test_decompression_bomb_is_rejected(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(encoding, "_MOST_PIXELS", 1_000)
+    monkeypatch.setattr(encoding, "MOST_PIXELS", 1_000)
     with pytest.raises(DataError, match="40x40 is more than 1,000 pixels"):
         ingest(open_source(str(folder)), "f00d", IngestSettings(image_size=32), str(tmp_path / "out"), runner)
 
@@ -190,7 +190,7 @@ def test_read_images_gives_blocks_and_rejects_as_transforms(folder):
     (folder / "unlabelled" / "0.png").write_bytes(b"no")
     source = open_source(str(folder))
     with runner() as pipeline:
-        read = pipeline | beam.Create(source.work(3)) | transforms.ReadImages(source, 32, 3)
+        read = pipeline | beam.Create(source.work(3)) | transforms.ReadImages(source, IngestSettings(image_size=32), 3)
         blocks = read.blocks | beam.Map(lambda block: (block[0].file_name, [row.picture.id for row in block[1]]))
         assert_that(
             blocks,
@@ -233,3 +233,45 @@ def test_tfds_stl10_as_tfds_prepares_it(stl10_directory, stl10_images, tmp_path,
         labels = {pixels(e).tobytes(): e.features.feature["label"].int64_list.value[0] for e in found.values()}
         for i, image in enumerate(images):
             assert labels[image.tobytes()] == (-1 if split == "unlabelled" else i % 10)
+
+
+@pytest.mark.parametrize("encoding_name", ["raw", "jpeg"])
+def test_stored_images_keep_their_aspect_ratio_and_are_never_enlarged(tmp_path, encoding_name):
+    smooth = Image.linear_gradient("L").convert("RGB")
+    for name, shape in {"wide": (120, 80), "tall": (60, 90), "small": (40, 33)}.items():
+        path = tmp_path / "folder" / "unlabelled" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        smooth.resize(shape).save(path)
+    settings = IngestSettings(image_size=32, stored_size=48, encoding=encoding_name)
+    ingest(open_source(str(tmp_path / "folder")), "f00d", settings, str(tmp_path / "out"), runner)
+    found = records(tmp_path / "out", "unlabelled")
+    sizes = {}
+    for name, example in found.items():
+        feature = example.features.feature
+        sizes[name] = tuple(feature[side].int64_list.value[0] for side in ("width", "height"))
+        assert feature["image_size"].int64_list.value[0] == 32
+        stored = feature["image"].bytes_list.value[0]
+        assert stored.startswith(b"\xff\xd8") == (encoding_name == "jpeg")
+    assert sizes == {
+        "unlabelled/wide.png": (72, 48),
+        "unlabelled/tall.png": (48, 72),
+        "unlabelled/small.png": (40, 33),
+    }
+    if encoding_name == "raw":
+        with Image.open(tmp_path / "folder" / "unlabelled" / "small.png") as small:
+            np.testing.assert_array_equal(pixels(found["unlabelled/small.png"]), np.asarray(small))
+    assert artifact.read(str(tmp_path / "out")).stored_size == 48
+
+
+def test_a_large_jpeg_photograph_is_decoded_at_a_fraction_of_its_size():
+    photograph = Image.effect_noise((4000, 3000), 60).resize((400, 300)).resize((4000, 3000)).convert("RGB")
+    file = io.BytesIO()
+    photograph.save(file, "JPEG", quality=90)
+    assert encoding.decode_file(file.getvalue()).shape == (3000, 4000, 3)
+    reduced = encoding.decode_file(file.getvalue(), 96)
+    assert reduced.shape == (375, 500, 3)
+    # The difference is that of two antialiasing filters.
+    difference = np.abs(encoding.fit(reduced, 96).astype(int) - encoding.fit(np.asarray(photograph), 96))
+    assert difference.mean() < 1.5
+    # At less than four times the final size, nothing is lost.
+    assert encoding.decode_file(file.getvalue(), 800).shape == (3000, 4000, 3)

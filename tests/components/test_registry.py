@@ -13,6 +13,7 @@ import tensorflow as tf
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import BAD_REQUEST
+from PIL import Image
 from tfx.types import standard_artifacts
 
 from components.champion_resolver import artifact as champion_artifact
@@ -156,6 +157,9 @@ def test_mlflow_alone_gives_embeddings_for_image_bytes(tmp_path, registry):
     expected = export.embed_encoded(str(tmp_path / "model-1" / "Format-Serving"), images)
     np.save(tmp_path / "expected.npy", expected)
     (tmp_path / "image.png").write_bytes(images[0])
+    with Image.open(tmp_path / "image.png") as image:
+        for name in ("image.tif", "image.heic"):
+            image.save(tmp_path / name, **({"quality": -1} if name.endswith("heic") else {}))
     # The process does not import nnclr.
     code = """
 import sys
@@ -165,6 +169,11 @@ model = mlflow.pyfunc.load_model("models:/encoder@champion")
 embeddings = model.predict(pd.DataFrame({"image_bytes": [open("image.png", "rb").read()] * 70}))
 assert embeddings.shape == (70, 8) and embeddings.dtype == np.float32
 np.testing.assert_allclose(embeddings[69], np.load("expected.npy")[0], rtol=1e-5, atol=1e-6)
+# Formats that TensorFlow does not decode.
+others = [open(name, "rb").read() for name in ("image.tif", "image.heic")]
+tif, heic = model.predict(pd.DataFrame({"image_bytes": others}))
+np.testing.assert_allclose(tif, np.load("expected.npy")[0], rtol=1e-5, atol=1e-6)
+np.testing.assert_allclose(heic, tif, atol=0.1)
 nothing = model.predict(pd.DataFrame({"image_bytes": []}, dtype=object))
 assert nothing.shape == (0, 8) and nothing.dtype == np.float32
 example = model.input_example

@@ -23,7 +23,7 @@ def known() -> dict[str, settings_reference.Setting]:
 
 def is_inner(name: str) -> bool:
     """Whether the setting belongs to an element of a list or mapping, or to a section that may be null."""
-    return "[]" in name or ".NAME." in name or name.startswith("evaluator.fine_tuning.")
+    return "[]" in name or ".NAME." in name or name.startswith(("evaluator.fine_tuning.", "data.split."))
 
 
 @pytest.fixture(scope="module")

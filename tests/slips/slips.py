@@ -184,9 +184,37 @@ SLIPS = [
     Slip(
         "images are mirrored upside down",
         _AUGMENTATION,
-        "boxes = tf.stack([top, left, top + height, right], axis=1)",
-        "boxes = tf.stack([top + height, left, top, right], axis=1)",
+        "boxes = tf.stack([top * down, left * across, (top + height) * down, right * across], axis=1)",
+        "boxes = tf.stack([(top + height) * down, left * across, top * down, right * across], axis=1)",
         "tests/trainer/test_augmentation.py::test_flip_mirrors_about_half_from_left_to_right",
+    ),
+    Slip(
+        "crops of small images reach into the empty part of the canvas",
+        _AUGMENTATION,
+        "ends = (shapes - 1.0) /",
+        "ends = (canvas - 1.0) /",
+        "tests/trainer/test_stored_images.py::test_a_crop_is_the_same_on_any_canvas",
+    ),
+    Slip(
+        "crops of images that are not square are distorted",
+        _AUGMENTATION,
+        "ratio /= aspect",
+        "ratio /= 1.0",
+        "tests/trainer/test_stored_images.py::test_a_crop_keeps_its_ratio_on_images_that_are_not_square",
+    ),
+    Slip(
+        "hidden folders are classes",
+        "components/image_example_gen/sources/folder_layout.py",
+        'part.startswith(".")',
+        'part.startswith("..")',
+        "tests/components/test_folder_layout.py::test_every_file_that_is_not_ingested_has_a_reason",
+    ),
+    Slip(
+        "copies of a picture are trained on and tested on",
+        "components/image_example_gen/sources/dividing.py",
+        "groups.get(key, key) if isinstance(key, int) else key",
+        "str(key).encode()",
+        "tests/components/test_folder_layout.py::test_labels_without_splits_are_divided_by_content",
     ),
     Slip(
         "both views have the first one's blur",
@@ -478,8 +506,8 @@ SLIPS = [
     Slip(
         "the size of a picture is that of its fitted image",
         "components/image_example_gen/transforms.py",
-        "self._size), image.shape[:2]))",
-        "self._size), (self._size, self._size)))",
+        "pixels, encoding.source_size(picture)))",
+        "pixels, pixels.shape[:2]))",
         "tests/components/test_ingest.py::test_figures_for_the_gate_are_those_of_the_picture_and_of_its_pixels",
     ),
     Slip(

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from scipy.ndimage import gaussian_filter1d
 
 from trainer import augmentation
+from trainer.augmentation import StoredImages
 from trainer.config import AugmentationSettings
 
 STILL = {
@@ -36,7 +37,7 @@ def views(images, numbers=None, view=0, size=None, **strengths) -> np.ndarray:
     if numbers is None:
         numbers = augmentation.uniform_numbers(0, 0, tf.constant(0), len(images))
     settings = AugmentationSettings(**{**STILL, **strengths})
-    drawn = augmentation.random_views(images, [numbers, numbers], settings, size).numpy()
+    drawn = augmentation.random_views(StoredImages.whole(images), [numbers, numbers], settings, size).numpy()
     return np.split(drawn, 2)[view]
 
 
@@ -167,8 +168,8 @@ def test_solarise_inverts_what_is_brighter_than_a_half(images):
 def test_two_views_at_once_are_those_drawn_one_by_one(images):
     settings = AugmentationSettings(preset="simclr")
     numbers = [augmentation.uniform_numbers(0, stream, tf.constant(0), len(images)) for stream in (0, 1)]
-    together = augmentation.random_views(images, numbers, settings).numpy()
-    alone = [augmentation.random_views(images, [own], settings).numpy() for own in numbers]
+    together = augmentation.random_views(StoredImages.whole(images), numbers, settings).numpy()
+    alone = [augmentation.random_views(StoredImages.whole(images), [own], settings).numpy() for own in numbers]
     np.testing.assert_allclose(together, np.concatenate(alone), atol=1e-6)
     assert not np.allclose(alone[0], alone[1], atol=0.1)
 

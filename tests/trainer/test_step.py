@@ -121,7 +121,11 @@ def views_of(settings: TrainerSettings, images: np.ndarray) -> list[tf.Tensor]:
         whole = view < 2
         side = round(SIZE[0] * (1.0 if whole else settings.multi_crop.size))
         strength = settings.augmentation if whole else small
-        views.append(augmentation.random_views(tf.constant(images), [numbers], strength, (side, side)))
+        views.append(
+            augmentation.random_views(
+                augmentation.StoredImages.whole(tf.constant(images)), [numbers], strength, (side, side)
+            )
+        )
     return views
 
 

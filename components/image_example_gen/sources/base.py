@@ -1,15 +1,27 @@
 """The interface of a source of images."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from components.image_example_gen.config import IngestSettings
 
 if TYPE_CHECKING:
     import numpy as np
 
-# The picture formats that can be decoded, as Pillow names them, and the endings of their files' names.
-PICTURE_FORMATS = {"JPEG": (".jpg", ".jpeg"), "PNG": (".png",), "WEBP": (".webp",)}
+
+@dataclass(frozen=True, order=True)
+class LeftOut:
+    """A file that was found at a source and is not ingested.
+
+    Attributes:
+        reason: Why, in a few words that many files share.
+        name: The file's path, relative to the source.
+    """
+
+    reason: str
+    name: str
 
 
 @dataclass(frozen=True)
@@ -79,12 +91,14 @@ class Source(ABC):
         path: Where the source lies, local or `gs://`.
         class_names: The names of the classes, in the order of the labels.
         counts: The number of images in each split.
+        left_out: The files that were found and are not ingested, for a source that consists of single files.
     """
 
     kind: str
     path: str
     class_names: tuple[str, ...]
     counts: dict[str, int]
+    left_out: Sequence[LeftOut] = ()
 
     @abstractmethod
     def files(self) -> list[str]:
@@ -100,7 +114,14 @@ class Source(ABC):
 
 
 class StoredSource(Source):
-    """A source that is opened by its path alone. To add a kind of source, derive from this and list it in `opening`.
+    """A source that is opened by its path alone.
+
+    To add a kind of source, derive from this class in a package of your own and declare it there:
+
+        [project.entry-points."nnclr.sources"]
+        my-source = "my_package.my_module:MySource"
+
+    Once the package is installed, `nnclr` opens the paths that the class recognises with it.
 
     Attributes:
         description: The kind of source as a noun phrase, for the help and for messages.
@@ -109,7 +130,7 @@ class StoredSource(Source):
     description: str
 
     @abstractmethod
-    def __init__(self, path: str): ...
+    def __init__(self, path: str, settings: IngestSettings): ...
 
     @classmethod
     @abstractmethod

@@ -30,6 +30,19 @@ def opened(path: str) -> Iterator[IO[bytes]]:
         yield file
 
 
+def read(path: str) -> bytes:
+    """Reads a whole file.
+
+    Raises:
+        DataError: If the file cannot be read.
+    """
+    with opened(path) as file:
+        try:
+            return file.read()
+        except OSError as error:
+            raise DataError(f"{path} cannot be read: {error}") from error
+
+
 def listing(directory: str) -> dict[str, int]:
     """Lists all files below a directory, at any depth.
 

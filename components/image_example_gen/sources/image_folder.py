@@ -1,110 +1,130 @@
-"""A folder of picture files: `unlabelled/**`, and optionally `train/CLASS/*` and `test/CLASS/*`."""
+"""A folder of picture files, whose labels are the names of folders or stand in `labels.csv`."""
 
 from collections.abc import Iterator, Set
-from pathlib import PurePosixPath
 
-from components.image_example_gen.sources import files
-from components.image_example_gen.sources.base import PICTURE_FORMATS, Picture, StoredSource, Work
+from components.image_example_gen.config import IngestSettings
+from components.image_example_gen.sources import dividing, exclusion, files, folder_layout, labels_file
+from components.image_example_gen.sources.base import LeftOut, Picture, StoredSource, Work
+from components.image_example_gen.sources.folder_layout import Item, printable
+from components.image_example_gen.sources.labels_file import LABELS_FILE
+from components.image_example_gen.sources.picture_formats import ENDINGS
 from trainer import splits
-from trainer.errors import DataError
-
-_ENDINGS = tuple(ending for endings in PICTURE_FORMATS.values() for ending in endings)
+from trainer.errors import DataError, SettingsError
 
 
 class ImageFolder(StoredSource):
-    """Opens the folder at `path`. Files that do not end like a picture file are ignored.
+    """Opens the folder at `path`. `folder_layout` says which of its files are pictures.
 
     Raises:
-        DataError: If only one of the labelled splits has pictures, if there is a single class, or if `test` has classes
-            that `train` lacks.
+        DataError: If only one of the labelled splits has pictures, if there is a single class, if `test` has classes
+            that `train` lacks, or if the folders or labels contradict each other.
+        SettingsError: If labelled pictures have no split, and the settings do not say how to divide them.
     """
 
     kind = "image folder"
     description = (
-        f"a folder of pictures ({', '.join(_ENDINGS)}) in {splits.UNLABELLED}/ and, for the evaluation, in "
-        f"{splits.TRAIN}/CLASS/ and {splits.TEST}/CLASS/"
+        f"a folder of pictures ({', '.join(ENDINGS)}): in {splits.UNLABELLED}/ and, for the evaluation, in "
+        f"{splits.TRAIN}/CLASS/ and {splits.TEST}/CLASS/; or in any folders, with labels in {LABELS_FILE} or without"
     )
 
-    def __init__(self, path: str):
+    def __init__(self, path: str, settings: IngestSettings):
         self.path = path.rstrip("/")
-        pictures: dict[str, list[str]] = {split: [] for split in splits.SPLITS}
-        for name in files.listing(self.path):
-            relative = PurePosixPath(name)
-            split = relative.parts[0]
-            if relative.suffix.lower() not in _ENDINGS or split not in pictures:
-                continue
-            if split != splits.UNLABELLED and len(relative.parts) != 3:
-                raise DataError(
-                    f"{files.join(self.path, name)} is not in the folder of a class: labelled pictures belong in "
-                    f"{split}/CLASS/."
-                )
-            pictures[split].append(name)
-        self._pictures = pictures
-        self.counts = {split: len(names) for split, names in pictures.items()}
-        self._require_both_labelled_splits_or_none()
-        self.class_names = tuple(sorted({_class_of(name) for name in pictures[splits.TRAIN]}))
+        names = list(files.listing(self.path))
+        labels = None
+        if LABELS_FILE in names:
+            where = files.join(self.path, LABELS_FILE)
+            labels = labels_file.parse(where, files.read(where))
+        excluded = exclusion.parse(settings.exclude, files.read(settings.exclude)) if settings.exclude else frozenset()
+        kept = [name for name in names if printable(name) not in excluded]
+        if labels is not None:
+            labels = {name: row for name, row in labels.items() if name not in excluded}
+        layout = folder_layout.divide(self.path, kept, labels, classes_are_folders=settings.split is not None)
+        self.left_out = sorted(
+            [*layout.left_out, *(LeftOut("excluded", printable(name)) for name in set(names) - set(kept))]
+        )
+        self._labels_file = LABELS_FILE if labels is not None else None
+        self._pictures = self._by_split(layout.pictures, settings)
+        self.counts = {split: len(items) for split, items in self._pictures.items()}
+        self._require_both_labelled_splits_or_none(names)
+        self.class_names = self._classes(splits.TRAIN)
         if len(self.class_names) == 1:
             raise DataError(
                 f"{self.path}/{splits.TRAIN} has only the class {self.class_names[0]}: the evaluation needs two."
             )
-        unknown = sorted({_class_of(name) for name in pictures[splits.TEST]} - set(self.class_names))
+        unknown = set(self._classes(splits.TEST)) - set(self.class_names)
         if unknown:
             raise DataError(
-                f"{self.path}/{splits.TEST} has classes that {self.path}/{splits.TRAIN} lacks: {', '.join(unknown)}."
+                f"{self.path}/{splits.TEST} has classes that {self.path}/{splits.TRAIN} lacks: "
+                f"{', '.join(sorted(unknown))}."
             )
 
     @classmethod
     def recognises(cls, path: str, names: Set[str]) -> bool:
-        return any(name.partition("/")[0] in splits.SPLITS for name in names)
+        return folder_layout.has_pictures(names) or any(name.partition("/")[0] in splits.SPLITS for name in names)
 
     def require_unlabelled(self) -> None:
         if not self.counts[splits.UNLABELLED]:
-            raise DataError(
-                f"{self.path}/{splits.UNLABELLED} has no pictures ({', '.join(_ENDINGS)}): pretraining needs some."
-            )
+            raise DataError(f"{self.path} has no unlabelled pictures ({', '.join(ENDINGS)}): pretraining needs some.")
 
     def require_labelled(self) -> None:
         # There are pictures in both labelled splits or in neither.
         if not self.counts[splits.TEST]:
             raise DataError(
                 f"{self.path} has no labelled pictures: evaluator.data needs some in {splits.TRAIN}/CLASS/ and "
-                f"{splits.TEST}/CLASS/."
+                f"{splits.TEST}/CLASS/, or {LABELS_FILE}."
             )
 
-    def _require_both_labelled_splits_or_none(self) -> None:
-        train, test = self.counts[splits.TRAIN], self.counts[splits.TEST]
-        if bool(train) != bool(test):
-            empty, full = (splits.TEST, splits.TRAIN) if train else (splits.TRAIN, splits.TEST)
-            raise DataError(
-                f"{self.path} has labelled pictures in {full}/ but none ({', '.join(_ENDINGS)}) in {empty}/: "
-                "the evaluation needs both, and pretraining alone needs neither."
+    def _by_split(self, pictures: list[Item], settings: IngestSettings) -> dict[str, list[Item]]:
+        by_split: dict[str, list[Item]] = {split: [] for split in splits.SPLITS}
+        undivided = [item for item in pictures if item.split is None]
+        if undivided and settings.split is None:
+            raise SettingsError(
+                f"{len(undivided)} labelled pictures of {self.path} have no split, such as "
+                f"{printable(undivided[0].name)}: name the split in a column of {LABELS_FILE}, or divide them with "
+                "--set 'data.split={train: 0.6, test: 0.4}'."
             )
+        contents = ((item.name, files.read(files.join(self.path, item.name))) for item in undivided)
+        divided = dividing.divide(contents, settings.split) if settings.split else {}
+        for item in pictures:
+            by_split[item.split or divided[item.name]].append(item)
+        return by_split
+
+    def _classes(self, split: str) -> tuple[str, ...]:
+        return tuple(sorted({item.class_name for item in self._pictures[split] if item.class_name is not None}))
+
+    def _require_both_labelled_splits_or_none(self, names: list[str]) -> None:
+        train, test = self.counts[splits.TRAIN], self.counts[splits.TEST]
+        if bool(train) == bool(test):
+            return
+        empty, full = (splits.TEST, splits.TRAIN) if train else (splits.TRAIN, splits.TEST)
+        other = folder_layout.validation_folder(names)
+        hint = f" If {other}/ is what to test on, rename it to {splits.TEST}/." if other and train else ""
+        raise DataError(
+            f"{self.path} has labelled pictures of the split {full} but none ({', '.join(ENDINGS)}) of the split "
+            f"{empty}: the evaluation needs both, and pretraining alone needs neither.{hint}"
+        )
 
     def files(self) -> list[str]:
-        """Returns the paths of all pictures."""
-        return [files.join(self.path, name) for names in self._pictures.values() for name in names]
+        """Returns the paths of all pictures and of the labels."""
+        names = [item.name for items in self._pictures.values() for item in items]
+        return [files.join(self.path, name) for name in [*names, *([self._labels_file] if self._labels_file else [])]]
 
     def work(self, images: int) -> list[Work]:
-        """Divides the sorted file names of each split."""
+        """Divides the sorted pictures of each split."""
         return [
-            Work(split, first, len(names[first : first + images]), names[first : first + images])
-            for split, names in self._pictures.items()
-            for first in range(0, len(names), images)
+            Work(split, first, len(items[first : first + images]), items[first : first + images])
+            for split, items in self._pictures.items()
+            for first in range(0, len(items), images)
         ]
 
     def read(self, work: Work) -> Iterator[Picture]:
         """Yields the bytes of each file; a file that cannot be read becomes a picture with an error."""
-        for index, name in enumerate(work.payload, work.first):
-            labelled = work.split != splits.UNLABELLED
-            label = self.class_names.index(_class_of(name)) if labelled else splits.NO_LABEL
+        classes = {name: label for label, name in enumerate(self.class_names)}
+        for index, item in enumerate(work.payload, work.first):
+            label = splits.NO_LABEL if item.class_name is None else classes[item.class_name]
             content, error = b"", ""
             try:
-                with files.opened(files.join(self.path, name)) as file:
-                    content = file.read()
-            except (DataError, OSError) as problem:
+                content = files.read(files.join(self.path, item.name))
+            except DataError as problem:
                 error = str(problem)
-            yield Picture(work.split, index, name, content, label, error=error)
-
-
-def _class_of(name: str) -> str:
-    return name.split("/")[1]
+            yield Picture(work.split, index, printable(item.name), content, label, error=error)

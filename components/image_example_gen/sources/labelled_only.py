@@ -11,7 +11,7 @@ class LabelledOnly(Source):
 
     def __init__(self, source: Source):
         self._source = source
-        self.kind, self.path = source.kind, source.path
+        self.kind, self.path, self.left_out = source.kind, source.path, source.left_out
 
     @property
     def counts(self) -> dict[str, int]:  # type: ignore[override]

@@ -1,19 +1,25 @@
 """Recognises which kind of source lies at a path, and opens it."""
 
 import os
+from collections.abc import Set
+from importlib import metadata
 
+from components.image_example_gen.config import IngestSettings
 from components.image_example_gen.sources import files
 from components.image_example_gen.sources.base import Source, StoredSource
 from components.image_example_gen.sources.image_folder import ImageFolder
 from components.image_example_gen.sources.labelled_only import LabelledOnly
+from components.image_example_gen.sources.picture_formats import ENDINGS
 from components.image_example_gen.sources.stl10_archive import Stl10Archive
 from components.image_example_gen.sources.stl10_directory import Stl10Directory
 from components.image_example_gen.sources.tfds_stl10 import TfdsStl10
-from trainer import splits
+from components.image_example_gen.sources.tfrecords import TfRecords
 from trainer.errors import DataError
 
-# The known kinds of sources. The first that recognises a path opens it.
-SOURCES: tuple[type[StoredSource], ...] = (Stl10Archive, Stl10Directory, TfdsStl10, ImageFolder)
+#: The built-in kinds of sources. The first that recognises a path opens it.
+SOURCES: tuple[type[StoredSource], ...] = (Stl10Archive, Stl10Directory, TfdsStl10, TfRecords, ImageFolder)
+#: The group of entry points that declare further kinds, which come first: see `StoredSource`.
+ENTRY_POINTS = "nnclr.sources"
 
 
 def known_sources() -> str:
@@ -22,32 +28,40 @@ def known_sources() -> str:
     return f"{'; '.join(others)}; or {last}"
 
 
-def open_source(path: str) -> Source:
+def open_source(path: str, settings: IngestSettings = IngestSettings()) -> Source:
     """Opens the images at `path`, local or `gs://`, for pretraining.
+
+    Args:
+        path: Path or URI of the images.
+        settings: How labelled images are divided, and which are left out.
 
     Raises:
         DataError: If nothing lies at the path, if it is no known kind of source, if the source is damaged, or if it has
             no unlabelled images.
     """
-    source = _open(path)
+    source = _open(path, settings)
     source.require_unlabelled()
     return source
 
 
-def open_labelled(path: str) -> Source:
+def open_labelled(path: str, settings: IngestSettings = IngestSettings()) -> Source:
     """Opens the labelled images at `path`, local or `gs://`, for the evaluation.
+
+    Args:
+        path: Path or URI of the images.
+        settings: How labelled images are divided, and which are left out.
 
     Raises:
         DataError: If nothing lies at the path, if it is no known kind of source, if the source is damaged, or if it has
             no labelled images.
     """
-    source = _open(path)
+    source = _open(path, settings)
     source.require_labelled()
     return LabelledOnly(source)
 
 
-def _open(path: str) -> StoredSource:
-    path = path.rstrip("/")
+def _open(path: str, settings: IngestSettings) -> StoredSource:
+    path = path.rstrip("/") or "/"
     if "://" in path and not path.startswith(files.CLOUD):
         raise DataError(
             f"{path} cannot be read: images are ingested from a local path or from {files.CLOUD}. Download them first "
@@ -56,9 +70,21 @@ def _open(path: str) -> StoredSource:
     names = files.listing(path).keys()
     if not names and (os.path.isdir(path) or not files.exists(path)):
         raise DataError(f"{path} does not exist or is empty.")
-    for source in SOURCES:
+    declared = [point.load() for point in metadata.entry_points(group=ENTRY_POINTS)]
+    for source in (*declared, *SOURCES):
         if source.recognises(path, names):
-            return source(path)
-    american = any(name.startswith("unlabeled/") for name in names)
-    hint = f"; rename its folder `unlabeled` to `{splits.UNLABELLED}`" if american else ""
-    raise DataError(f"{path} is not a known source of images{hint}. Known sources are: {known_sources()}.")
+            return source(path, settings)
+    raise DataError(
+        f"{path} is not a known source of images{_hint(path, names)}. Known sources are: {known_sources()}."
+    )
+
+
+def _hint(path: str, names: Set[str]) -> str:
+    """Returns what the user may have meant, as the continuation of a sentence."""
+    if path.lower().endswith(ENDINGS):
+        return ": it is a single picture; name the folder that contains it"
+    for folder in dict.fromkeys(name.partition("/")[0] for name in names if "/" in name):
+        below = {name.removeprefix(f"{folder}/") for name in names if name.startswith(f"{folder}/")}
+        if any(source.recognises(f"{path}/{folder}", below) for source in SOURCES):
+            return f", but {path}/{folder} is: name that folder instead"
+    return ""

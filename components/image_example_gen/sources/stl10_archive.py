@@ -8,18 +8,21 @@ changed stays quick.
 
 import tarfile
 from collections.abc import Iterator, Set
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import IO
 
 from components.image_example_gen import stl10
+from components.image_example_gen.config import IngestSettings
 from components.image_example_gen.sources import files, stl10_files
 from components.image_example_gen.sources.base import Labels, Picture, StoredSource, Work
 from trainer import splits
 from trainer.errors import DataError
 
-_ENDINGS = (".tar.gz", ".tgz")
+_ENDINGS = (".tar.gz", ".tgz", ".tar")
+# The first bytes of a gzip stream. Some browsers decompress an archive and keep its name.
+_GZIP = b"\x1f\x8b"
 _IMAGES_PER_READ = 256
 _BYTES_PER_READ = 2**20
 # The files of labels, folds and class names are read into memory. STL-10's are far smaller than this.
@@ -36,7 +39,7 @@ class _Index:
 
 
 class Stl10Archive(StoredSource):
-    """The gzipped tar file at `path`. It is checked when it is read, and not when it is opened.
+    """The tar file at `path`, gzipped or not. It is checked when it is read, and not when it is opened.
 
     Raises:
         DataError: From every method and property that reads the archive: if it is damaged, if it lacks a file, or if
@@ -46,12 +49,12 @@ class Stl10Archive(StoredSource):
     kind = "stl10 archive"
     description = "an STL-10 archive (stl10_binary.tar.gz)"
 
-    def __init__(self, path: str):
+    def __init__(self, path: str, settings: IngestSettings):
         self.path = path
 
     @classmethod
     def recognises(cls, path: str, names: Set[str]) -> bool:
-        return path.endswith(_ENDINGS) and not names
+        return path.lower().endswith(_ENDINGS) and not names
 
     @cached_property
     def _index(self) -> _Index:
@@ -128,8 +131,10 @@ class Stl10Archive(StoredSource):
 
         with files.opened(self.path) as file:
             try:
+                gzipped = file.read(len(_GZIP)) == _GZIP
+                file.seek(0)
                 with (
-                    igzip_threaded.open(file) as stream,
+                    igzip_threaded.open(file) if gzipped else nullcontext(file) as stream,
                     tarfile.open(fileobj=stream, mode="r|", bufsize=_BYTES_PER_READ) as archive,
                 ):
                     yield archive
@@ -139,6 +144,5 @@ class Stl10Archive(StoredSource):
             # isal's type stub declares the class `error` as an instance.
             except (tarfile.TarError, isal_zlib.error, EOFError, OSError) as error:  # type: ignore[misc]
                 raise DataError(
-                    f"{self.path} is damaged or not a gzipped tar file: {error}. "
-                    "Download it again: nnclr data stl10 OUT."
+                    f"{self.path} is damaged or not a tar file: {error}. Download it again: nnclr data stl10 OUT."
                 ) from error

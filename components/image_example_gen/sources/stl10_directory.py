@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Set
 
 from components.image_example_gen import stl10
+from components.image_example_gen.config import IngestSettings
 from components.image_example_gen.sources import files, stl10_files
 from components.image_example_gen.sources.base import Picture, StoredSource, Work, ranges
 from trainer import splits
@@ -18,7 +19,7 @@ class Stl10Directory(StoredSource):
     kind = "stl10 directory"
     description = "an unpacked STL-10 directory"
 
-    def __init__(self, path: str):
+    def __init__(self, path: str, settings: IngestSettings):
         self.path = path
         sizes = files.listing(path)
         stl10_files.require_all(path, sizes)

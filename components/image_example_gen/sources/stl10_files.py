@@ -1,5 +1,6 @@
 """Checks that a directory and an archive in STL-10's layout share: of file sizes, class names, labels and folds."""
 
+import codecs
 from typing import TYPE_CHECKING
 
 from components.image_example_gen import stl10
@@ -61,7 +62,8 @@ def class_names(where: str, text: bytes) -> tuple[str, ...]:
     Raises:
         DataError: If the number of names differs from the number of classes in the layout.
     """
-    names = tuple(_decoded(where, stl10.CLASS_NAMES, text).split())
+    # Editors on Windows start a file with a byte-order mark.
+    names = tuple(_decoded(where, stl10.CLASS_NAMES, text.removeprefix(codecs.BOM_UTF8)).split())
     if len(names) != stl10.CLASSES:
         raise DataError(f"{where}: {stl10.CLASS_NAMES} has {len(names)} names instead of {stl10.CLASSES}.")
     return names
@@ -99,18 +101,25 @@ def _classes(where: str, split: str, contents: dict[str, bytes], counts: dict[st
     if wrong.size:
         raise DataError(
             f"{where}: {name} has the label {stored[wrong[0]]} at index {wrong[0]}, outside 1..{stl10.CLASSES}; "
-            f"{wrong.size} labels in all are outside."
+            f"{wrong.size} labels in all are outside. Labels are counted from 1."
         )
     return stored.astype(np.int64) - 1
 
 
 def _folds(where: str, text: bytes, count: int) -> list[tuple[int, ...]]:
     memberships: list[list[int]] = [[] for _ in range(count)]
-    for fold, line in enumerate(_decoded(where, stl10.FOLD_INDICES, text).splitlines()):
+    text = text.removeprefix(codecs.BOM_UTF8)
+    lines = [line for line in enumerate(_decoded(where, stl10.FOLD_INDICES, text).splitlines(), 1) if line[1].strip()]
+    if len(lines) != stl10.FOLDS:
+        raise DataError(
+            f"{where}: {stl10.FOLD_INDICES} has {len(lines)} lines with indices instead of {stl10.FOLDS}, one for each "
+            "fold."
+        )
+    for fold, (number, line) in enumerate(lines):
         for word in line.split():
             if not word.isdecimal() or int(word) >= count:
                 raise DataError(
-                    f"{where}: {stl10.FOLD_INDICES}, line {fold + 1}, contains {word!r}, "
+                    f"{where}: {stl10.FOLD_INDICES}, line {number}, contains {word!r}, "
                     f"but the images of {stl10.TRAIN_IMAGES} have the indices 0 to {count - 1}."
                 )
             memberships[int(word)].append(fold)

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Set
 
+from components.image_example_gen.config import IngestSettings
 from components.image_example_gen.sources import files
 from components.image_example_gen.sources.base import Picture, StoredSource, Work, ranges
 from trainer import splits
@@ -24,7 +25,7 @@ class TfdsStl10(StoredSource):
     kind = "tfds stl10"
     description = "a TensorFlow Datasets data_dir with a prepared stl10"
 
-    def __init__(self, path: str):
+    def __init__(self, path: str, settings: IngestSettings):
         self.path = path
         version = _newest_version(files.listing(path).keys())
         if version is None:

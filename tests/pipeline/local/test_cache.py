@@ -112,6 +112,15 @@ def test_the_code_of_a_users_encoder_counts(own_encoder):
     assert training_parts()["code of the encoder"] == ""
 
 
+def test_the_code_of_a_users_source_counts(own_encoder):
+    about = own_encoder.parent / "my_networks-1.0.dist-info" / "entry_points.txt"
+    assert code_fingerprint.sources_fingerprint() == ""
+    about.write_text("[nnclr.sources]\ntiny = my_networks.tiny:Source\n")
+    before = code_fingerprint.sources_fingerprint()
+    (own_encoder / "tiny.py").write_text("class Source: ...\n")
+    assert code_fingerprint.sources_fingerprint() != before
+
+
 def test_the_weights_that_a_warm_start_takes_count(tmp_path):
     from tests.components import releases
 

@@ -1,0 +1,34 @@
+"""The list of files that a run leaves out, `data.exclude`."""
+
+import json
+
+from trainer.errors import DataError
+
+
+def parse(path: str, content: bytes) -> frozenset[str]:
+    """Reads the names of files: one on each line, or objects with the field `id`, as in `rejected.jsonl`.
+
+    Args:
+        path: The list's path, for messages.
+        content: The list's bytes.
+
+    Returns:
+        The paths relative to the source.
+
+    Raises:
+        DataError: If a line is neither.
+    """
+    try:
+        lines = content.decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not a text file in UTF-8: {error}.") from error
+    names = set()
+    for number, line in enumerate(lines, start=1):
+        if line.startswith("{"):
+            try:
+                names.add(str(json.loads(line)["id"]))
+            except (ValueError, KeyError, TypeError) as error:
+                raise DataError(f"{path}, line {number}, is no JSON object with the field id: {line[:80]}.") from error
+        elif line.strip():
+            names.add(line.strip().removeprefix("./"))
+    return frozenset(names)
