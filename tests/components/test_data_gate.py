@@ -79,7 +79,7 @@ def unlabelled(pixels: np.ndarray) -> Data:
 def serialised(images: Images, split: str) -> list[bytes]:
     labels = images.labels or [splits.NO_LABEL] * len(images.pixels)
     return [
-        to_example(Picture(split, i, f"{split}/{i}", pixels, label), pixels, images.source_size)
+        to_example(Picture(split, i, f"{split}/{i}", pixels, label), pixels, source_size=images.source_size)
         for i, (pixels, label) in enumerate(zip(images.pixels, labels, strict=True))
     ]
 

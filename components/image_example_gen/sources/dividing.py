@@ -39,8 +39,7 @@ def _drawn(key: int | bytes, shares: SplitShares) -> str:
 
 def _key(content: bytes) -> int | bytes:
     """Returns the picture's difference hash; a digest if it is too plain to have one, or cannot be decoded."""
-    from components.image_example_gen import encoding
-    from components.linear_probe_evaluator import duplicates
+    from components.image_example_gen import duplicates, encoding
 
     look = 0
     # A file that cannot be decoded needs a split, too, so that ingest can reject it by name.
