@@ -234,7 +234,8 @@ def _skew(found: list[Split], largest: float) -> _Result:
         "skew",
         largest,
         "those of split unlabelled",
-        "The encoder is evaluated on other images than it is pretrained on: take both from the same source.",
+        "The encoder is evaluated on other images than it is pretrained on. Take both from the same source or, if the "
+        "difference is intended, set gate.skew to off.",
         "There are no labelled and unlabelled images to compare",
     )
 
@@ -250,7 +251,7 @@ def _drift(found: list[Split], champion: Champion | None, largest: float) -> _Re
         "drift",
         largest,
         f"those of the champion {champion.name}",
-        "Check the source of the images. If the change is intended, set gate.drift to off for this run.",
+        "Check the source of the images or, if the change is intended, set gate.drift to off for this run.",
         f"The run of the champion {champion.name} had no such splits to compare",
     )
 

@@ -322,8 +322,8 @@ GREY = np.repeat(textures(120, seed=5).mean(-1, keepdims=True), 3, axis=-1).asty
         (
             Images(textures(120, seed=5), source_size=(64, 48)),
             "mean height 64 instead of 32 (divergence 1.00); mean width 48 instead of 32 (divergence 1.00). These "
-            "Jensen-Shannon divergences are above 0.2 (gate.max_drift). Check the source of the images. If the change "
-            "is intended, set gate.drift to off for this run.",
+            "Jensen-Shannon divergences are above 0.2 (gate.max_drift). Check the source of the images or, if the "
+            "change is intended, set gate.drift to off for this run.",
         ),
         (
             Images(GREY),
