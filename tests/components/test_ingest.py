@@ -116,6 +116,14 @@ def test_figures_for_the_gate_are_those_of_the_picture_and_of_its_pixels(tmp_pat
     assert (red["exact_hash"], red["look_hash"]) == ([exact], [look])
 
 
+def test_the_size_of_a_picture_is_that_of_its_file_although_it_is_decoded_at_a_part_of_it():
+    file = io.BytesIO()
+    Image.new("RGB", (640, 480)).save(file, "JPEG")
+    picture = Picture("train", 0, "train/000000", file.getvalue(), 3)
+    assert encoding.decode(picture, 32).shape == (120, 160, 3)
+    assert encoding.source_size(picture) == (480, 640)
+
+
 @pytest.mark.usefixtures("small_blocks")
 def test_archive_and_directory_make_the_same_files(stl10_directory, tmp_path):
     import tarfile
