@@ -34,7 +34,6 @@ def remove_abandoned(files: "AbstractFileSystem", folder: str) -> None:
         files: File system of the folder.
         folder: Path in that file system, which need not exist.
     """
-    files.invalidate_cache()
     if not files.exists(folder):
         return
     for path in files.ls(folder, detail=False):

@@ -44,7 +44,7 @@ def resolve(settings: SourceSettings, labelled: str | None = None, memory: Path 
     Args:
         settings: Where the images are.
         labelled: Path or URI of a separate labelled set, if there is one.
-        memory: File that keeps the digests of local files from run to run, see `fingerprint`.
+        memory: Folder that keeps the digests of local files from run to run, see `fingerprint`.
 
     Raises:
         DataError: If there are no usable images.

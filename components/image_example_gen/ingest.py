@@ -10,6 +10,7 @@ import tensorflow as tf
 from components.image_example_gen import artifact, transforms
 from components.image_example_gen.artifact import REJECTED, Dataset
 from components.image_example_gen.config import IngestSettings
+from components.image_example_gen.fingerprint import require_unchanged
 from components.image_example_gen.sources.base import Source
 from trainer import splits
 from trainer.errors import DataError
@@ -38,7 +39,8 @@ def ingest(
         make_pipeline: Makes the Beam pipeline.
 
     Raises:
-        DataError: If more images than `settings.max_rejected` are undecodable, or all images of a split.
+        DataError: If more images than `settings.max_rejected` are undecodable, or all images of a split; or if a file
+            of the source changed while it was read.
     """
     with make_pipeline() as pipeline:
         written = pipeline | "IngestImages" >> transforms.IngestImages(source, settings.image_size, directory)
@@ -48,6 +50,7 @@ def ingest(
             | "DescribeCounts" >> beam.Map(json.dumps)
             | "WriteCounts" >> beam.io.WriteToText(f"{directory}/counts/splits", ".jsonl", num_shards=1)
         )
+    require_unchanged(source, fingerprint)
     rejected = [_Rejected(**json.loads(line)) for line in _lines(f"{directory}/{REJECTED}/*.jsonl")]
     if len(rejected) > settings.max_rejected:
         raise DataError(_too_many(rejected, settings.max_rejected, f"{directory}/{REJECTED}"))

@@ -16,10 +16,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fsspec.core import url_to_fs
-
 from components.model_registry import SERVING_DIRECTORY, ModelRegistry, Version, contents
-from trainer import aside
+from trainer import aside, storage
 from trainer.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -82,8 +80,14 @@ def require_usable(registry: ModelRegistry, name: str, directory: str) -> None:
             for number, path in paths.items()
             if files.exists(posixpath.join(path, _SAVED_MODEL_FILE))
         }
-    except (OSError, ValueError, ImportError) as error:
-        raise SettingsError(f"registry.serving_directory {directory} cannot be written to: {error}.") from error
+    except Exception as error:
+        reason = storage.failure(error, directory)
+        # fsspec does not know the protocol of the URI, or lacks the package for it.
+        if reason is None and not isinstance(error, ValueError | ImportError):
+            raise
+        raise SettingsError(
+            f"registry.serving_directory {directory} cannot be written to: {reason or error}."
+        ) from error
     ours = Published(name, registry.created_ms(name) or 0, 0, "")
     foreign = [str(number) for number, owner in sorted(owners.items()) if not ours.is_of_same_model(owner)]
     if foreign:
@@ -193,10 +197,7 @@ def withdraw_above(directory: str, version: Published) -> None:
 
 def _open_folder(directory: str) -> tuple["AbstractFileSystem", str]:
     """Returns the file system of a folder, and the folder's path in it."""
-    files, root = url_to_fs(directory.rstrip("/"))
-    # Other processes change the folder as well.
-    files.invalidate_cache()
-    return files, root
+    return storage.located(directory.rstrip("/"))
 
 
 def _version_numbers(files: "AbstractFileSystem", root: str) -> list[int]:

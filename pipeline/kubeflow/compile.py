@@ -80,8 +80,9 @@ def _require_readable(settings: Settings) -> None:
     for name, path in (("data.source", settings.data.source), ("evaluator.data", settings.evaluator.data)):
         if path and not can_reach(path, settings.kubeflow.volumes.values()):
             raise SettingsError(
-                f"{name} is {path}, which the steps cannot read: name a gs:// URI, or mount the PersistentVolumeClaim "
-                "that holds the images in kubeflow.volumes (by its name, the path) and name a folder below that path."
+                f"{name} is {path}, which the steps cannot read: name a gs:// or s3:// URI, or mount the "
+                "PersistentVolumeClaim that holds the images in kubeflow.volumes (by its name, the path) and name a "
+                "folder below that path."
             )
 
 

@@ -16,6 +16,7 @@ from components.image_example_gen import encoding, stl10
 from components.image_example_gen.fingerprint import fingerprint
 from components.image_example_gen.sources import opening
 from components.image_example_gen.sources.base import Picture, StoredSource, Work
+from components.image_example_gen.sources.files import Entry
 from components.image_example_gen.sources.opening import known_sources, open_labelled, open_source
 from trainer.errors import DataError
 
@@ -212,15 +213,15 @@ def test_another_kind_of_source_needs_only_its_class_in_the_list(tmp_path, monke
     class TextFiles(StoredSource):
         kind, description = "text files", "a folder of text files"
 
-        def __init__(self, path):
+        def __init__(self, path, listing):
             self.path = path
 
         @classmethod
         def recognises(cls, path, names):
             return all(name.endswith(".txt") for name in names)
 
-        def files(self) -> list[str]:
-            return []
+        def files(self) -> dict[str, Entry]:
+            return {}
 
         def work(self, images: int) -> list[Work]:
             return []

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from components.image_example_gen.sources.files import Entry, Listing
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -76,7 +78,7 @@ class Source(ABC):
 
     Attributes:
         kind: The kind of source. It is part of the data fingerprint.
-        path: Where the source lies, local or `gs://`.
+        path: Where the source lies, locally or in a bucket.
         class_names: The names of the classes, in the order of the labels.
         counts: The number of images in each split.
     """
@@ -87,8 +89,12 @@ class Source(ABC):
     counts: dict[str, int]
 
     @abstractmethod
-    def files(self) -> list[str]:
-        """Returns the paths of all files whose contents decide what is ingested, for the fingerprint."""
+    def files(self) -> dict[str, Entry]:
+        """Returns all files whose contents decide what is ingested, as they were listed when the source was opened.
+
+        Returns:
+            How each file was listed by its path or URI, which begins with `path`.
+        """
 
     @abstractmethod
     def work(self, images: int) -> list[Work]:
@@ -100,7 +106,11 @@ class Source(ABC):
 
 
 class StoredSource(Source):
-    """A source that is opened by its path alone. To add a kind of source, derive from this and list it in `opening`.
+    """A source that is opened by its path. To add a kind of source, derive from this and list it in `opening`.
+
+    Args:
+        path: Local path or URI of the source.
+        listing: The files at the path, so that they need not be listed again.
 
     Attributes:
         description: The kind of source as a noun phrase, for the help and for messages.
@@ -109,7 +119,7 @@ class StoredSource(Source):
     description: str
 
     @abstractmethod
-    def __init__(self, path: str): ...
+    def __init__(self, path: str, listing: Listing): ...
 
     @classmethod
     @abstractmethod
@@ -117,7 +127,7 @@ class StoredSource(Source):
         """Whether a path looks like this kind of source.
 
         Args:
-            path: The path, local or `gs://`, without a slash at its end.
+            path: Local path or URI, without a slash at its end.
             names: The paths, relative to `path`, of all files below it; empty if `path` is itself a file.
         """
 

@@ -5,6 +5,7 @@ from pathlib import PurePosixPath
 
 from components.image_example_gen.sources import files
 from components.image_example_gen.sources.base import PICTURE_FORMATS, Picture, StoredSource, Work
+from components.image_example_gen.sources.files import Entry, Listing
 from trainer import splits
 from trainer.errors import DataError
 
@@ -25,10 +26,17 @@ class ImageFolder(StoredSource):
         f"{splits.TRAIN}/CLASS/ and {splits.TEST}/CLASS/"
     )
 
-    def __init__(self, path: str):
+    def __init__(self, path: str, listing: Listing):
         self.path = path.rstrip("/")
+        unreadable = [name for name, problem in listing.problems.items() if problem == files.NO_PERMISSION]
+        if unreadable:
+            raise DataError(
+                f"{files.join(self.path, unreadable[0])} cannot be listed ({files.NO_PERMISSION}), one of "
+                f"{len(unreadable)}: permit it, or move the folder elsewhere."
+            )
+        self._listed = listing.files
         pictures: dict[str, list[str]] = {split: [] for split in splits.SPLITS}
-        for name in files.listing(self.path):
+        for name in listing.files:
             relative = PurePosixPath(name)
             split = relative.parts[0]
             if relative.suffix.lower() not in _ENDINGS or split not in pictures:
@@ -80,30 +88,31 @@ class ImageFolder(StoredSource):
                 "the evaluation needs both, and pretraining alone needs neither."
             )
 
-    def files(self) -> list[str]:
-        """Returns the paths of all pictures."""
-        return [files.join(self.path, name) for names in self._pictures.values() for name in names]
+    def files(self) -> dict[str, Entry]:
+        """Returns all pictures."""
+        names = (name for names in self._pictures.values() for name in names)
+        return {files.join(self.path, name): self._listed[name] for name in names}
 
     def work(self, images: int) -> list[Work]:
         """Divides the sorted file names of each split."""
         return [
-            Work(split, first, len(names[first : first + images]), names[first : first + images])
+            Work(split, first, len(part), [(name, self._listed[name]) for name in part])
             for split, names in self._pictures.items()
             for first in range(0, len(names), images)
+            for part in [names[first : first + images]]
         ]
 
     def read(self, work: Work) -> Iterator[Picture]:
-        """Yields the bytes of each file; a file that cannot be read becomes a picture with an error."""
-        for index, name in enumerate(work.payload, work.first):
+        """Yields the bytes of each file; a file without read permission becomes a picture with an error."""
+        listed = [(files.join(self.path, name), entry) for name, entry in work.payload]
+        names = (name for name, _ in work.payload)
+        for index, (name, (_, content)) in enumerate(zip(names, files.read_ahead(listed), strict=True), work.first):
             labelled = work.split != splits.UNLABELLED
             label = self.class_names.index(_class_of(name)) if labelled else splits.NO_LABEL
-            content, error = b"", ""
-            try:
-                with files.opened(files.join(self.path, name)) as file:
-                    content = file.read()
-            except (DataError, OSError) as problem:
-                error = str(problem)
-            yield Picture(work.split, index, name, content, label, error=error)
+            if isinstance(content, PermissionError):
+                yield Picture(work.split, index, name, b"", label, error=files.NO_PERMISSION)
+            else:
+                yield Picture(work.split, index, name, content, label)
 
 
 def _class_of(name: str) -> str:

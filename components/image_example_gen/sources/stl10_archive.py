@@ -16,6 +16,7 @@ from typing import IO
 from components.image_example_gen import stl10
 from components.image_example_gen.sources import files, stl10_files
 from components.image_example_gen.sources.base import Labels, Picture, StoredSource, Work
+from components.image_example_gen.sources.files import Entry, Listing
 from trainer import splits
 from trainer.errors import DataError
 
@@ -46,8 +47,9 @@ class Stl10Archive(StoredSource):
     kind = "stl10 archive"
     description = "an STL-10 archive (stl10_binary.tar.gz)"
 
-    def __init__(self, path: str):
+    def __init__(self, path: str, listing: Listing):
         self.path = path
+        self._listed = listing.files[""]
 
     @classmethod
     def recognises(cls, path: str, names: Set[str]) -> bool:
@@ -82,9 +84,9 @@ class Stl10Archive(StoredSource):
         """The names of the classes, in the order of the labels."""
         return self._index.class_names
 
-    def files(self) -> list[str]:
-        """Returns the path of the archive."""
-        return [self.path]
+    def files(self) -> dict[str, Entry]:
+        """Returns the archive."""
+        return {self.path: self._listed}
 
     def work(self, images: int) -> list[Work]:
         """Returns the whole stream as one part, because a gzip stream cannot be read from the middle."""

@@ -135,7 +135,7 @@ def test_a_run_that_fails_ends_with_1(host, tmp_path):
         ("epoch=3", "--param epoch: "),
         ("epochs=three", "--param epochs: 'three' is not of the type NUMBER_INTEGER"),
         ("epochs", "--param takes NAME=VALUE"),
-        ("source=s3://bucket/images", "--param source: the steps cannot read 's3://bucket/images'"),
+        ("source=ftp://bucket/images", "--param source: the steps cannot read 'ftp://bucket/images'"),
         ("source=/images/1", "--param source: the steps cannot read '/images/1'"),
         ("registry_uri=http://ada:s3cret@mlflow", "--param registry_uri contains a user or a password"),
     ],
