@@ -77,13 +77,11 @@ class Checkpoints:
             if reason is None:
                 raise
             advice = (
-                f"; choose another folder, or give uid {os.getuid()} the permission to write there. On Kubernetes, set "
+                f"choose another folder, or give uid {os.getuid()} the permission to write there. On Kubernetes, set "
                 "fsGroup for the pods (see infra/README.md)"
             )
-            raise SettingsError(
-                f"Checkpoints cannot be written to {self.directory}: {reason}"
-                f"{'' if storage.in_bucket(self.directory) else advice}."
-            ) from error
+            problem = f": {reason}" if storage.in_bucket(self.directory) else f" ({reason}): {advice}"
+            raise SettingsError(f"Checkpoints cannot be written to {self.directory}{problem}.") from error
 
     def save(self, step: int, arrays: dict[str, np.ndarray], journal: dict[str, Any]) -> str:
         """Writes a checkpoint and deletes those that are no longer needed.

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from trainer.errors import DataError, UserError
+from trainer.errors import DataError, SettingsError, UserError
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -35,6 +35,23 @@ _LONGEST_QUOTE = 300
 def in_bucket(path: str) -> bool:
     """Returns whether a path is the URI of something in a bucket that nnclr can read and write."""
     return path.startswith(BUCKETS)
+
+
+def require_tensorflow(path: str, name: str) -> None:
+    """Refuses a place that TensorFlow, which writes and reads records and models, cannot use.
+
+    Args:
+        path: Local path or URI.
+        name: The argument or setting that names the path.
+
+    Raises:
+        SettingsError: If the path is in S3.
+    """
+    if path.startswith(S3):
+        raise SettingsError(
+            f"{name} is {path}, but TensorFlow, which reads and writes records and models, has no {S3}: name a local "
+            f"folder or a {CLOUD} URI."
+        )
 
 
 def located(path: str) -> tuple["AbstractFileSystem", str]:
@@ -148,7 +165,7 @@ def _is_of_storage(error: BaseException) -> bool:
 def _failure_in_bucket(error: BaseException, scheme: str, bucket: str) -> str:
     status = getattr(error, "code", None)
     if isinstance(error, FileNotFoundError):
-        return f"the bucket {bucket} or the object does not exist{_endpoint(scheme)}: check the name"
+        return f"there is no bucket {bucket}{_endpoint(scheme)}: check its name"
     if status == _UNAUTHORISED or type(error).__name__ in ("NoCredentialsError", "DefaultCredentialsError"):
         return f"no valid credentials were found ({_quoted(error)}): {_CREDENTIALS[scheme]}"
     if isinstance(error, PermissionError) or status == _FORBIDDEN or str(error).startswith("Forbidden: "):

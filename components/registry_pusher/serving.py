@@ -1,7 +1,7 @@
 """A folder that TensorFlow Serving watches: `DIR/VERSION/` holds a SavedModel, and the highest version is served.
 
 A version is either complete or absent. On a disk it is copied under a name that Serving does not take for a version,
-and then renamed. Cloud Storage renames no folders; there `saved_model.pb`, without which a folder is no SavedModel, is
+and then renamed. A bucket renames no folders; there `saved_model.pb`, without which a folder is no SavedModel, is
 uploaded last and deleted first.
 
 A file in each version names the registered model that published it. Versions of another registered model or of another
@@ -62,7 +62,7 @@ def require_usable(registry: ModelRegistry, name: str, directory: str) -> None:
     Args:
         registry: The registry that holds the model, or will hold it.
         name: The name of the registered model.
-        directory: A local folder, which is created if it does not exist, or a `gs://` URI.
+        directory: A local folder, which is created if it does not exist, or a URI.
 
     Raises:
         SettingsError: If the folder cannot be written to, or holds versions that others published.
@@ -153,7 +153,7 @@ def publish(saved_model: Path, directory: str, version: Published) -> str:
 
     Args:
         saved_model: The local folder of the SavedModel.
-        directory: The watched folder, a local path or a `gs://` URI.
+        directory: The watched folder, a local path or a URI.
         version: The version's origin.
     """
     files, root = _open_folder(directory)

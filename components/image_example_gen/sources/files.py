@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import IO, Any, NamedTuple, TypeVar
 
-from trainer import storage
+from trainer import progress, storage
 from trainer.errors import DataError
 
 logger = logging.getLogger("nnclr")
@@ -83,7 +83,7 @@ def listing(path: str) -> Listing:
     Raises:
         DataError: If there is no such bucket, or the path cannot be listed.
     """
-    with storage.explained(path):
+    with progress.waiting_for(f"the list of files of {path}"), storage.explained(path):
         return _bucket_listing(path) if storage.in_bucket(path) else _retried(lambda: _local_listing(path))
 
 
