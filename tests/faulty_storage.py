@@ -1,4 +1,4 @@
-"""Cloud Storage that fails now and then: a proxy in front of a real fake-gcs-server.
+"""Storage that fails now and then: a proxy in front of a real fake-gcs-server or SeaweedFS, which counts requests.
 
 Every second upload fails, and of every other kind of request the first one: with 503, by a reset connection, by an
 upload that is cut off halfway, or it is slow. Whoever tries again is served.
@@ -28,17 +28,38 @@ class FaultyStorage:
     Attributes:
         faulty: whether requests fail now and then.
         down: whether every request is answered with 503.
+        refusal: the status with which every request is answered, if any; with the error that S3 and Google then give.
+        delay: seconds that every request takes longer.
         met: how often each fault was met.
+        requests: method and path, with the query, of every request so far.
+        most_at_once: the largest number of requests that were served at the same time.
     """
 
     def __init__(self, upstream: str):
         self.upstream = upstream
         self.url = ""
         self.faulty, self.down = True, False
+        self.refusal, self.delay = 0, 0.0
+        self.requests: list[str] = []
+        self.most_at_once = self._at_once = 0
         self.met: Counter[str] = Counter()
         self._seen: set[str] = set()
         self._uploads = 0
         self._lock = threading.Lock()
+
+    @contextmanager
+    def counted(self, method: str, path: str) -> Iterator[None]:
+        """Notes a request for as long as it is served."""
+        with self._lock:
+            self.requests.append(f"{method} {path}")
+            self._at_once += 1
+            self.most_at_once = max(self.most_at_once, self._at_once)
+        try:
+            time.sleep(self.delay)
+            yield
+        finally:
+            with self._lock:
+                self._at_once -= 1
 
     def fault(self, method: str, path: str) -> str | None:
         """The fault that a request meets, if any."""
@@ -68,7 +89,15 @@ class _Proxy(BaseHTTPRequestHandler):
     storage: FaultyStorage
 
     def _serve(self) -> None:
-        body = self._body()
+        with self.storage.counted(self.command, self.path):
+            self._answered(self._body())
+
+    def _answered(self, body: bytes) -> None:
+        if self.storage.refusal:
+            google = b'{"error": {"code": %d, "message": "not allowed"}}' % self.storage.refusal
+            amazon = b"<Error><Code>AccessDenied</Code><Message>not allowed</Message></Error>"
+            self._answer(self.storage.refusal, {}, google if self.path.startswith("/storage/") else amazon)
+            return
         fault = self.storage.fault(self.command, self.path)
         if fault == UNAVAILABLE:
             self._answer(503, {"Content-Type": "application/json"}, b'{"error": {"code": 503, "message": "try later"}}')
@@ -146,23 +175,23 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def in_front_of(upstream: str) -> Iterator[FaultyStorage]:
-    """Points Google's clients of this process to a faulty proxy of the server at `upstream`."""
+def in_front_of(upstream: str, variable: str = "STORAGE_EMULATOR_HOST") -> Iterator[FaultyStorage]:
+    """Points the clients that take their server from a variable to a faulty proxy of the server at `upstream`."""
     storage = FaultyStorage(upstream)
     handler = type("Proxy", (_Proxy,), {"storage": storage})
     server = _Server(("127.0.0.1", 0), handler)
     storage.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    before = os.environ.get("STORAGE_EMULATOR_HOST")
-    os.environ["STORAGE_EMULATOR_HOST"] = storage.url
+    before = os.environ.get(variable)
+    os.environ[variable] = storage.url
     try:
         yield storage
     finally:
         if before is None:
-            os.environ.pop("STORAGE_EMULATOR_HOST", None)
+            os.environ.pop(variable, None)
         else:
-            os.environ["STORAGE_EMULATOR_HOST"] = before
+            os.environ[variable] = before
         server.shutdown()
         server.server_close()
         thread.join()

@@ -185,8 +185,11 @@ def opened(path: str) -> Iterator[IO[bytes]]:
         DataError: From here and from reading, if the file vanished, must not be read, or its storage fails.
     """
     with storage.explained(path), _present(path):
-        files, target = storage.located(path)
-        file: IO[bytes] = files.open(target, "rb", block_size=_BLOCK_BYTES)
+        if storage.in_bucket(path):
+            files, target = storage.located(path)
+            file: IO[bytes] = files.open(target, "rb", block_size=_BLOCK_BYTES)
+        else:
+            file = open(path, "rb")
     with file:
         yield _Explained(file, path)  # type: ignore[misc]
 
