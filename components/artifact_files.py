@@ -3,7 +3,6 @@
 Needs neither TFX nor Beam, so that any program can read what a component wrote.
 """
 
-import posixpath
 from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict
@@ -27,7 +26,6 @@ def write(path: str, content: bytes) -> None:
         content: Bytes to write.
     """
     files, target = storage.located(path)
-    files.makedirs(posixpath.dirname(target), exist_ok=True)
     unfinished = aside.beside(target)
     files.pipe_file(unfinished, content)
     files.mv(unfinished, target)

@@ -32,7 +32,7 @@ class FaultyStorage:
         delay: seconds that every request takes longer.
         met: how often each fault was met.
         requests: method and path, with the query, of every request so far.
-        most_at_once: the largest number of requests that were served at the same time.
+        most_at_once: the largest number of requests that were delayed at the same time.
     """
 
     def __init__(self, upstream: str):
@@ -47,19 +47,16 @@ class FaultyStorage:
         self._uploads = 0
         self._lock = threading.Lock()
 
-    @contextmanager
-    def counted(self, method: str, path: str) -> Iterator[None]:
-        """Notes a request for as long as it is served."""
+    def note(self, method: str, path: str) -> None:
+        """Notes a request and delays it."""
         with self._lock:
             self.requests.append(f"{method} {path}")
             self._at_once += 1
             self.most_at_once = max(self.most_at_once, self._at_once)
-        try:
-            time.sleep(self.delay)
-            yield
-        finally:
-            with self._lock:
-                self._at_once -= 1
+        time.sleep(self.delay)
+        # Before the answer, after which the client may send its next request.
+        with self._lock:
+            self._at_once -= 1
 
     def fault(self, method: str, path: str) -> str | None:
         """The fault that a request meets, if any."""
@@ -89,10 +86,8 @@ class _Proxy(BaseHTTPRequestHandler):
     storage: FaultyStorage
 
     def _serve(self) -> None:
-        with self.storage.counted(self.command, self.path):
-            self._answered(self._body())
-
-    def _answered(self, body: bytes) -> None:
+        body = self._body()
+        self.storage.note(self.command, self.path)
         if self.storage.refusal:
             google = b'{"error": {"code": %d, "message": "not allowed"}}' % self.storage.refusal
             amazon = b"<Error><Code>AccessDenied</Code><Message>not allowed</Message></Error>"
@@ -169,6 +164,8 @@ class _Proxy(BaseHTTPRequestHandler):
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    # Connections that wait; a client tries those beyond again after a second or more.
+    request_queue_size = 256
 
     def handle_error(self, request, client_address) -> None:
         """Broken connections are the point."""

@@ -54,6 +54,6 @@ def _remove_if_abandoned(files: "AbstractFileSystem", path: str) -> None:
 def _modified(files: "AbstractFileSystem", path: str) -> float:
     try:
         return files.modified(path).timestamp()
-    except (NotImplementedError, KeyError):
+    except (NotImplementedError, KeyError, IsADirectoryError):
         # Folders in an object store have no modification time, but their objects have.
         return 0.0

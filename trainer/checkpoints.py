@@ -69,7 +69,6 @@ class Checkpoints:
         """
         probe = aside.beside(f"{self._folder}/probe")
         try:
-            self._files.makedirs(self._folder, exist_ok=True)
             self._files.pipe_file(probe, b"")
             self._files.rm_file(probe)
         except Exception as error:
@@ -94,7 +93,6 @@ class Checkpoints:
         Returns:
             Path of the checkpoint.
         """
-        self._files.makedirs(self._folder, exist_ok=True)
         description = json.dumps({"key": self._key, "step": step, "journal": journal})
         name = f"step-{step:08d}.npz"
         path = f"{self._folder}/{name}"

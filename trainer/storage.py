@@ -58,13 +58,14 @@ def located(path: str) -> tuple["AbstractFileSystem", str]:
     """Returns the file system of a local path or URI, and the path in it.
 
     All threads of a process share the file system of a kind of bucket. It remembers no listings, because other
-    processes write and delete files as well.
+    processes write and delete files as well. Folders need not be created: writing a local file creates its folder, and
+    a bucket needs none. Nor should they: s3fs then creates a bucket that does not exist, whose name is a mistake.
     """
     scheme = next((scheme for scheme in BUCKETS if path.startswith(scheme)), None)
     if scheme is None:
         from fsspec.core import url_to_fs
 
-        return url_to_fs(path)
+        return url_to_fs(path, **({} if "://" in path else {"auto_mkdir": True}))
     files = _connected(scheme, os.environ.get(_ENDPOINTS[scheme]), os.getpid())
     return files, files._strip_protocol(path)
 

@@ -69,7 +69,6 @@ def require_usable(registry: ModelRegistry, name: str, directory: str) -> None:
     """
     try:
         files, root = _open_folder(directory)
-        files.makedirs(root, exist_ok=True)
         trial = aside.beside(posixpath.join(root, "trial"))
         files.pipe_file(trial, b"")
         files.rm_file(trial)
@@ -157,7 +156,6 @@ def publish(saved_model: Path, directory: str, version: Published) -> str:
         version: The version's origin.
     """
     files, root = _open_folder(directory)
-    files.makedirs(root, exist_ok=True)
     path = posixpath.join(root, str(version.version))
     aside.remove_abandoned(files, root)
     outdated = files.exists(path) and not is_published(directory, version)
@@ -231,12 +229,10 @@ def _withdraw(files: "AbstractFileSystem", path: str) -> None:
 
 def _copy(files: "AbstractFileSystem", saved_model: Path, path: str, version: Published) -> None:
     """Copies a SavedModel and its owner file, `saved_model.pb` last."""
-    files.makedirs(path, exist_ok=True)
     files.pipe_file(posixpath.join(path, _OWNER_FILE), json.dumps(asdict(version), indent=2).encode())
     sources = sorted(source for source in saved_model.rglob("*") if source.is_file())
     for source in sorted(sources, key=lambda source: source.name == _SAVED_MODEL_FILE):
         target = posixpath.join(path, source.relative_to(saved_model).as_posix())
-        files.makedirs(posixpath.dirname(target), exist_ok=True)
         files.put_file(str(source), target)
 
 

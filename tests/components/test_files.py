@@ -3,6 +3,7 @@
 import errno
 import os
 import socket
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,18 @@ def test_the_names_in_a_folder_are_those_of_files_and_folders(anywhere):
     assert files.names(anywhere) == ["a.png", "b"]
     assert files.names(f"{anywhere}/b") == ["c.png", "d", "f [1]*.png"]
     assert files.names(f"{anywhere}/nothing") == files.names(f"{anywhere}/a.png/below") == []
+
+
+def test_an_object_that_stands_for_a_folder_is_not_content(monkeypatch):
+    """The Cloud console creates such an object, which fake-gcs-server cannot store."""
+    stored = {"size": 0, "crc32c": "AAAAAA==", "mtime": datetime(2026, 11, 24, tzinfo=UTC)}
+
+    class Files:
+        def find(self, folder, detail):
+            return dict.fromkeys((f"{folder}/", f"{folder}/unlabelled/", f"{folder}/unlabelled/x.png"), stored)
+
+    monkeypatch.setattr(storage, "located", lambda path: (Files(), path.removeprefix("gs://")))
+    assert list(files.listing("gs://bucket/a/9").files) == ["unlabelled/x.png"]
 
 
 def test_files_and_ranges_are_read(anywhere):
