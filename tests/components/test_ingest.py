@@ -158,7 +158,7 @@ def test_storage_that_fails_is_no_bad_picture(watched_bucket, folder, tmp_path):
     source = open_source(bucket)
     tolerant = IngestSettings(image_size=32, max_rejected=5)
     proxy.down = True
-    with pytest.raises(Exception) as error:  # noqa: B017, PT011 - Beam chooses the class
+    with pytest.raises(Exception) as error:  # noqa: PT011 - Beam chooses the class
         ingest(source, fingerprint(source), tolerant, str(tmp_path / "out"), runner)
     told = failures.as_user_error(error.value)
     assert isinstance(told, DataError)

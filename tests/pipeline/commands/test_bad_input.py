@@ -56,7 +56,7 @@ TABLE = [
     (
         ["run", *TINY, "--set", "trainer.warm_start=s3://bucket/encoder"],
         2,
-        "trainer.warm_start: TensorFlow has no s3://",
+        "not allowed. TensorFlow has no s3://",
     ),
     (["run", *TINY, "--data", "~nobody-of-this-name/images"], 2, "~nobody-of-this-name"),
     (["run", *TINY, "--data", "{WEEK}"], 2, "{WEEK}"),
