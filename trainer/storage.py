@@ -23,7 +23,9 @@ _CREDENTIALS = {
     S3: "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile in AWS_PROFILE",
 }
 # Without these limits, a connection that went silent is waited for by gcsfs for five minutes, six times.
-_CONNECT_SECONDS, _READ_SECONDS = 20, 60
+_CONNECT_SECONDS, _READ_SECONDS = 10, 30
+# botocore tries each request five times, and s3fs tries all that again, five times by default.
+_S3_ATTEMPTS = 3
 # As many requests at a time as `read_ahead` of the sources makes, and a few more.
 _CONNECTIONS = 64
 # The packages whose exceptions tell of the storage. gcsfs raises some of its HTTP errors as those of requests.
@@ -77,12 +79,14 @@ def _connected(scheme: str, endpoint: str | None, process: int) -> "AbstractFile
         from s3fs import S3FileSystem
 
         limits = {"connect_timeout": _CONNECT_SECONDS, "read_timeout": _READ_SECONDS}
-        return S3FileSystem(
+        files = S3FileSystem(
             endpoint_url=endpoint,
             use_listings_cache=False,
             skip_instance_cache=True,
             config_kwargs={**limits, "max_pool_connections": _CONNECTIONS},
         )
+        files.retries = _S3_ATTEMPTS
+        return files
     from aiohttp import ClientTimeout
 
     # The class that gcsfs registers asks for the type of each bucket by gRPC, and waits a minute if nobody answers.
