@@ -15,8 +15,8 @@ class SourceSettings(StrictModel):
 
     source: str | None = Field(
         None,
-        description=f"Path or gs:// URI of the images: {known_sources()}. With {{YYYY}}, {{MM}}, {{DD}} or {{SPAN}} in "
-        "the path, the newest complete span is used. `sample` stands for the embedded sample.",
+        description=f"Path of the images, local, gs:// or s3://: {known_sources()}. With {{YYYY}}, {{MM}}, {{DD}} or "
+        f"{{SPAN}} in the path, the newest complete span is used. `sample` stands for the embedded sample.",
     )
     span: str | None = Field(
         None,

@@ -45,7 +45,7 @@ def resolve(settings: DataSettings, labelled: str | None = None, memory: Path | 
     Args:
         settings: Where the images are, and which of them are ingested.
         labelled: Path or URI of a separate labelled set, if there is one.
-        memory: File that keeps the digests of local files from run to run, see `fingerprint`.
+        memory: Folder that keeps the digests of local files from run to run, see `fingerprint`.
 
     Raises:
         DataError: If there are no usable images.

@@ -4,15 +4,12 @@ Spans and placeholders are TFX's: `{SPAN}` stands for a number, and `{YYYY}`, `{
 ExampleGens resolve them in a driver, which Kubeflow Pipelines never runs.
 """
 
-import os
 import re
-import stat
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-from components.image_example_gen.sources.files import CLOUD, join
+from components.image_example_gen.sources import files
 from trainer.errors import DataError, SettingsError
 
 _FIELDS = {"YYYY": r"\d{4}", "MM": r"\d{2}", "DD": r"\d{2}", "SPAN": r"\d+"}
@@ -26,7 +23,7 @@ class Span:
     """One part of a source, by date or by number.
 
     Attributes:
-        path: The folder or file, local or `gs://`.
+        path: The folder or file, a local path or a URI.
         name: The date, such as `2026-11-24`, or the digits of `{SPAN}`.
         order: The values of the placeholders; spans are compared by them.
     """
@@ -60,7 +57,7 @@ def newest(pattern: str, wanted: str | None = None, settled_minutes: float | Non
     A span is complete if its folder contains a file `_SUCCESS`, or if nothing in it has changed for some time.
 
     Args:
-        pattern: The source with placeholders, local or `gs://`.
+        pattern: The source with placeholders, a local path or a URI.
         wanted: The name of the span to use instead of the newest one.
         settled_minutes: For how many minutes a span without `_SUCCESS` must not have changed; None if only `_SUCCESS`
             makes a span complete.
@@ -102,13 +99,13 @@ def _spans(pattern: str) -> Iterator[Span]:
         if is_pattern(segment):
             expression = _as_expression(segment)
             matches = [
-                (join(path, name), fields | match.groupdict())
+                (files.join(path, name), fields | match.groupdict())
                 for path, fields in matches
-                for name in _names(path)
+                for name in files.names(path)
                 if (match := expression.fullmatch(name)) and _agrees(fields, match.groupdict())
             ]
         else:
-            matches = [(join(path, segment), fields) for path, fields in matches]
+            matches = [(files.join(path, segment), fields) for path, fields in matches]
     for path, fields in matches:
         date = "-".join(fields[field] for field in ("YYYY", "MM", "DD") if field in fields)
         name = ".".join(part for part in (date, fields.get("SPAN")) if part)
@@ -135,63 +132,17 @@ def _as_expression(segment: str) -> re.Pattern[str]:
 
 def _incomplete(span: Span, settled_minutes: float | None) -> str | None:
     """Says in a clause why a span is not complete; None if it is complete."""
-    marked, changed = _state(span.path)
-    if marked:
+    if files.exists(files.join(span.path, MARK)):
         return None
-    if changed is None:
+    listed = files.listing(span.path).files.values()
+    if not listed:
         return "it is empty"
     if settled_minutes is None:
         return f"it has no {MARK}"
-    minutes = (time.time() - changed) / 60
+    minutes = (time.time() - max(entry.changed for entry in listed)) / 60
     if minutes < settled_minutes:
         return (
             f"it has no {MARK} and changed {max(minutes, 0):.0f} minutes ago, which is less than the "
             f"{settled_minutes:g} minutes of data.settled_minutes"
         )
     return None
-
-
-def _names(directory: str) -> list[str]:
-    """Lists the names of the files and folders in a directory; none if the directory does not exist."""
-    if directory.startswith(CLOUD):
-        bucket, _, prefix = directory.removeprefix(CLOUD).partition("/")
-        prefix = f"{prefix.rstrip('/')}/" if prefix else ""
-        listed = _cloud().list_blobs(bucket, prefix=prefix, delimiter="/")
-        files = [blob.name for blob in listed]
-        return [name.removeprefix(prefix).rstrip("/") for name in (*files, *listed.prefixes) if name != prefix]
-    try:
-        return os.listdir(directory)
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-
-
-def _state(path: str) -> tuple[bool, float | None]:
-    """Whether a folder or file is marked as complete, and when its content last changed (None if it is empty)."""
-    if path.startswith(CLOUD):
-        bucket, _, prefix = path.removeprefix(CLOUD).partition("/")
-        marked, changed = False, None
-        for blob in _cloud().list_blobs(bucket, prefix=prefix):
-            # The Cloud console creates an object with a folder's name and a slash, which is not content.
-            if blob.name == prefix or (blob.name.startswith(f"{prefix}/") and not blob.name.endswith("/")):
-                marked = marked or blob.name == f"{prefix}/{MARK}"
-                changed = max(changed or 0.0, blob.updated.timestamp())
-        return marked, changed
-    # The time of the inode counts, because a file's modification time is often copied along with its content.
-    files = [Path(path)] if os.path.isfile(path) else Path(path).rglob("*")
-    return Path(path, MARK).is_file(), max((time for file in files if (time := _changed(file))), default=None)
-
-
-def _changed(file: Path) -> float | None:
-    try:
-        status = file.stat()
-    except FileNotFoundError:
-        # An upload has just renamed the file; it is counted under its new name at the next look.
-        return None
-    return status.st_ctime if stat.S_ISREG(status.st_mode) else None
-
-
-def _cloud():
-    """Creates Google's storage client with the credentials that ingest uses."""
-    from apache_beam.io.gcp.gcsio import GcsIO
-
-    return GcsIO().client

@@ -12,11 +12,8 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-from google.cloud import storage
 from google.cloud.storage.retry import DEFAULT_RETRY
 
-from components.data_resolver import spans
-from components.image_example_gen.sources.opening import open_source
 from components.model_registry import ModelRegistry
 from components.registry_pusher import serving
 from components.registry_pusher.push import differences, push
@@ -24,7 +21,6 @@ from components.registry_pusher.serving import Published
 from components.registry_pusher.verification import example_images
 from tests import cloud_storage, faulty_storage
 from tests.components import releases
-from tests.components.test_sources import pictures
 from trainer import export
 from trainer.checkpoints import Checkpoints
 from trainer.errors import UserError
@@ -133,16 +129,6 @@ def test_a_served_folder_has_its_saved_model_last_and_loses_it_first(faulty, ser
     assert partial > 2
 
 
-def test_the_images_of_a_source_are_the_same_through_faults(faulty, server, stl10_directory, tmp_path):
-    faulty.faulty = False
-    bucket = storage.Client.create_anonymous_client().bucket("images")
-    for path in stl10_directory.iterdir():
-        bucket.blob(f"{tmp_path.name}/{path.name}").upload_from_filename(path)
-    faulty.faulty = True
-    assert pictures(open_source(f"{BUCKET}/{tmp_path.name}")) == pictures(open_source(str(stl10_directory)))
-    assert sum(faulty.met.values()) > 3
-
-
 def test_checkpoints_are_the_same_through_faults(faulty, tmp_path):
     arrays = {"weights": np.random.default_rng(0).normal(size=(300, 1000)).astype(np.float32)}
     checkpoints = Checkpoints(f"{BUCKET}/{tmp_path.name}", "mine", keep=2)
@@ -152,17 +138,3 @@ def test_checkpoints_are_the_same_through_faults(faulty, tmp_path):
     assert found.step == 3
     np.testing.assert_array_equal(found.arrays["weights"], arrays["weights"])
     assert sum(faulty.met.values()) > 3
-
-
-def test_the_newest_complete_span_of_a_bucket(server):
-    bucket = storage.Client.create_anonymous_client().bucket(cloud_storage.BUCKET)
-    for name in ("days/2026-11-23/unlabelled/1.png", "days/2026-11-23/_SUCCESS", "days/2026-11-24/unlabelled/1.png"):
-        bucket.blob(name).upload_from_string(b"x")
-    # Of another folder whose name begins the same.
-    bucket.blob("days/2026-11-24b/_SUCCESS").upload_from_string(b"")
-    pattern = f"{BUCKET}/days/{{YYYY}}-{{MM}}-{{DD}}"
-    found = spans.newest(pattern)
-    assert found.span.path == f"{BUCKET}/days/2026-11-23"
-    (sentence,) = found.passed_over
-    assert "days/2026-11-24 is not complete yet: it has no _SUCCESS and changed 0 minutes ago" in sentence
-    assert spans.newest(pattern, settled_minutes=0).span.name == "2026-11-24"

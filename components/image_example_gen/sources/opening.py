@@ -1,6 +1,5 @@
 """Recognises which kind of source lies at a path, and opens it."""
 
-import os
 from collections.abc import Set
 from importlib import metadata
 
@@ -14,6 +13,7 @@ from components.image_example_gen.sources.stl10_archive import Stl10Archive
 from components.image_example_gen.sources.stl10_directory import Stl10Directory
 from components.image_example_gen.sources.tfds_stl10 import TfdsStl10
 from components.image_example_gen.sources.tfrecords import TfRecords
+from trainer import storage
 from trainer.errors import DataError
 
 #: The built-in kinds of sources. The first that recognises a path opens it.
@@ -29,7 +29,7 @@ def known_sources() -> str:
 
 
 def open_source(path: str, settings: IngestSettings = IngestSettings()) -> Source:
-    """Opens the images at `path`, local or `gs://`, for pretraining.
+    """Opens the images at `path`, a local path or a URI, for pretraining.
 
     Args:
         path: Path or URI of the images.
@@ -45,7 +45,7 @@ def open_source(path: str, settings: IngestSettings = IngestSettings()) -> Sourc
 
 
 def open_labelled(path: str, settings: IngestSettings = IngestSettings()) -> Source:
-    """Opens the labelled images at `path`, local or `gs://`, for the evaluation.
+    """Opens the labelled images at `path`, a local path or a URI, for the evaluation.
 
     Args:
         path: Path or URI of the images.
@@ -62,18 +62,19 @@ def open_labelled(path: str, settings: IngestSettings = IngestSettings()) -> Sou
 
 def _open(path: str, settings: IngestSettings) -> StoredSource:
     path = path.rstrip("/") or "/"
-    if "://" in path and not path.startswith(files.CLOUD):
+    if "://" in path and not storage.in_bucket(path):
         raise DataError(
-            f"{path} cannot be read: images are ingested from a local path or from {files.CLOUD}. Download them first "
-            "(STL-10: nnclr data stl10 DIRECTORY)."
+            f"{path} cannot be read: images are ingested from a local path, {' or '.join(storage.BUCKETS)}. Download "
+            "them first (STL-10: nnclr data stl10 DIRECTORY)."
         )
-    names = files.listing(path).keys()
-    if not names and (os.path.isdir(path) or not files.exists(path)):
+    listing = files.listing(path)
+    if not listing.files and not listing.problems:
         raise DataError(f"{path} does not exist or is empty.")
+    names = listing.files.keys() - {""}
     declared = [point.load() for point in metadata.entry_points(group=ENTRY_POINTS)]
     for source in (*declared, *SOURCES):
         if source.recognises(path, names):
-            return source(path, settings)
+            return source(path, listing, settings)
     raise DataError(
         f"{path} is not a known source of images{_hint(path, names)}. Known sources are: {known_sources()}."
     )
