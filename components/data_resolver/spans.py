@@ -1,12 +1,14 @@
-"""Resolves a source with placeholders, such as `gs://bucket/images/{YYYY}-{MM}-{DD}`, to its newest complete span.
+"""Resolves a source with placeholders, such as `gs://bucket/images/{YYYY}-{MM}-{DD}`, to its newest complete spans.
 
 Spans and placeholders are TFX's: `{SPAN}` stands for a number, and `{YYYY}`, `{MM}` and `{DD}` for a date. TFX's own
 ExampleGens resolve them in a driver, which Kubeflow Pipelines never runs.
 """
 
+import datetime
+import itertools
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from components.image_example_gen.sources import files
@@ -16,6 +18,8 @@ _FIELDS = {"YYYY": r"\d{4}", "MM": r"\d{2}", "DD": r"\d{2}", "SPAN": r"\d+"}
 _PLACEHOLDER = re.compile(r"\{([A-Za-z]+)\}")
 # The file that marks a folder as complete; Hadoop and Spark write it.
 MARK = "_SUCCESS"
+# How many spans a message names.
+_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -26,24 +30,31 @@ class Span:
         path: The folder or file, a local path or a URI.
         name: The date, such as `2026-11-24`, or the digits of `{SPAN}`.
         order: The values of the placeholders; spans are compared by them.
+        exists: Whether the calendar has the date.
     """
 
     path: str
     name: str
     order: tuple[int, ...]
+    exists: bool = True
 
 
 @dataclass(frozen=True)
 class Newest:
-    """The newest complete span.
+    """The newest complete spans.
 
     Attributes:
-        span: The span.
-        passed_over: A sentence for each newer span that is not complete yet.
+        spans: The spans, from the oldest to the newest.
+        passed_over: A sentence for each newer span that is not complete yet, or whose date does not exist.
     """
 
-    span: Span
+    spans: tuple[Span, ...]
     passed_over: tuple[str, ...] = ()
+
+    @property
+    def span(self) -> Span:
+        """The newest one."""
+        return self.spans[-1]
 
 
 def is_pattern(source: str) -> bool:
@@ -51,8 +62,10 @@ def is_pattern(source: str) -> bool:
     return bool(_PLACEHOLDER.search(source))
 
 
-def newest(pattern: str, wanted: str | None = None, settled_minutes: float | None = 10.0) -> Newest:
-    """Finds the newest complete span.
+def newest(
+    pattern: str, wanted: str | None = None, settled_minutes: float | None = 10.0, count: int | None = 1
+) -> Newest:
+    """Finds the newest complete spans.
 
     A span is complete if its folder contains a file `_SUCCESS`, or if nothing in it has changed for some time.
 
@@ -61,26 +74,40 @@ def newest(pattern: str, wanted: str | None = None, settled_minutes: float | Non
         wanted: The name of the span to use instead of the newest one.
         settled_minutes: For how many minutes a span without `_SUCCESS` must not have changed; None if only `_SUCCESS`
             makes a span complete.
+        count: How many spans to find at most; None for all.
 
     Raises:
         SettingsError: If the pattern has an unknown placeholder, or if no span has the wanted name.
-        DataError: If no span is complete.
+        DataError: If no span is complete, or two spans have the same number.
     """
-    spans = sorted(_spans(pattern), key=lambda span: span.order, reverse=True)
+    matched = list(_spans(pattern))
+    passed_over = [
+        f"{span.path} is left out: the date {span.name} does not exist." for span in matched if not span.exists
+    ]
+    spans = sorted((span for span in matched if span.exists), key=lambda span: span.order, reverse=True)
+    for span, other in itertools.pairwise(spans):
+        if span.order == other.order:
+            raise DataError(f"{other.path} and {span.path} are the same span, by their numbers: rename one of them.")
     if wanted:
         known = ", ".join(span.name for span in spans[:10]) or "none"
         spans = [span for span in spans if span.name == wanted]
         if not spans:
             raise SettingsError(f"{pattern} has no span {wanted} (data.span); there are: {known}.")
-    passed_over: list[str] = []
+    found: list[Span] = []
     for span in spans:
         problem = _incomplete(span, settled_minutes)
-        if not problem:
-            return Newest(span, tuple(passed_over))
-        passed_over.append(f"{span.path} is not complete yet: {problem}.")
+        if problem:
+            passed_over.append(f"{span.path} is not complete yet: {problem}.")
+            continue
+        found.append(span)
+        if len(found) == count:
+            break
+    if found:
+        return Newest(tuple(reversed(found)), tuple(passed_over))
     if not passed_over:
         raise DataError(f"{pattern} has no spans: no path matches it.")
-    raise DataError(f"{pattern} has no complete span. {' '.join(passed_over)}")
+    more = f" So are {len(passed_over) - _NAMED} more." if len(passed_over) > _NAMED else ""
+    raise DataError(f"{pattern} has no complete span. {' '.join(passed_over[:_NAMED])}{more}")
 
 
 def _spans(pattern: str) -> Iterator[Span]:
@@ -109,7 +136,18 @@ def _spans(pattern: str) -> Iterator[Span]:
     for path, fields in matches:
         date = "-".join(fields[field] for field in ("YYYY", "MM", "DD") if field in fields)
         name = ".".join(part for part in (date, fields.get("SPAN")) if part)
-        yield Span(path, name, tuple(int(fields.get(field, 0)) for field in _FIELDS))
+        order = tuple(int(fields.get(field, 0)) for field in _FIELDS)
+        yield Span(path, name, order, exists=_is_in_calendar(fields))
+
+
+def _is_in_calendar(fields: Mapping[str, str]) -> bool:
+    """Returns whether there is such a date; a year or a month without a day stands for its first one."""
+    try:
+        # The year 2000 has all days of a pattern without a year.
+        datetime.date(int(fields.get("YYYY", 2000)), int(fields.get("MM", 1)), int(fields.get("DD", 1)))
+    except ValueError:
+        return False
+    return True
 
 
 def _agrees(known: dict[str, str], further: dict[str, str]) -> bool:

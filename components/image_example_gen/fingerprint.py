@@ -12,6 +12,7 @@ from components.image_example_gen import digests
 from components.image_example_gen.sources import files
 from components.image_example_gen.sources.base import Source
 from components.image_example_gen.sources.files import Entry
+from components.image_example_gen.sources.span_window import SpanWindow
 from trainer.errors import DataError
 
 # The fingerprints that this process computed, by the source's path and a hash of its listing: ingest does not hash once
@@ -36,6 +37,9 @@ def fingerprint(source: Source, memory: Path | None = None) -> str:
     Raises:
         DataError: If a file changes while it is hashed, or its storage fails.
     """
+    if isinstance(source, SpanWindow):
+        spans = [[span.path.rpartition("/")[2], fingerprint(span, memory)] for span in source.spans]
+        return _hash(source.kind, spans)[:32]
     return _fingerprint(source, source.files(), memory)
 
 
@@ -64,6 +68,10 @@ def require_unchanged(source: Source, expected: str) -> None:
     Raises:
         DataError: If a file changed or vanished.
     """
+    if isinstance(source, SpanWindow):
+        for span in source.spans:
+            require_unchanged(span, fingerprint(span))
+        return
     listed, found = source.files(), files.listing(source.path).files
     now = {path: found.get(path.removeprefix(source.path).lstrip("/")) for path in listed}
     present = {path: entry for path, entry in now.items() if entry}

@@ -38,7 +38,7 @@ DataOption = Annotated[
     typer.Option(
         metavar="SOURCE",
         help=f"Path of the images, local, gs:// or s3://: {known_sources()}. With {{YYYY}}, {{MM}}, {{DD}} or {{SPAN}} "
-        "in the path, the newest complete span is used.",
+        "in the path, the newest complete spans are used.",
     ),
 ]
 

@@ -109,6 +109,10 @@ class Source(ABC):
             How each file was listed by its path or URI, which begins with `path`.
         """
 
+    def shards(self, split: str, images: int) -> int:
+        """Returns the number of shards of a split, each with at most `images` images."""
+        return -(-self.counts[split] // images)
+
     @abstractmethod
     def work(self, images: int) -> list[Work]:
         """Divides the source into parts to read in parallel, of `images` images each where that is possible."""

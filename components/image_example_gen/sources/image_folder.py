@@ -1,6 +1,6 @@
 """A folder of picture files, whose labels are the names of folders or stand in `labels.csv`."""
 
-from collections.abc import Iterator, Set
+from collections.abc import Collection, Iterator, Set
 
 from components.image_example_gen.config import IngestSettings
 from components.image_example_gen.sources import dividing, exclusion, files, folder_layout, labels_file
@@ -81,6 +81,26 @@ class ImageFolder(StoredSource):
                 f"{self.path} has no labelled pictures: evaluator.data needs some in {splits.TRAIN}/CLASS/ and "
                 f"{splits.TEST}/CLASS/, or {LABELS_FILE}."
             )
+
+    def path_of(self, name: str) -> str:
+        """Returns the path or URI of a file."""
+        return files.join(self.path, name)
+
+    def unlabelled(self) -> dict[str, Entry]:
+        """Returns how each unlabelled picture was listed, by its path relative to the folder."""
+        return {item.name: self._listed[item.name] for item in self._pictures[splits.UNLABELLED]}
+
+    def leave_out(self, names: Collection[str], reason: str) -> None:
+        """Leaves out unlabelled pictures.
+
+        Args:
+            names: Their paths relative to the folder.
+            reason: Why, in a few words.
+        """
+        chosen = set(names)
+        kept = [item for item in self._pictures[splits.UNLABELLED] if item.name not in chosen]
+        self._pictures[splits.UNLABELLED], self.counts[splits.UNLABELLED] = kept, len(kept)
+        self.left_out = sorted([*self.left_out, *(LeftOut(reason, printable(name)) for name in chosen)])
 
     def _by_split(self, pictures: list[Item], settings: IngestSettings) -> dict[str, list[Item]]:
         by_split: dict[str, list[Item]] = {split: [] for split in splits.SPLITS}

@@ -4,16 +4,17 @@ from collections.abc import Set
 from importlib import metadata
 
 from components.image_example_gen.config import IngestSettings
-from components.image_example_gen.sources import files
+from components.image_example_gen.sources import files, span_window
 from components.image_example_gen.sources.base import Source, StoredSource
 from components.image_example_gen.sources.image_folder import ImageFolder
 from components.image_example_gen.sources.labelled_only import LabelledOnly
 from components.image_example_gen.sources.picture_formats import ENDINGS
+from components.image_example_gen.sources.span_window import SpanWindow
 from components.image_example_gen.sources.stl10_archive import Stl10Archive
 from components.image_example_gen.sources.stl10_directory import Stl10Directory
 from components.image_example_gen.sources.tfds_stl10 import TfdsStl10
 from components.image_example_gen.sources.tfrecords import TfRecords
-from trainer import storage
+from trainer import splits, storage
 from trainer.errors import DataError
 
 #: The built-in kinds of sources. The first that recognises a path opens it.
@@ -32,16 +33,17 @@ def open_source(path: str, settings: IngestSettings = IngestSettings()) -> Sourc
     """Opens the images at `path`, a local path or a URI, for pretraining.
 
     Args:
-        path: Path or URI of the images.
+        path: Path or URI of the images, or of several spans, see `span_window.joined`.
         settings: How labelled images are divided, and which are left out.
 
     Raises:
         DataError: If nothing lies at the path, if it is no known kind of source, if the source is damaged, or if it has
             no unlabelled images.
     """
-    source = _open(path, settings)
-    source.require_unlabelled()
-    return source
+    spans = [_open(span, settings) for span in span_window.paths(path)]
+    # An increment may hold only labelled images, if an earlier one holds others.
+    (spans[0] if len(spans) == 1 else max(spans, key=_unlabelled_count)).require_unlabelled()
+    return spans[0] if len(spans) == 1 else SpanWindow(spans)
 
 
 def open_labelled(path: str, settings: IngestSettings = IngestSettings()) -> Source:
@@ -58,6 +60,10 @@ def open_labelled(path: str, settings: IngestSettings = IngestSettings()) -> Sou
     source = _open(path, settings)
     source.require_labelled()
     return LabelledOnly(source)
+
+
+def _unlabelled_count(source: Source) -> int:
+    return source.counts[splits.UNLABELLED]
 
 
 def _open(path: str, settings: IngestSettings) -> StoredSource:
