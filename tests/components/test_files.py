@@ -12,7 +12,7 @@ from components.image_example_gen.sources import files
 from components.image_example_gen.sources.files import Entry
 from tests import unprivileged
 from trainer import storage
-from trainer.errors import DataError
+from trainer.errors import DataError, SettingsError
 
 
 def put(folder: str, contents: dict[str, bytes]) -> None:
@@ -170,6 +170,14 @@ def test_what_stays_away_or_refuses_is_one_sentence(watched_bucket):
     proxy.down, proxy.faulty = False, True
     assert list(files.read_ahead(listed(folder))) == [(f"{folder}/a", b"1")]
     assert proxy.met
+
+
+def test_names_that_no_bucket_can_have_are_refused(s3):
+    for scheme in storage.BUCKETS:
+        with pytest.raises(SettingsError, match=rf"{scheme}/x names no bucket: write {scheme}BUCKET/FOLDER"):
+            files.listing(f"{scheme}/x")
+    with pytest.raises(DataError, match=r"Invalid bucket name .*: check the name"):
+        files.listing("s3://no bucket!/x")
 
 
 def test_missing_credentials_are_said_with_the_variables_that_name_them(s3, monkeypatch, tmp_path):
