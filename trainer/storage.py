@@ -62,12 +62,17 @@ def located(path: str) -> tuple["AbstractFileSystem", str]:
     All threads of a process share the file system of a kind of bucket. It remembers no listings, because other
     processes write and delete files as well. Folders need not be created: writing a local file creates its folder, and
     a bucket needs none. Nor should they: s3fs then creates a bucket that does not exist, whose name is a mistake.
+
+    Raises:
+        SettingsError: If a URI names no bucket.
     """
     scheme = next((scheme for scheme in BUCKETS if path.startswith(scheme)), None)
     if scheme is None:
         from fsspec.core import url_to_fs
 
         return url_to_fs(path, **({} if "://" in path else {"auto_mkdir": True}))
+    if not path.removeprefix(scheme).partition("/")[0]:
+        raise SettingsError(f"{path} names no bucket: write {scheme}BUCKET/FOLDER.")
     files = _connected(scheme, os.environ.get(_ENDPOINTS[scheme]), os.getpid())
     return files, files._strip_protocol(path)
 
@@ -178,6 +183,8 @@ def _failure_in_bucket(error: BaseException, scheme: str, bucket: str) -> str:
             f"the credentials do not permit it ({_quoted(error)}): permit their owner to use the bucket {bucket}, or "
             f"choose others: {_CREDENTIALS[scheme]}"
         )
+    if isinstance(error, ValueError) or type(error).__name__ == "ParamValidationError":
+        return f"{_quoted(error)}: check the name"
     return f"the storage{_endpoint(scheme)} failed and kept failing ({_quoted(error)}): try again when it answers"
 
 

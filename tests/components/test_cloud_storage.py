@@ -4,6 +4,7 @@ import asyncio
 import json
 import urllib.parse
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +15,7 @@ import pandas as pd
 import pytest
 from google.cloud.storage.retry import DEFAULT_RETRY
 
+from components.image_example_gen.sources import files
 from components.model_registry import ModelRegistry
 from components.registry_pusher import serving
 from components.registry_pusher.push import differences, push
@@ -23,7 +25,7 @@ from tests import cloud_storage, faulty_storage
 from tests.components import releases
 from trainer import export
 from trainer.checkpoints import Checkpoints
-from trainer.errors import UserError
+from trainer.errors import SettingsError, UserError
 
 BUCKET = f"gs://{cloud_storage.BUCKET}"
 
@@ -138,3 +140,21 @@ def test_checkpoints_are_the_same_through_faults(faulty, tmp_path):
     assert found.step == 3
     np.testing.assert_array_equal(found.arrays["weights"], arrays["weights"])
     assert sum(faulty.met.values()) > 3
+
+
+@pytest.mark.long
+def test_a_release_into_s3_is_whole_and_a_missing_bucket_is_one_sentence(s3, model, tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    bucket = f"s3://{s3}/{tmp_path.name}"
+    registry = ModelRegistry(str(tmp_path / "registry"), f"{bucket}/models")
+    pushed = push(registry, "encoder", "champion", releases.candidate(model, "run-1"), f"{bucket}/serving")
+    assert differences(registry, pushed.version) == []
+    folder = f"{bucket}/serving/{pushed.version.version}"
+    assert "saved_model.pb" in files.listing(folder).files
+    serving.withdraw_above(f"{bucket}/serving", replace(Published.of(registry, pushed.version), version=0))
+    assert files.listing(folder).files == {}
+    elsewhere = ModelRegistry(str(tmp_path / "other"), "s3://nobody-has-this/models")
+    with pytest.raises(UserError, match=r"storage of the embedded model registry .* failed and kept failing"):
+        push(elsewhere, "encoder", "champion", releases.candidate(model, "run-1"))
+    with pytest.raises(SettingsError, match=r"serving_directory s3://nobody-has-this/x cannot be written to: "):
+        serving.require_usable(registry, "encoder", "s3://nobody-has-this/x")

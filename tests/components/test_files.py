@@ -12,7 +12,7 @@ from components.image_example_gen.sources import files
 from components.image_example_gen.sources.files import Entry
 from tests import unprivileged
 from trainer import storage
-from trainer.errors import DataError
+from trainer.errors import DataError, SettingsError
 
 
 def put(folder: str, contents: dict[str, bytes]) -> None:
@@ -46,7 +46,11 @@ def test_a_listing_names_each_file_below_a_folder_with_its_size_and_version(anyw
     assert {name: entry.size for name, entry in before.items()} == {name: len(text) for name, text in CONTENTS.items()}
     assert files.listing(f"{anywhere}/").files == before
     assert files.listing(f"{anywhere}/b/c.png").files == {"": before["b/c.png"]}
-    for nothing in ("b/c", "nothing", "a.png/below"):
+    # Of this folder, SeaweedFS keeps something when its only object is deleted.
+    put(anywhere, {"gone/h.png": b"5"})
+    target, root = storage.located(anywhere)
+    target.rm(f"{root}/gone", recursive=True)
+    for nothing in ("b/c", "nothing", "a.png/below", "gone"):
         assert files.listing(f"{anywhere}/{nothing}") == files.Listing()
     put(anywhere, {"a.png": b"9"})
     after = files.listing(anywhere).files
@@ -170,6 +174,14 @@ def test_what_stays_away_or_refuses_is_one_sentence(watched_bucket):
     proxy.down, proxy.faulty = False, True
     assert list(files.read_ahead(listed(folder))) == [(f"{folder}/a", b"1")]
     assert proxy.met
+
+
+def test_names_that_no_bucket_can_have_are_refused(s3):
+    for scheme in storage.BUCKETS:
+        with pytest.raises(SettingsError, match=rf"{scheme}/x names no bucket: write {scheme}BUCKET/FOLDER"):
+            files.listing(f"{scheme}/x")
+    with pytest.raises(DataError, match=r"Invalid bucket name .*: check the name"):
+        files.listing("s3://no bucket!/x")
 
 
 def test_missing_credentials_are_said_with_the_variables_that_name_them(s3, monkeypatch, tmp_path):

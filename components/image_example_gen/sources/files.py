@@ -230,8 +230,15 @@ def join(directory: str, *names: str) -> str:
 def _bucket_listing(path: str) -> Listing:
     files, folder = storage.located(path.rstrip("/"))
     found = sorted(files.find(folder, detail=True).items())
-    # The Cloud console creates an object with a folder's name and a slash, which is not content.
-    return Listing({name[len(folder) + 1 :]: _object(info) for name, info in found if not name.endswith("/")})
+    # The Cloud console creates an object with a folder's name and a slash, and SeaweedFS shows a folder whose objects
+    # were deleted as an empty object. Neither is content.
+    return Listing(
+        {
+            name[len(folder) + 1 :]: _object(info)
+            for name, info in found
+            if not name.endswith("/") and (name != folder or info["size"])
+        }
+    )
 
 
 def _object(info: Mapping[str, Any]) -> Entry:

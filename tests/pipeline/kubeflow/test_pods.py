@@ -310,16 +310,20 @@ def test_images_and_checkpoints_in_s3_with_credentials_from_a_secret(
     compiled = started_image.run(*command, cwd=tmp_path)
     assert compiled.returncode == 0, compiled.stderr
 
-    def lose_the_first_trainer(pod: PlacedPod) -> None:
-        if (pod.task, pod.attempt) == ("Trainer", 0):
+    def delete_the_trainer(pod: PlacedPod) -> None:
+        if pod.task == "Trainer":
             deadline = time.monotonic() + 300
             while not any(name.endswith(".npz") for name in storage.names("s3://bucket/checkpoints")):
                 assert time.monotonic() < deadline, pod.output()
                 time.sleep(0.02)
             pod.delete(grace_seconds=60)
 
-    cluster = Cluster(tmp_path / "cluster", started_image, storage, secrets, disturb=lose_the_first_trainer)
+    cluster = Cluster(tmp_path / "cluster", started_image, storage, secrets, disturb=delete_the_trainer)
+    with pytest.raises(PodFailed, match="Trainer failed"):
+        cluster.run(tmp_path / "pipeline.yaml", {"epochs": 6})
+    cluster.disturb = lambda pod: None
     run = cluster.run(tmp_path / "pipeline.yaml", {"epochs": 6})
+    assert "ImageExampleGen" in run.cached
     trained = [pod for pod in run.pods if pod.task == "Trainer"][-1]
     assert re.search(r"Going on from s3://bucket/checkpoints/.*, after step \d+\.", trained.output)
     assert "1/saved_model.pb" in storage.names("s3://bucket/served")
