@@ -3,13 +3,11 @@
 Needs neither TFX nor Beam, so that any program can read what a component wrote.
 """
 
-import posixpath
 from typing import TypeVar
 
-from fsspec.core import url_to_fs
 from pydantic import BaseModel, ConfigDict
 
-from trainer import aside
+from trainer import aside, storage
 
 _Content = TypeVar("_Content", bound=BaseModel)
 
@@ -27,8 +25,7 @@ def write(path: str, content: bytes) -> None:
         path: Local path or URI of the file. Its folder is created.
         content: Bytes to write.
     """
-    files, target = url_to_fs(path)
-    files.makedirs(posixpath.dirname(target), exist_ok=True)
+    files, target = storage.located(path)
     unfinished = aside.beside(target)
     files.pipe_file(unfinished, content)
     files.mv(unfinished, target)
@@ -43,14 +40,13 @@ def read(path: str) -> bytes:
     Raises:
         FileNotFoundError: If there is no such file.
     """
-    files, target = url_to_fs(path)
+    files, target = storage.located(path)
     return files.cat_file(target)
 
 
 def exists(path: str) -> bool:
-    """Returns whether a local path or URI exists. Listings that fsspec remembered are not trusted."""
-    files, target = url_to_fs(path)
-    files.invalidate_cache()
+    """Returns whether a local path or URI exists."""
+    files, target = storage.located(path)
     return files.exists(target)
 
 

@@ -5,9 +5,16 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+
+if TYPE_CHECKING:
+    from tests.faulty_storage import FaultyStorage
+
+# The fixture of each kind of bucket.
+_BUCKETS = {"gs": "cloud_storage", "s3": "s3"}
 
 # The tests' processes share two cores with what they start.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -110,6 +117,52 @@ def object_storage() -> Iterator[str]:
 
     with object_storage.running() as url:
         yield url
+
+
+@pytest.fixture
+def s3(object_storage: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a bucket in SeaweedFS, which Amazon's clients are pointed to; each test names its own keys."""
+    from tests import object_storage as server
+
+    for name, value in (server.ENVIRONMENT | {"AWS_ENDPOINT_URL": object_storage}).items():
+        monkeypatch.setenv(name, value)
+    server.create_bucket(object_storage, "images")
+    return "images"
+
+
+@pytest.fixture(params=["gs", "s3"])
+def bucket(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URI of an empty folder in Cloud Storage and in S3."""
+    return f"{request.param}://{request.getfixturevalue(_BUCKETS[request.param])}/{tmp_path.name}"
+
+
+@pytest.fixture
+def watched_bucket(bucket: str) -> "Iterator[tuple[str, FaultyStorage]]":
+    """The URI of an empty folder in Cloud Storage and in S3 behind a proxy, without faults at first, and the proxy."""
+    from tests import faulty_storage
+
+    variable = {"gs": "STORAGE_EMULATOR_HOST", "s3": "AWS_ENDPOINT_URL"}[bucket[:2]]
+    with faulty_storage.in_front_of(os.environ[variable], variable) as proxy:
+        proxy.faulty = False
+        yield bucket, proxy
+
+
+@pytest.fixture
+def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets the clients of buckets wait a hundredth of the time before they try again."""
+    import asyncio
+    from types import SimpleNamespace
+
+    import aiobotocore.endpoint
+    import gcsfs.retry
+    import s3fs.core
+
+    async def sleep(seconds: float) -> None:
+        await asyncio.sleep(seconds / 100)
+
+    quick = SimpleNamespace(**{**vars(asyncio), "sleep": sleep})
+    for module in (gcsfs.retry, s3fs.core, aiobotocore.endpoint):
+        monkeypatch.setattr(module, "asyncio", quick)
 
 
 @pytest.fixture

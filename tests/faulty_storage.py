@@ -1,4 +1,4 @@
-"""Cloud Storage that fails now and then: a proxy in front of a real fake-gcs-server.
+"""Storage that fails now and then: a proxy in front of a real fake-gcs-server or SeaweedFS, which counts requests.
 
 Every second upload fails, and of every other kind of request the first one: with 503, by a reset connection, by an
 upload that is cut off halfway, or it is slow. Whoever tries again is served.
@@ -28,17 +28,35 @@ class FaultyStorage:
     Attributes:
         faulty: whether requests fail now and then.
         down: whether every request is answered with 503.
+        refusal: the status with which every request is answered, if any; with the error that S3 and Google then give.
+        delay: seconds that every request takes longer.
         met: how often each fault was met.
+        requests: method and path, with the query, of every request so far.
+        most_at_once: the largest number of requests that were delayed at the same time.
     """
 
     def __init__(self, upstream: str):
         self.upstream = upstream
         self.url = ""
         self.faulty, self.down = True, False
+        self.refusal, self.delay = 0, 0.0
+        self.requests: list[str] = []
+        self.most_at_once = self._at_once = 0
         self.met: Counter[str] = Counter()
         self._seen: set[str] = set()
         self._uploads = 0
         self._lock = threading.Lock()
+
+    def note(self, method: str, path: str) -> None:
+        """Notes a request and delays it."""
+        with self._lock:
+            self.requests.append(f"{method} {path}")
+            self._at_once += 1
+            self.most_at_once = max(self.most_at_once, self._at_once)
+        time.sleep(self.delay)
+        # Before the answer, after which the client may send its next request.
+        with self._lock:
+            self._at_once -= 1
 
     def fault(self, method: str, path: str) -> str | None:
         """The fault that a request meets, if any."""
@@ -69,6 +87,12 @@ class _Proxy(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         body = self._body()
+        self.storage.note(self.command, self.path)
+        if self.storage.refusal:
+            google = b'{"error": {"code": %d, "message": "not allowed"}}' % self.storage.refusal
+            amazon = b"<Error><Code>AccessDenied</Code><Message>not allowed</Message></Error>"
+            self._answer(self.storage.refusal, {}, google if self.path.startswith("/storage/") else amazon)
+            return
         fault = self.storage.fault(self.command, self.path)
         if fault == UNAVAILABLE:
             self._answer(503, {"Content-Type": "application/json"}, b'{"error": {"code": 503, "message": "try later"}}')
@@ -140,29 +164,31 @@ class _Proxy(BaseHTTPRequestHandler):
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    # Connections that wait; a client tries those beyond again after a second or more.
+    request_queue_size = 256
 
     def handle_error(self, request, client_address) -> None:
         """Broken connections are the point."""
 
 
 @contextmanager
-def in_front_of(upstream: str) -> Iterator[FaultyStorage]:
-    """Points Google's clients of this process to a faulty proxy of the server at `upstream`."""
+def in_front_of(upstream: str, variable: str = "STORAGE_EMULATOR_HOST") -> Iterator[FaultyStorage]:
+    """Points the clients that take their server from a variable to a faulty proxy of the server at `upstream`."""
     storage = FaultyStorage(upstream)
     handler = type("Proxy", (_Proxy,), {"storage": storage})
     server = _Server(("127.0.0.1", 0), handler)
     storage.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    before = os.environ.get("STORAGE_EMULATOR_HOST")
-    os.environ["STORAGE_EMULATOR_HOST"] = storage.url
+    before = os.environ.get(variable)
+    os.environ[variable] = storage.url
     try:
         yield storage
     finally:
         if before is None:
-            os.environ.pop("STORAGE_EMULATOR_HOST", None)
+            os.environ.pop(variable, None)
         else:
-            os.environ["STORAGE_EMULATOR_HOST"] = before
+            os.environ[variable] = before
         server.shutdown()
         server.server_close()
         thread.join()

@@ -6,7 +6,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,12 @@ def client(url: str) -> Any:
         region_name=region,
         config=Config(retries={"max_attempts": 1}, connect_timeout=5, read_timeout=60),
     )
+
+
+def create_bucket(url: str, name: str) -> None:
+    """Creates a bucket unless there is one of this name."""
+    with suppress(ClientError):
+        client(url).create_bucket(Bucket=name)
 
 
 def _stores(url: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import BaseModel
 
-from trainer import failures, settings_tree, splits
+from trainer import failures, settings_tree, splits, storage
 from trainer.config import CHAMPION, TrainerSettings
 from trainer.errors import (
     BAD_DATA,
@@ -88,6 +88,8 @@ def main(
             "trainer.warm_start: only the pipeline knows the champion. Name the folder of an encoder, or set "
             "it to null."
         )
+    storage.require_tensorflow(records, "RECORDS")
+    storage.require_tensorflow(output, "OUT")
     _log_to_stderr()
     # Imported late, because these imports take many seconds.
     import tensorflow as tf

@@ -34,7 +34,6 @@ def remove_abandoned(files: "AbstractFileSystem", folder: str) -> None:
         files: File system of the folder.
         folder: Path in that file system, which need not exist.
     """
-    files.invalidate_cache()
     if not files.exists(folder):
         return
     for path in files.ls(folder, detail=False):
@@ -55,6 +54,6 @@ def _remove_if_abandoned(files: "AbstractFileSystem", path: str) -> None:
 def _modified(files: "AbstractFileSystem", path: str) -> float:
     try:
         return files.modified(path).timestamp()
-    except (NotImplementedError, KeyError):
+    except (NotImplementedError, KeyError, IsADirectoryError):
         # Folders in an object store have no modification time, but their objects have.
         return 0.0

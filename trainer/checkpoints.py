@@ -16,9 +16,8 @@ import zipfile
 from typing import Any, NamedTuple
 
 import numpy as np
-from fsspec.core import url_to_fs
 
-from trainer import aside
+from trainer import aside, storage
 from trainer.errors import SettingsError
 
 logger = logging.getLogger("nnclr")
@@ -52,14 +51,14 @@ class Checkpoints:
     """The checkpoints of one training, in a folder of their own.
 
     Args:
-        root: Local folder or `gs://` URI that contains the folders of all trainings.
+        root: Local folder, or the URI of a folder in a bucket, that contains the folders of all trainings.
         key: Key of the training (see `key`). A checkpoint with another key is not used.
         keep: Number of latest checkpoints to keep.
     """
 
     def __init__(self, root: str, key: str, keep: int):
         self.directory = f"{root.rstrip('/')}/{key}"
-        self._files, self._folder = url_to_fs(self.directory)
+        self._files, self._folder = storage.located(self.directory)
         self._key, self._keep = key, keep
 
     def require_writable(self) -> None:
@@ -70,15 +69,18 @@ class Checkpoints:
         """
         probe = aside.beside(f"{self._folder}/probe")
         try:
-            self._files.makedirs(self._folder, exist_ok=True)
             self._files.pipe_file(probe, b"")
             self._files.rm_file(probe)
-        except OSError as error:
-            raise SettingsError(
-                f"Checkpoints cannot be written to {self.directory} ({error.strerror or error}): choose another "
-                f"folder, or give uid {os.getuid()} the permission to write there. On Kubernetes, set fsGroup for "
-                "the pods (see infra/README.md)."
-            ) from error
+        except Exception as error:
+            reason = storage.failure(error, self.directory)
+            if reason is None:
+                raise
+            advice = (
+                f"choose another folder, or give uid {os.getuid()} the permission to write there. On Kubernetes, set "
+                "fsGroup for the pods (see infra/README.md)"
+            )
+            problem = f": {reason}" if storage.in_bucket(self.directory) else f" ({reason}): {advice}"
+            raise SettingsError(f"Checkpoints cannot be written to {self.directory}{problem}.") from error
 
     def save(self, step: int, arrays: dict[str, np.ndarray], journal: dict[str, Any]) -> str:
         """Writes a checkpoint and deletes those that are no longer needed.
@@ -91,7 +93,6 @@ class Checkpoints:
         Returns:
             Path of the checkpoint.
         """
-        self._files.makedirs(self._folder, exist_ok=True)
         description = json.dumps({"key": self._key, "step": step, "journal": journal})
         name = f"step-{step:08d}.npz"
         path = f"{self._folder}/{name}"
@@ -128,8 +129,6 @@ class Checkpoints:
 
     def _names(self) -> list[str]:
         """Returns the names of the checkpoints, the oldest first."""
-        # Other processes write and delete files, so a cached listing may be wrong.
-        self._files.invalidate_cache()
         if not self._files.exists(self._folder):
             return []
         names = [posixpath.basename(path) for path in self._files.ls(self._folder, detail=False)]

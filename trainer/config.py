@@ -14,6 +14,7 @@ from pydantic import (
     model_validator,
 )
 
+from trainer import storage
 from trainer.duration import Duration
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -342,7 +343,7 @@ class TrainerSettings(StrictModel):
     warm_start: str | None = Field(
         None,
         description=f"Training starts from the weights of the registry's champion (`{CHAMPION}`) or of the exported "
-        "encoder in this folder; null starts from random weights.",
+        "encoder in this folder, local or gs://; null starts from random weights.",
     )
     devices: Literal["auto", "gpu", "cpu"] = Field(
         "auto",
@@ -359,6 +360,15 @@ class TrainerSettings(StrictModel):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(
         0, description="The seed of the weights, the support set, the order of the images and their augmentation."
     )
+
+    @field_validator("warm_start")
+    @classmethod
+    def _tensorflow_can_read(cls, warm_start: str | None) -> str | None:
+        if warm_start and warm_start.startswith(storage.S3):
+            raise ValueError(
+                f"TensorFlow has no {storage.S3}: copy the encoder to a local folder or to {storage.CLOUD}"
+            )
+        return warm_start
 
     @model_validator(mode="after")
     def _parts_fit(self) -> "TrainerSettings":

@@ -110,5 +110,5 @@ def _require_same_checkpoint(step: int, strategy: tf.distribute.Strategy) -> Non
     if float(strategy.experimental_local_results(shared)[0]) != step:
         raise SettingsError(
             f"The machines see different checkpoints (this one sees that of step {step}): give all machines the same "
-            "folder, on a shared file system or gs://."
+            "folder, on a shared file system or in a bucket (gs://, s3://)."
         )

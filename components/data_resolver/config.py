@@ -1,7 +1,7 @@
 """The settings that say which images a run works on."""
 
 from datetime import date, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -15,12 +15,18 @@ class SourceSettings(StrictModel):
 
     source: str | None = Field(
         None,
-        description=f"Path or gs:// URI of the images: {known_sources()}. With {{YYYY}}, {{MM}}, {{DD}} or {{SPAN}} in "
-        "the path, the newest complete span is used. `sample` stands for the embedded sample.",
+        description=f"Path of the images, local, gs:// or s3://: {known_sources()}. With {{YYYY}}, {{MM}}, {{DD}} or "
+        f"{{SPAN}} in the path, the newest complete spans are used, see spans. `sample` stands for the embedded "
+        "sample.",
     )
     span: str | None = Field(
         None,
         description="Span to use instead of the newest complete one: a date (2026-11-24) or the digits of {SPAN}.",
+    )
+    spans: Annotated[int, Field(gt=0)] | Literal["all"] = Field(
+        1,
+        description="Number of the newest complete spans to use together, or `all`. Their unlabelled images are "
+        "joined, and the labelled ones are those of the newest span that has some.",
     )
     settled_minutes: Annotated[float, Field(ge=0)] | None = Field(
         10.0,

@@ -10,6 +10,7 @@ from components.data_resolver import spans
 from components.data_resolver.config import DataSettings
 from components.image_example_gen.config import IngestSettings
 from components.image_example_gen.fingerprint import fingerprint
+from components.image_example_gen.sources import span_window
 from components.image_example_gen.sources.opening import open_labelled, open_source
 from components.model_registry import ModelRegistry
 from components.model_registry.pipeline_runs import NOTHING_NEW, PipelineRun, PipelineRuns, data_identity
@@ -22,10 +23,10 @@ class Resolution:
     """The images of a run.
 
     Attributes:
-        source: Path or URI of the images; never a pattern.
+        source: Path or URI of the images, or of several spans (see `span_window.joined`); never a pattern.
         fingerprint: Fingerprint of the source's contents.
         labelled_fingerprint: Fingerprint of the separate labelled set; empty if there is none.
-        passed_over: A sentence for each newer span that is not complete yet.
+        passed_over: A sentence for each span that is not complete yet, or whose date does not exist.
     """
 
     source: str
@@ -45,7 +46,7 @@ def resolve(settings: DataSettings, labelled: str | None = None, memory: Path | 
     Args:
         settings: Where the images are, and which of them are ingested.
         labelled: Path or URI of a separate labelled set, if there is one.
-        memory: File that keeps the digests of local files from run to run, see `fingerprint`.
+        memory: Folder that keeps the digests of local files from run to run, see `fingerprint`.
 
     Raises:
         DataError: If there are no usable images.
@@ -54,8 +55,9 @@ def resolve(settings: DataSettings, labelled: str | None = None, memory: Path | 
     source, ingest = settings.source or "", settings.narrow(IngestSettings)
     passed_over: tuple[str, ...] = ()
     if spans.is_pattern(source):
-        newest = spans.newest(source, settings.span or None, settings.settled_minutes)
-        source, passed_over = newest.span.path, newest.passed_over
+        count = None if settings.spans == "all" else settings.spans
+        newest = spans.newest(source, settings.span or None, settings.settled_minutes, count)
+        source, passed_over = span_window.joined([span.path for span in newest.spans]), newest.passed_over
     elif settings.span:
         raise SettingsError(
             f"data.span is {settings.span}, but data.source {source} has no placeholder: put {{YYYY}}-{{MM}}-{{DD}} or "

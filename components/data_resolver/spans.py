@@ -1,24 +1,25 @@
-"""Resolves a source with placeholders, such as `gs://bucket/images/{YYYY}-{MM}-{DD}`, to its newest complete span.
+"""Resolves a source with placeholders, such as `gs://bucket/images/{YYYY}-{MM}-{DD}`, to its newest complete spans.
 
 Spans and placeholders are TFX's: `{SPAN}` stands for a number, and `{YYYY}`, `{MM}` and `{DD}` for a date. TFX's own
 ExampleGens resolve them in a driver, which Kubeflow Pipelines never runs.
 """
 
-import os
+import datetime
+import itertools
 import re
-import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-from components.image_example_gen.sources.files import CLOUD, join
+from components.image_example_gen.sources import files
 from trainer.errors import DataError, SettingsError
 
 _FIELDS = {"YYYY": r"\d{4}", "MM": r"\d{2}", "DD": r"\d{2}", "SPAN": r"\d+"}
 _PLACEHOLDER = re.compile(r"\{([A-Za-z]+)\}")
 # The file that marks a folder as complete; Hadoop and Spark write it.
 MARK = "_SUCCESS"
+# How many spans a message names.
+_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -26,27 +27,34 @@ class Span:
     """One part of a source, by date or by number.
 
     Attributes:
-        path: The folder or file, local or `gs://`.
+        path: The folder or file, a local path or a URI.
         name: The date, such as `2026-11-24`, or the digits of `{SPAN}`.
         order: The values of the placeholders; spans are compared by them.
+        exists: Whether the calendar has the date.
     """
 
     path: str
     name: str
     order: tuple[int, ...]
+    exists: bool = True
 
 
 @dataclass(frozen=True)
 class Newest:
-    """The newest complete span.
+    """The newest complete spans.
 
     Attributes:
-        span: The span.
-        passed_over: A sentence for each newer span that is not complete yet.
+        spans: The spans, from the oldest to the newest.
+        passed_over: A sentence for each newer span that is not complete yet, or whose date does not exist.
     """
 
-    span: Span
+    spans: tuple[Span, ...]
     passed_over: tuple[str, ...] = ()
+
+    @property
+    def span(self) -> Span:
+        """The newest one."""
+        return self.spans[-1]
 
 
 def is_pattern(source: str) -> bool:
@@ -54,36 +62,52 @@ def is_pattern(source: str) -> bool:
     return bool(_PLACEHOLDER.search(source))
 
 
-def newest(pattern: str, wanted: str | None = None, settled_minutes: float | None = 10.0) -> Newest:
-    """Finds the newest complete span.
+def newest(
+    pattern: str, wanted: str | None = None, settled_minutes: float | None = 10.0, count: int | None = 1
+) -> Newest:
+    """Finds the newest complete spans.
 
     A span is complete if its folder contains a file `_SUCCESS`, or if nothing in it has changed for some time.
 
     Args:
-        pattern: The source with placeholders, local or `gs://`.
+        pattern: The source with placeholders, a local path or a URI.
         wanted: The name of the span to use instead of the newest one.
         settled_minutes: For how many minutes a span without `_SUCCESS` must not have changed; None if only `_SUCCESS`
             makes a span complete.
+        count: How many spans to find at most; None for all.
 
     Raises:
         SettingsError: If the pattern has an unknown placeholder, or if no span has the wanted name.
-        DataError: If no span is complete.
+        DataError: If no span is complete, or two spans have the same number.
     """
-    spans = sorted(_spans(pattern), key=lambda span: span.order, reverse=True)
+    matched = list(_spans(pattern))
+    passed_over = [
+        f"{span.path} is left out: the date {span.name} does not exist." for span in matched if not span.exists
+    ]
+    spans = sorted((span for span in matched if span.exists), key=lambda span: span.order, reverse=True)
+    for span, other in itertools.pairwise(spans):
+        if span.order == other.order:
+            raise DataError(f"{other.path} and {span.path} are the same span, by their numbers: rename one of them.")
     if wanted:
         known = ", ".join(span.name for span in spans[:10]) or "none"
         spans = [span for span in spans if span.name == wanted]
         if not spans:
             raise SettingsError(f"{pattern} has no span {wanted} (data.span); there are: {known}.")
-    passed_over: list[str] = []
+    found: list[Span] = []
     for span in spans:
         problem = _incomplete(span, settled_minutes)
-        if not problem:
-            return Newest(span, tuple(passed_over))
-        passed_over.append(f"{span.path} is not complete yet: {problem}.")
+        if problem:
+            passed_over.append(f"{span.path} is not complete yet: {problem}.")
+            continue
+        found.append(span)
+        if len(found) == count:
+            break
+    if found:
+        return Newest(tuple(reversed(found)), tuple(passed_over))
     if not passed_over:
         raise DataError(f"{pattern} has no spans: no path matches it.")
-    raise DataError(f"{pattern} has no complete span. {' '.join(passed_over)}")
+    more = f" So are {len(passed_over) - _NAMED} more." if len(passed_over) > _NAMED else ""
+    raise DataError(f"{pattern} has no complete span. {' '.join(passed_over[:_NAMED])}{more}")
 
 
 def _spans(pattern: str) -> Iterator[Span]:
@@ -102,17 +126,28 @@ def _spans(pattern: str) -> Iterator[Span]:
         if is_pattern(segment):
             expression = _as_expression(segment)
             matches = [
-                (join(path, name), fields | match.groupdict())
+                (files.join(path, name), fields | match.groupdict())
                 for path, fields in matches
-                for name in _names(path)
+                for name in files.names(path)
                 if (match := expression.fullmatch(name)) and _agrees(fields, match.groupdict())
             ]
         else:
-            matches = [(join(path, segment), fields) for path, fields in matches]
+            matches = [(files.join(path, segment), fields) for path, fields in matches]
     for path, fields in matches:
         date = "-".join(fields[field] for field in ("YYYY", "MM", "DD") if field in fields)
         name = ".".join(part for part in (date, fields.get("SPAN")) if part)
-        yield Span(path, name, tuple(int(fields.get(field, 0)) for field in _FIELDS))
+        order = tuple(int(fields.get(field, 0)) for field in _FIELDS)
+        yield Span(path, name, order, exists=_is_in_calendar(fields))
+
+
+def _is_in_calendar(fields: Mapping[str, str]) -> bool:
+    """Returns whether there is such a date; a year or a month without a day stands for its first one."""
+    try:
+        # The year 2000 has all days of a pattern without a year.
+        datetime.date(int(fields.get("YYYY", 2000)), int(fields.get("MM", 1)), int(fields.get("DD", 1)))
+    except ValueError:
+        return False
+    return True
 
 
 def _agrees(known: dict[str, str], further: dict[str, str]) -> bool:
@@ -135,63 +170,17 @@ def _as_expression(segment: str) -> re.Pattern[str]:
 
 def _incomplete(span: Span, settled_minutes: float | None) -> str | None:
     """Says in a clause why a span is not complete; None if it is complete."""
-    marked, changed = _state(span.path)
-    if marked:
+    if files.exists(files.join(span.path, MARK)):
         return None
-    if changed is None:
+    listed = files.listing(span.path).files.values()
+    if not listed:
         return "it is empty"
     if settled_minutes is None:
         return f"it has no {MARK}"
-    minutes = (time.time() - changed) / 60
+    minutes = (time.time() - max(entry.changed for entry in listed)) / 60
     if minutes < settled_minutes:
         return (
             f"it has no {MARK} and changed {max(minutes, 0):.0f} minutes ago, which is less than the "
             f"{settled_minutes:g} minutes of data.settled_minutes"
         )
     return None
-
-
-def _names(directory: str) -> list[str]:
-    """Lists the names of the files and folders in a directory; none if the directory does not exist."""
-    if directory.startswith(CLOUD):
-        bucket, _, prefix = directory.removeprefix(CLOUD).partition("/")
-        prefix = f"{prefix.rstrip('/')}/" if prefix else ""
-        listed = _cloud().list_blobs(bucket, prefix=prefix, delimiter="/")
-        files = [blob.name for blob in listed]
-        return [name.removeprefix(prefix).rstrip("/") for name in (*files, *listed.prefixes) if name != prefix]
-    try:
-        return os.listdir(directory)
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-
-
-def _state(path: str) -> tuple[bool, float | None]:
-    """Whether a folder or file is marked as complete, and when its content last changed (None if it is empty)."""
-    if path.startswith(CLOUD):
-        bucket, _, prefix = path.removeprefix(CLOUD).partition("/")
-        marked, changed = False, None
-        for blob in _cloud().list_blobs(bucket, prefix=prefix):
-            # The Cloud console creates an object with a folder's name and a slash, which is not content.
-            if blob.name == prefix or (blob.name.startswith(f"{prefix}/") and not blob.name.endswith("/")):
-                marked = marked or blob.name == f"{prefix}/{MARK}"
-                changed = max(changed or 0.0, blob.updated.timestamp())
-        return marked, changed
-    # The time of the inode counts, because a file's modification time is often copied along with its content.
-    files = [Path(path)] if os.path.isfile(path) else Path(path).rglob("*")
-    return Path(path, MARK).is_file(), max((time for file in files if (time := _changed(file))), default=None)
-
-
-def _changed(file: Path) -> float | None:
-    try:
-        status = file.stat()
-    except FileNotFoundError:
-        # An upload has just renamed the file; it is counted under its new name at the next look.
-        return None
-    return status.st_ctime if stat.S_ISREG(status.st_mode) else None
-
-
-def _cloud():
-    """Creates Google's storage client with the credentials that ingest uses."""
-    from apache_beam.io.gcp.gcsio import GcsIO
-
-    return GcsIO().client

@@ -28,7 +28,7 @@ class ImageExampleGen(base_beam_component.BaseBeamComponent):
 
     Args:
         settings: How images become examples.
-        source: Path or `gs://` URI of the images, of any kind that `data.source` takes.
+        source: Local path or URI of the images, of any kind that `data.source` takes.
         fingerprint: Fingerprint of the source's contents, see `components.image_example_gen.fingerprint`.
         labelled_only: Whether to leave the split `unlabelled` empty, for a set to evaluate with.
     """

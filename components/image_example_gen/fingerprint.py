@@ -5,60 +5,95 @@ The fingerprint is an explicit parameter of ingest, so that TFX's cache depends 
 
 import hashlib
 import json
-import os
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from apache_beam.io.filesystems import FileSystems
-
+from components.image_example_gen import digests
+from components.image_example_gen.sources import files
 from components.image_example_gen.sources.base import Source
-from trainer import aside
+from components.image_example_gen.sources.files import Entry
+from components.image_example_gen.sources.span_window import SpanWindow
+from trainer.errors import DataError
+
+# The fingerprints that this process computed, by the source's path and a hash of its listing: ingest does not hash once
+# more what was hashed when the run started.
+_computed: dict[tuple[str, str], str] = {}
 
 
-def fingerprint(source: Source, digest_file: Path | None = None) -> str:
-    """Hashes names, sizes and content digests of a source's files.
+def fingerprint(source: Source, memory: Path | None = None) -> str:
+    """Hashes the names and contents of a source's files.
 
-    The content of a local file is hashed (SHA-256) once, and again when its path, size, modification time or inode
-    changes. For an object in Cloud Storage its stored checksum is used, which needs no download.
+    The content of a local file is hashed (SHA-256) once, and again when its path, size, inode or one of its times
+    changes. Of an object in a bucket the checksum counts that came with the listing, so that nothing is requested.
 
     Args:
         source: The source whose files are hashed.
-        digest_file: The file that keeps digests from one run to the next; it need not exist yet. With None, every local
-            file is hashed again.
+        memory: The folder that keeps the digests of local files from one run to the next; it need not exist yet. With
+            None, local files that this process has not hashed yet are hashed.
 
     Returns:
         32 hexadecimal digits.
+
+    Raises:
+        DataError: If a file changes while it is hashed, or its storage fails.
     """
-    known = _stored_digests(digest_file) if digest_file else {}
-    paths = source.files()
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        current = dict(zip(paths, pool.map(lambda path: _digest(path, known), paths), strict=True))
-    if digest_file:
-        unfinished = Path(aside.beside(str(digest_file)))
-        unfinished.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(json.dumps(known | {path: entry for path, entry in current.items() if entry[0]}))
-        unfinished.replace(digest_file)
-
-    whole = hashlib.sha256(source.kind.encode())
-    for path in sorted(paths):
-        whole.update(json.dumps([path.removeprefix(source.path), current[path][1]]).encode())
-    return whole.hexdigest()[:32]
+    if isinstance(source, SpanWindow):
+        spans = [[span.path.rpartition("/")[2], fingerprint(span, memory)] for span in source.spans]
+        return _hash(source.kind, spans)[:32]
+    return _fingerprint(source, source.files(), memory)
 
 
-def _digest(path: str, known: dict[str, list]) -> list:
-    """Returns the state of the file that the digest is valid for (empty if remote), and the digest with the size."""
-    if "://" in path:
-        return ["", FileSystems.checksum(path)]
-    status = os.stat(path)
-    state = [status.st_size, status.st_mtime_ns, status.st_ino]
-    if path in known and known[path][0] == state:
-        return known[path]
-    with open(path, "rb") as file:
-        return [state, f"{status.st_size}:{hashlib.file_digest(file, 'sha256').hexdigest()}"]
+def require(source: Source, expected: str) -> None:
+    """Demands that a source, as it was listed when it was opened, has the fingerprint that a run was started with.
+
+    Raises:
+        DataError: If files were added, changed or deleted since that fingerprint was computed.
+    """
+    found = fingerprint(source)
+    if found != expected:
+        raise DataError(
+            f"{source.path} changed after its fingerprint was computed: the run was started for {expected}, and now it "
+            f"has {found}. Run again when nothing writes to it any more. If data.fingerprint is set, remove it or "
+            "correct it."
+        )
 
 
-def _stored_digests(file: Path) -> dict[str, list]:
-    try:
-        return json.loads(file.read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
-        return {}
+def require_unchanged(source: Source, expected: str) -> None:
+    """Demands that what was read is what was listed. Files that arrived after the listing were not read.
+
+    Args:
+        source: The source, which was opened before it was read.
+        expected: Its fingerprint.
+
+    Raises:
+        DataError: If a file changed or vanished.
+    """
+    if isinstance(source, SpanWindow):
+        for span in source.spans:
+            require_unchanged(span, fingerprint(span))
+        return
+    listed, found = source.files(), files.listing(source.path).files
+    now = {path: found.get(path.removeprefix(source.path).lstrip("/")) for path in listed}
+    present = {path: entry for path, entry in now.items() if entry}
+    differing = [path for path in listed if path not in present or present[path].version != listed[path].version]
+    # Times alone prove nothing: a backup may have linked the files, which changes that of the inode.
+    if differing and (len(present) < len(listed) or _fingerprint(source, present, None) != expected):
+        raise files.changed(differing[0])
+
+
+def _fingerprint(source: Source, listed: Mapping[str, Entry], memory: Path | None) -> str:
+    names = {path: path.removeprefix(source.path) for path in sorted(listed)}
+    key = source.path, _hash(source.kind, ([name, listed[path].version] for path, name in names.items()))
+    if key not in _computed:
+        local = {path: entry for path, entry in listed.items() if not entry.checksum}
+        found = digests.digests(source.path, local, memory)
+        contents = ([name, found.get(path) or listed[path].checksum] for path, name in names.items())
+        _computed[key] = _hash(source.kind, contents)[:32]
+    return _computed[key]
+
+
+def _hash(kind: str, rows: Iterable[list[str]]) -> str:
+    whole = hashlib.sha256(kind.encode())
+    for row in rows:
+        whole.update(json.dumps(row).encode())
+    return whole.hexdigest()

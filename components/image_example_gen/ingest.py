@@ -12,6 +12,7 @@ from components import artifact_files
 from components.image_example_gen import artifact, transforms
 from components.image_example_gen.artifact import REJECTED_FILE, Dataset
 from components.image_example_gen.config import IngestSettings
+from components.image_example_gen.fingerprint import require_unchanged
 from components.image_example_gen.sources.base import Source
 from trainer import splits
 from trainer.errors import DataError
@@ -54,7 +55,7 @@ def ingest(
         make_pipeline: Makes the Beam pipeline.
 
     Raises:
-        DataError: If all images of a split are undecodable.
+        DataError: If all images of a split are undecodable, or a file of the source changed while it was read.
         RejectedPictures: If more images than `settings.max_rejected` are undecodable.
     """
     with make_pipeline() as pipeline:
@@ -65,6 +66,7 @@ def ingest(
             | "DescribeCounts" >> beam.Map(json.dumps)
             | "WriteCounts" >> beam.io.WriteToText(f"{directory}/counts/splits", ".jsonl", num_shards=1)
         )
+    require_unchanged(source, fingerprint)
     rejected = sorted(_Rejected(**json.loads(line)) for line in _lines(f"{directory}/{transforms.REJECTED}/*.jsonl"))
     left_out = collections.Counter(file.reason for file in source.left_out)
     _log(rejected, left_out)

@@ -156,7 +156,7 @@ class _ReadImagesFn(beam.DoFn):
             yield shard, rows
 
     def _shard_of(self, picture: Picture) -> Shard:
-        shards = -(-self._source.counts[picture.split] // self._images)
+        shards = self._source.shards(picture.split, self._images)
         return Shard(picture.split, picture.index // self._images, shards)
 
 

@@ -31,9 +31,11 @@ class RegistrySettings(ChampionSettings):
 
     artifact_location: str | None = Field(
         None,
-        description="Folder or gs:// URI for the files of a new registered model. If null, the registry chooses it.",
+        description="Folder, or gs:// or s3:// URI, for the files of a new registered model. If null, the registry "
+        "chooses it.",
     )
     serving_directory: str | None = Field(
         None,
-        description="Folder or gs:// URI that TensorFlow Serving watches. If null, nothing is published for Serving.",
+        description="Folder, or gs:// or s3:// URI, that TensorFlow Serving watches. If null, nothing is published for "
+        "Serving.",
     )

@@ -1,4 +1,4 @@
-"""Errors of MLflow, of its database and of Cloud Storage, each as one sentence."""
+"""Errors of MLflow, of its database and of the storage of its files, each as one sentence."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ class RegistryError(UserError):
 def readable_errors(registry: str) -> Iterator[None]:
     """Turns the errors of a registry, of its database and of the storage of its files into a `RegistryError`.
 
-    The clients of MLflow and of Cloud Storage retry temporary failures (503, a reset connection, a slow answer) before
+    The clients of MLflow and of the storage retry temporary failures (503, a reset connection, a slow answer) before
     they raise.
 
     Args:
@@ -31,6 +31,8 @@ def readable_errors(registry: str) -> Iterator[None]:
         SettingsError: If a Python package that the registry's address needs is not installed.
     """
     from alembic.util import CommandError
+    from boto3.exceptions import Boto3Error
+    from botocore.exceptions import BotoCoreError, ClientError
     from google.api_core.exceptions import GoogleAPIError
     from google.auth.exceptions import GoogleAuthError
     from mlflow.exceptions import MlflowException
@@ -51,7 +53,7 @@ def readable_errors(registry: str) -> Iterator[None]:
         first_line = str(error).strip().splitlines()[0]
         advice = " Another version of MLflow made it: see mlflow db upgrade." if isinstance(error, CommandError) else ""
         raise RegistryError(f"The database of {registry} cannot be used: {_quoted(first_line)}.{advice}") from error
-    except (GoogleAPIError, GoogleAuthError, RequestException) as error:
+    except (GoogleAPIError, GoogleAuthError, RequestException, BotoCoreError, Boto3Error, ClientError) as error:
         raise RegistryError(
             f"The storage of {registry} failed and kept failing: {_quoted(str(error))}. No incomplete version was "
             "registered: run the command again when the storage answers."

@@ -16,7 +16,7 @@ class ModelRegistry(Versions, Aliases):
 
     Args:
         embedded_directory: The local folder of the embedded registry, used when no server is set.
-        artifact_location: The folder of the files of models that are new to the registry, a local path or a `gs://`
+        artifact_location: The folder of the files of models that are new to the registry, a local path or a
             URI; by default the server's own, or the one in the embedded registry.
 
     Attributes:

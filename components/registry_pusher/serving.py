@@ -1,7 +1,7 @@
 """A folder that TensorFlow Serving watches: `DIR/VERSION/` holds a SavedModel, and the highest version is served.
 
 A version is either complete or absent. On a disk it is copied under a name that Serving does not take for a version,
-and then renamed. Cloud Storage renames no folders; there `saved_model.pb`, without which a folder is no SavedModel, is
+and then renamed. A bucket renames no folders; there `saved_model.pb`, without which a folder is no SavedModel, is
 uploaded last and deleted first.
 
 A file in each version names the registered model that published it. Versions of another registered model or of another
@@ -16,10 +16,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fsspec.core import url_to_fs
-
 from components.model_registry import SERVING_DIRECTORY, ModelRegistry, Version, contents
-from trainer import aside
+from trainer import aside, storage
 from trainer.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -64,14 +62,13 @@ def require_usable(registry: ModelRegistry, name: str, directory: str) -> None:
     Args:
         registry: The registry that holds the model, or will hold it.
         name: The name of the registered model.
-        directory: A local folder, which is created if it does not exist, or a `gs://` URI.
+        directory: A local folder, which is created if it does not exist, or a URI.
 
     Raises:
         SettingsError: If the folder cannot be written to, or holds versions that others published.
     """
     try:
         files, root = _open_folder(directory)
-        files.makedirs(root, exist_ok=True)
         trial = aside.beside(posixpath.join(root, "trial"))
         files.pipe_file(trial, b"")
         files.rm_file(trial)
@@ -82,8 +79,14 @@ def require_usable(registry: ModelRegistry, name: str, directory: str) -> None:
             for number, path in paths.items()
             if files.exists(posixpath.join(path, _SAVED_MODEL_FILE))
         }
-    except (OSError, ValueError, ImportError) as error:
-        raise SettingsError(f"registry.serving_directory {directory} cannot be written to: {error}.") from error
+    except Exception as error:
+        reason = storage.failure(error, directory)
+        # fsspec does not know the protocol of the URI, or lacks the package for it.
+        if reason is None and not isinstance(error, ValueError | ImportError):
+            raise
+        raise SettingsError(
+            f"registry.serving_directory {directory} cannot be written to: {reason or error}."
+        ) from error
     ours = Published(name, registry.created_ms(name) or 0, 0, "")
     foreign = [str(number) for number, owner in sorted(owners.items()) if not ours.is_of_same_model(owner)]
     if foreign:
@@ -149,11 +152,10 @@ def publish(saved_model: Path, directory: str, version: Published) -> str:
 
     Args:
         saved_model: The local folder of the SavedModel.
-        directory: The watched folder, a local path or a `gs://` URI.
+        directory: The watched folder, a local path or a URI.
         version: The version's origin.
     """
     files, root = _open_folder(directory)
-    files.makedirs(root, exist_ok=True)
     path = posixpath.join(root, str(version.version))
     aside.remove_abandoned(files, root)
     outdated = files.exists(path) and not is_published(directory, version)
@@ -193,10 +195,7 @@ def withdraw_above(directory: str, version: Published) -> None:
 
 def _open_folder(directory: str) -> tuple["AbstractFileSystem", str]:
     """Returns the file system of a folder, and the folder's path in it."""
-    files, root = url_to_fs(directory.rstrip("/"))
-    # Other processes change the folder as well.
-    files.invalidate_cache()
-    return files, root
+    return storage.located(directory.rstrip("/"))
 
 
 def _version_numbers(files: "AbstractFileSystem", root: str) -> list[int]:
@@ -230,12 +229,10 @@ def _withdraw(files: "AbstractFileSystem", path: str) -> None:
 
 def _copy(files: "AbstractFileSystem", saved_model: Path, path: str, version: Published) -> None:
     """Copies a SavedModel and its owner file, `saved_model.pb` last."""
-    files.makedirs(path, exist_ok=True)
     files.pipe_file(posixpath.join(path, _OWNER_FILE), json.dumps(asdict(version), indent=2).encode())
     sources = sorted(source for source in saved_model.rglob("*") if source.is_file())
     for source in sorted(sources, key=lambda source: source.name == _SAVED_MODEL_FILE):
         target = posixpath.join(path, source.relative_to(saved_model).as_posix())
-        files.makedirs(posixpath.dirname(target), exist_ok=True)
         files.put_file(str(source), target)
 
 

@@ -22,11 +22,12 @@ def evaluate(
         str,
         typer.Option(
             metavar="SOURCE",
-            help="Labelled images: any source of images, or a folder that nnclr ingest wrote; local or gs://.",
+            help="Labelled images: any source of images, local, gs:// or s3://; or a folder that nnclr ingest wrote, "
+            "local or gs://.",
         ),
     ],
     out: Annotated[
-        str, typer.Option("--output", "-o", metavar="OUT", help="Folder for the results; local or gs://.")
+        str, typer.Option("--output", "-o", metavar="OUT", help="Folder for the results; local, gs:// or s3://.")
     ] = "evaluation",
     preset: PresetOption = None,
     config_file: ConfigOption = None,

@@ -12,7 +12,9 @@ from pipeline.terminal.screen import Screen
 
 
 def ingest(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help=f"Path of the images: {known_sources()}.")],
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help=f"Path of the images, local, gs:// or s3://: {known_sources()}.")
+    ],
     out: Annotated[str, typer.Argument(metavar="OUT", help="New folder for the TFRecords; local or gs://.")],
     preset: PresetOption = None,
     config_file: ConfigOption = None,

@@ -45,7 +45,8 @@ def compile_for_kubeflow(
     settings = config.load(preset, config_file, settings_overrides(overrides, data))
     if not settings.data.source or settings.data.source == config.SAMPLE:
         raise SettingsError(
-            "The source of images is missing: name it with --data SOURCE, as gs:// or a path that the pods can read."
+            "The source of images is missing: name it with --data SOURCE, as gs://, s3:// or a path that the "
+            "pods can read."
         )
     if not output_file.absolute().parent.is_dir():
         raise SettingsError(f"{output_file} cannot be written: the folder {output_file.parent} does not exist.")

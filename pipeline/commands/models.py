@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from components.image_example_gen.sources import span_window
 from pipeline.commands.options import JsonOption, WorkdirOption
 from pipeline.local.workdir import DEFAULT_WORKDIR, Workdir
 from pipeline.terminal import output
@@ -228,13 +229,19 @@ def list_pipeline_runs(
     table = Table(*columns, *(["Model"] if len(names) > 1 else []))
     for model, run in runs:
         ended = f"{run.at.astimezone():%Y-%m-%d %H:%M}" if run.at else ""
-        images = run.source.rstrip("/").rpartition("/")[2]
+        images = _images(run.source)
         version, probe = str(run.version or ""), _percent(run.probe_accuracy)
         table.add_row(ended, run.run, run.outcome, version, probe, images, *([model] if len(names) > 1 else []))
     Console().print(table)
     # The details are too long for the table; --json contains all of them.
     if runs and runs[0][1].detail:
         write_line(Console(), f"Newest run: {escape(runs[0][1].detail)}")
+
+
+def _images(source: str) -> str:
+    """Returns the name of a run's images, or those of the first and the last of several spans."""
+    names = [path.rstrip("/").rpartition("/")[2] for path in span_window.paths(source)]
+    return names[0] if len(names) == 1 else f"{names[0]} to {names[-1]} ({len(names)})"
 
 
 @app.command()

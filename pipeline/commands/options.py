@@ -37,8 +37,8 @@ DataOption = Annotated[
     str | None,
     typer.Option(
         metavar="SOURCE",
-        help=f"Path of the images, local or gs://: {known_sources()}. With {{YYYY}}, {{MM}}, {{DD}} or {{SPAN}} in the "
-        "path, the newest complete span is used.",
+        help=f"Path of the images, local, gs:// or s3://: {known_sources()}. With {{YYYY}}, {{MM}}, {{DD}} or {{SPAN}} "
+        "in the path, the newest complete spans are used.",
     ),
 ]
 

@@ -8,8 +8,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
-from components.image_example_gen.sources.files import CLOUD
 from components.model_registry.credentials import holds_credentials
+from trainer import storage
 from trainer.config import StrictModel
 
 #: Where the claim `trainer_volume` is mounted in the Trainer.
@@ -166,14 +166,14 @@ class StepSettings(StrictModel):
 
 
 def can_reach(path: str, mount_paths: Iterable[str]) -> bool:
-    """Returns whether a step can read and write a path: a `gs://` URI, or a path on a volume.
+    """Returns whether a step can read and write a path: the URI of something in a bucket, or a path on a volume.
 
     Args:
         path: The path.
         mount_paths: Folders at which the step's volumes are mounted.
     """
     local = PurePosixPath(posixpath.normpath(path))
-    return path.startswith(CLOUD) or any(local.is_relative_to(folder) for folder in mount_paths)
+    return storage.in_bucket(path) or any(local.is_relative_to(folder) for folder in mount_paths)
 
 
 class KubeflowSettings(StrictModel):
@@ -193,8 +193,8 @@ class KubeflowSettings(StrictModel):
     )
     checkpoints: str = Field(
         "/tmp/nnclr-checkpoints",
-        description="Folder for the checkpoints of unfinished trainings: a gs:// URI, or a folder of trainer_volume. "
-        "Below /tmp, a training whose pod is lost starts again from the beginning.",
+        description="Folder for the checkpoints of unfinished trainings: a gs:// or s3:// URI, or a folder of "
+        "trainer_volume. Below /tmp, a training whose pod is lost starts again from the beginning.",
     )
     trainer_volume: str | None = Field(
         None, description="Name of a PersistentVolumeClaim that is mounted at /checkpoints in the Trainer's pod."
@@ -313,7 +313,7 @@ class KubeflowSettings(StrictModel):
         if not can_reach(self.checkpoints, [CHECKPOINTS]):
             raise ValueError(
                 f"checkpoints is {self.checkpoints}, which lies on no volume: choose a folder below {CHECKPOINTS} and "
-                f"name its claim in trainer_volume, or choose a {CLOUD} URI"
+                f"name its claim in trainer_volume, or choose a {' or '.join(storage.BUCKETS)} URI"
             )
         if not self.trainer_volume:
             raise ValueError(

@@ -85,8 +85,9 @@ def _require_readable(settings: Settings) -> None:
     for name, path in paths.items():
         if path and not can_reach(path, settings.kubeflow.volumes.values()):
             raise SettingsError(
-                f"{name} is {path}, which the steps cannot read: name a gs:// URI, or mount the PersistentVolumeClaim "
-                "that holds it in kubeflow.volumes (by its name, the path) and name a folder below that path."
+                f"{name} is {path}, which the steps cannot read: name a gs:// or s3:// URI, or mount the "
+                "PersistentVolumeClaim that holds the images in kubeflow.volumes (by its name, the path) and name a "
+                "folder below that path."
             )
 
 

@@ -84,8 +84,8 @@ class Package:
                 )
             if name == _SOURCE and not can_reach(value, self.mount_paths):
                 raise SettingsError(
-                    f"--param {_SOURCE}: the steps cannot read {value!r}: name a gs:// URI, or a folder below the "
-                    "path of one of the kubeflow.volumes with which the pipeline was compiled."
+                    f"--param {_SOURCE}: the steps cannot read {value!r}: name a gs:// or s3:// URI, or a folder below "
+                    "the path of one of the kubeflow.volumes with which the pipeline was compiled."
                 )
             kind = self.parameters[name]["parameterType"]
             try:

@@ -70,8 +70,7 @@ def _resolve(settings: Settings, workdir: Workdir, screen: Screen) -> "Resolutio
     from components.data_resolver.resolution import resolve
 
     source = settings.data.source or ""
-    # The limit of Google's client.
-    limit = ", which is given up after two minutes if it does not answer" if "://" in source else ""
+    limit = ", which is given up after some minutes if it does not answer" if "://" in source else ""
     with progress.waiting_for(f"{source}{limit}"):
         data = resolve(settings.data, settings.evaluator.data, workdir.fingerprints)
     for sentence in data.passed_over:

@@ -25,7 +25,7 @@ from components.linear_probe_evaluator.evaluation import Inputs
 from components.linear_probe_evaluator.evaluation import evaluate as evaluate_encoder
 from pipeline.config import Settings
 from pipeline.local.rejections import rejections_kept
-from trainer import aside, export
+from trainer import aside, export, storage
 from trainer.errors import SettingsError
 
 _SAVED_MODEL = "saved_model.pb"
@@ -40,13 +40,14 @@ def ingest(settings: Settings, source: str, output: str) -> Dataset:
 
     Args:
         settings: `data.image_size`, `data.max_rejected` and `beam` apply.
-        source: Path or `gs://` URI of the images.
-        output: Path or URI of the folder.
+        source: Local path or URI of the images.
+        output: Local path or `gs://` URI of the folder.
 
     Raises:
         DataError: If the images cannot be used.
-        SettingsError: If the folder already exists.
+        SettingsError: If the folder already exists, or is in S3.
     """
+    storage.require_tensorflow(output, "OUT")
     if artifact_files.exists(output.rstrip("/")):
         raise SettingsError(f"{output} already exists: name a new folder.")
     ingest_settings = settings.data.narrow(IngestSettings)
@@ -66,12 +67,15 @@ def evaluate(settings: Settings, model: str, data: str, output: str) -> Metrics:
 
     Raises:
         DataError: If the images cannot be used.
-        SettingsError: If there is no encoder.
+        SettingsError: If there is no encoder, or if it or the ingested images are in S3.
     """
+    storage.require_tensorflow(model, "MODEL")
     model = _saved_model(model)
     with tempfile.TemporaryDirectory(prefix="nnclr-evaluate-") as scratch:
         examples = data
-        if not examples_artifact.is_artifact(data):
+        if examples_artifact.is_artifact(data):
+            storage.require_tensorflow(data, "--data")
+        else:
             examples = f"{scratch}/examples"
             image_size = export.describe(model).image_size[0]
             ingest_settings = settings.data.narrow(IngestSettings).model_copy(update={"image_size": image_size})

@@ -56,8 +56,8 @@ class Workdir:
 
     @property
     def fingerprints(self) -> Path:
-        """The file that caches the fingerprints of image sources."""
-        return self.root / "data" / "fingerprints.json"
+        """The folder that keeps the digests of the files of image sources."""
+        return self.root / "data" / "fingerprints"
 
     @property
     def artifacts(self) -> Path:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import urllib.parse
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,11 +13,9 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-from google.cloud import storage
 from google.cloud.storage.retry import DEFAULT_RETRY
 
-from components.data_resolver import spans
-from components.image_example_gen.sources.opening import open_source
+from components.image_example_gen.sources import files
 from components.model_registry import ModelRegistry
 from components.registry_pusher import serving
 from components.registry_pusher.push import differences, push
@@ -24,10 +23,9 @@ from components.registry_pusher.serving import Published
 from components.registry_pusher.verification import example_images
 from tests import cloud_storage, faulty_storage
 from tests.components import releases
-from tests.components.test_sources import pictures
 from trainer import export
 from trainer.checkpoints import Checkpoints
-from trainer.errors import UserError
+from trainer.errors import SettingsError, UserError
 
 BUCKET = f"gs://{cloud_storage.BUCKET}"
 
@@ -133,16 +131,6 @@ def test_a_served_folder_has_its_saved_model_last_and_loses_it_first(faulty, ser
     assert partial > 2
 
 
-def test_the_images_of_a_source_are_the_same_through_faults(faulty, server, stl10_directory, tmp_path):
-    faulty.faulty = False
-    bucket = storage.Client.create_anonymous_client().bucket("images")
-    for path in stl10_directory.iterdir():
-        bucket.blob(f"{tmp_path.name}/{path.name}").upload_from_filename(path)
-    faulty.faulty = True
-    assert pictures(open_source(f"{BUCKET}/{tmp_path.name}")) == pictures(open_source(str(stl10_directory)))
-    assert sum(faulty.met.values()) > 3
-
-
 def test_checkpoints_are_the_same_through_faults(faulty, tmp_path):
     arrays = {"weights": np.random.default_rng(0).normal(size=(300, 1000)).astype(np.float32)}
     checkpoints = Checkpoints(f"{BUCKET}/{tmp_path.name}", "mine", keep=2)
@@ -154,15 +142,19 @@ def test_checkpoints_are_the_same_through_faults(faulty, tmp_path):
     assert sum(faulty.met.values()) > 3
 
 
-def test_the_newest_complete_span_of_a_bucket(server):
-    bucket = storage.Client.create_anonymous_client().bucket(cloud_storage.BUCKET)
-    for name in ("days/2026-11-23/unlabelled/1.png", "days/2026-11-23/_SUCCESS", "days/2026-11-24/unlabelled/1.png"):
-        bucket.blob(name).upload_from_string(b"x")
-    # Of another folder whose name begins the same.
-    bucket.blob("days/2026-11-24b/_SUCCESS").upload_from_string(b"")
-    pattern = f"{BUCKET}/days/{{YYYY}}-{{MM}}-{{DD}}"
-    found = spans.newest(pattern)
-    assert found.span.path == f"{BUCKET}/days/2026-11-23"
-    (sentence,) = found.passed_over
-    assert "days/2026-11-24 is not complete yet: it has no _SUCCESS and changed 0 minutes ago" in sentence
-    assert spans.newest(pattern, settled_minutes=0).span.name == "2026-11-24"
+@pytest.mark.long
+def test_a_release_into_s3_is_whole_and_a_missing_bucket_is_one_sentence(s3, model, tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    bucket = f"s3://{s3}/{tmp_path.name}"
+    registry = ModelRegistry(str(tmp_path / "registry"), f"{bucket}/models")
+    pushed = push(registry, "encoder", "champion", releases.candidate(model, "run-1"), f"{bucket}/serving")
+    assert differences(registry, pushed.version) == []
+    folder = f"{bucket}/serving/{pushed.version.version}"
+    assert "saved_model.pb" in files.listing(folder).files
+    serving.withdraw_above(f"{bucket}/serving", replace(Published.of(registry, pushed.version), version=0))
+    assert files.listing(folder).files == {}
+    elsewhere = ModelRegistry(str(tmp_path / "other"), "s3://nobody-has-this/models")
+    with pytest.raises(UserError, match=r"storage of the embedded model registry .* failed and kept failing"):
+        push(elsewhere, "encoder", "champion", releases.candidate(model, "run-1"))
+    with pytest.raises(SettingsError, match=r"serving_directory s3://nobody-has-this/x cannot be written to: "):
+        serving.require_usable(registry, "encoder", "s3://nobody-has-this/x")

@@ -2,7 +2,6 @@
 
 import os
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,9 +11,11 @@ from PIL import Image
 from components.data_resolver import spans
 from components.data_resolver.config import DataSettings
 from components.data_resolver.resolution import Resolution, nothing_new, resolve, settings_fingerprint
+from components.image_example_gen.sources import files
 from components.model_registry import ModelRegistry
 from components.model_registry.pipeline_runs import PipelineRun, PipelineRuns
 from components.run_settings import RunSettings
+from tests.components.test_files import put
 from trainer.errors import DataError, SettingsError
 
 
@@ -88,19 +89,35 @@ def test_a_span_for_a_source_without_placeholders_is_refused(tmp_path):
         resolve(DataSettings(source=str(tmp_path), span="7"))
 
 
-def test_an_object_for_a_folder_in_cloud_storage_is_not_content(monkeypatch):
-    """The Cloud console creates such an object, which fake-gcs-server cannot store."""
-    updated = datetime(2026, 11, 24, tzinfo=UTC)
-    stored = [SimpleNamespace(name=name, updated=updated) for name in ("a/7/", "a/8/", "a/8/unlabelled/", "a/9/x.png")]
+def test_a_marked_span_is_not_walked(watched_bucket, monkeypatch):
+    folder, proxy = watched_bucket
+    put(folder, {f"{span}/unlabelled/{number}.png": b"x" for span in "789" for number in range(10)})
+    put(folder, {"9/_SUCCESS": b"", "8/_SUCCESS": b""})
+    proxy.requests.clear()
+    assert spans.newest(f"{folder}/{{SPAN}}").span.path == f"{folder}/9"
+    # One request lists the spans, and one asks for the mark of the newest.
+    assert len(proxy.requests) == 2
+    monkeypatch.setattr(files, "listing", None)
+    assert spans.newest(f"{folder}/{{SPAN}}").span.name == "9"
 
-    class Client:
-        def list_blobs(self, bucket, prefix, delimiter=None):
-            return [blob for blob in stored if blob.name.startswith(prefix)]
 
-    monkeypatch.setattr(spans, "_cloud", Client)
-    assert spans._state("gs://bucket/a/7") == (False, None)
-    assert spans._state("gs://bucket/a/8") == (False, None)
-    assert spans._state("gs://bucket/a/9") == (False, updated.timestamp())
+def test_a_span_of_a_bucket_is_settled_when_its_objects_are(bucket):
+    put(bucket, {"2026-11-23/unlabelled/1.png": b"x", "2026-11-23/_SUCCESS": b"", "2026-11-24/unlabelled/1.png": b"x"})
+    # Of another folder whose name begins the same.
+    put(bucket, {"2026-11-24b/_SUCCESS": b""})
+    pattern = f"{bucket}/{{YYYY}}-{{MM}}-{{DD}}"
+    found = spans.newest(pattern)
+    assert found.span.path == f"{bucket}/2026-11-23"
+    (sentence,) = found.passed_over
+    assert f"{bucket}/2026-11-24 is not complete yet: it has no _SUCCESS and changed 0 minutes ago" in sentence
+    assert spans.newest(pattern, settled_minutes=0).span.name == "2026-11-24"
+
+
+def test_a_pattern_in_a_bucket_that_does_not_exist_is_one_sentence(bucket):
+    with pytest.raises(DataError, match=r"://nobody-has-this.* there is no bucket nobody-has-this"):
+        spans.newest(f"{bucket[:5]}nobody-has-this/{{SPAN}}")
+    with pytest.raises(DataError, match="has no spans: no path matches it"):
+        spans.newest(f"{bucket}/{{SPAN}}")
 
 
 def test_the_mark_is_not_content(tmp_path):

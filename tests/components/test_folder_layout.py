@@ -87,6 +87,23 @@ def test_every_file_that_is_not_ingested_has_a_reason(tmp_path):
     }
 
 
+def test_linked_folders_are_followed_and_problems_have_reasons(tmp_path):
+    draw(tmp_path / "store" / "a.png")
+    (tmp_path / "root" / "unlabelled").mkdir(parents=True)
+    (tmp_path / "root" / "unlabelled" / "more").symlink_to(tmp_path / "store")
+    (tmp_path / "root" / "unlabelled" / "round").symlink_to(tmp_path / "root")
+    (tmp_path / "root" / "unlabelled" / "gone.png").symlink_to("nowhere.png")
+    labelled(tmp_path / "root")
+    (tmp_path / "root" / "train" / "emu").mkdir()
+    source = open_source(str(tmp_path / "root"))
+    assert source.counts == {"unlabelled": 1, "train": 2, "test": 2}
+    assert left_out(source) == {
+        "the link leads to a folder that contains it": {"unlabelled/round"},
+        "the link leads nowhere": {"unlabelled/gone.png"},
+        "the folder is empty": {"train/emu"},
+    }
+
+
 def test_a_folder_without_splits_is_unlabelled_and_one_level_too_high_is_named(tmp_path, stl10_directory):
     draw(tmp_path / "flat" / "a.png")
     draw(tmp_path / "flat" / "2024" / "may" / "b.png")

@@ -13,9 +13,13 @@ from PIL import Image
 
 from components.image_example_gen import artifact, duplicates, encoding, transforms
 from components.image_example_gen.config import IngestSettings
+from components.image_example_gen.fingerprint import fingerprint
 from components.image_example_gen.ingest import ingest
 from components.image_example_gen.sources.base import Picture
 from components.image_example_gen.sources.opening import open_source
+from tests import unprivileged
+from tests.components.test_files import put
+from trainer import failures
 from trainer.errors import DataError
 
 
@@ -166,6 +170,56 @@ def test_tolerated_pictures_are_listed_with_reasons_and_the_others_ingested(fold
     assert (row["split"], row["id"]) == ("unlabelled", "unlabelled/4.png")
     assert "cannot identify" in row["reason"]
     assert artifact.read(str(out)).rejected == 1
+
+
+def test_a_picture_without_permission_is_rejected_by_that_reason():
+    with unprivileged.folder() as root:
+        for name in ("a", "b"):
+            path = root / "folder" / "unlabelled" / f"{name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (40, 40)).save(path)
+        path.chmod(0)
+        (root / "out").mkdir()
+        (root / "out").chmod(0o777)
+        with unprivileged.user():
+            source = open_source(str(root / "folder"))
+            with pytest.raises(DataError, match=r"0 are allowed: unlabelled/b\.png \(permission denied\)"):
+                ingest(source, fingerprint(source), IngestSettings(image_size=32), str(root / "out" / "1"), runner)
+            tolerant = IngestSettings(image_size=32, max_rejected=1)
+            dataset = ingest(source, fingerprint(source), tolerant, str(root / "out" / "2"), runner)
+        assert (dataset.counts["unlabelled"], dataset.rejected) == (1, 1)
+
+
+@pytest.mark.usefixtures("quick_retries")
+def test_storage_that_fails_is_no_bad_picture(watched_bucket, folder, tmp_path):
+    bucket, proxy = watched_bucket
+    put(bucket, {f"unlabelled/{path.name}": path.read_bytes() for path in (folder / "unlabelled").iterdir()})
+    source = open_source(bucket)
+    tolerant = IngestSettings(image_size=32, max_rejected=5)
+    proxy.down = True
+    with pytest.raises(Exception) as error:  # noqa: PT011 - Beam chooses the class
+        ingest(source, fingerprint(source), tolerant, str(tmp_path / "out"), runner)
+    told = failures.as_user_error(error.value)
+    assert isinstance(told, DataError)
+    assert f"{bucket}/unlabelled/0.png cannot be used: the storage at {proxy.url}" in str(told)
+    proxy.down, proxy.faulty = False, True
+    assert ingest(source, fingerprint(source), tolerant, str(tmp_path / "again"), runner).rejected == 0
+    assert proxy.met
+
+
+def test_a_source_that_changes_while_it_is_read_is_not_ingested(folder, tmp_path, monkeypatch):
+    source = open_source(str(folder))
+    listed = fingerprint(source)
+    fit = encoding.fit
+
+    def edited(image, size):
+        Image.new("RGB", (40, 40), (99, 0, 0)).save(folder / "unlabelled" / "0.png")
+        return fit(image, size)
+
+    monkeypatch.setattr(encoding, "fit", edited)
+    with pytest.raises(DataError, match=r"0\.png changed while the source was read"):
+        ingest(source, listed, IngestSettings(image_size=32), str(tmp_path / "out"), runner)
+    assert not artifact.is_artifact(str(tmp_path / "out"))
 
 
 def test_split_with_only_undecodable_pictures_is_refused(folder, tmp_path):

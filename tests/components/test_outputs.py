@@ -6,6 +6,8 @@ from components import outputs
 from components.image_example_gen import artifact as examples_artifact
 from components.image_example_gen.config import IngestSettings
 from components.image_example_gen.executor import Executor
+from components.image_example_gen.fingerprint import fingerprint
+from components.image_example_gen.sources.opening import open_source
 
 
 def artifact(kind, uri: str):
@@ -30,7 +32,11 @@ def test_shards_of_an_earlier_attempt_are_deleted(stl10_directory, tmp_path):
     stale = tmp_path / "examples" / "Split-unlabelled" / "data_tfrecord-00007-of-00008.gz"
     stale.parent.mkdir(parents=True)
     stale.write_bytes(b"of another try")
-    properties = {"source": str(stl10_directory), "fingerprint": "f00d", "settings": IngestSettings().model_dump_json()}
+    properties = {
+        "source": str(stl10_directory),
+        "fingerprint": fingerprint(open_source(str(stl10_directory))),
+        "settings": IngestSettings().model_dump_json(),
+    }
     Executor().Do({}, {examples_artifact.EXAMPLES: [examples]}, properties | {"labelled_only": 0})
     assert not stale.exists()
     assert examples_artifact.read(examples.uri).counts["unlabelled"] == 30

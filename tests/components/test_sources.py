@@ -1,7 +1,6 @@
 """Which sources of images are accepted, and how errors in them are reported."""
 
 import gzip
-import io
 import shutil
 import sys
 import tarfile
@@ -13,8 +12,9 @@ import pytest
 from PIL import Image
 
 from components.image_example_gen import encoding, stl10
-from components.image_example_gen.fingerprint import fingerprint
 from components.image_example_gen.sources.opening import known_sources, open_labelled, open_source
+from tests import unprivileged
+from tests.components.test_files import put
 from trainer.errors import DataError
 
 
@@ -215,7 +215,7 @@ class TextFiles(StoredSource):
     kind, description = "text files", "a folder of text files"
     counts, class_names = {"unlabelled": 1, "train": 0, "test": 0}, ()
 
-    def __init__(self, path, settings):
+    def __init__(self, path, listing, settings):
         self.path = path
 
     @classmethod
@@ -223,7 +223,7 @@ class TextFiles(StoredSource):
         return all(name.endswith(".txt") for name in names)
 
     def files(self):
-        return []
+        return {}
 
     def work(self, images):
         return []
@@ -328,61 +328,30 @@ def test_fit_resizes_the_shorter_side_and_crops_the_centre():
     assert (fitted[:, 2:-2] == 200).all()
 
 
-def test_fingerprint_depends_on_content_and_not_on_path_or_date(stl10_directory, tmp_path):
-    digest_file = tmp_path / "fingerprints.json"
-    first = fingerprint(open_source(str(stl10_directory)), digest_file)
-    (stl10_directory / "train_X.bin").touch()
-    moved = stl10_directory.rename(tmp_path / "elsewhere")
-    assert fingerprint(open_source(str(moved)), digest_file) == first
-    labels = bytearray((moved / "train_y.bin").read_bytes())
-    labels[0] = 5
-    (moved / "train_y.bin").write_bytes(labels)
-    assert fingerprint(open_source(str(moved)), digest_file) != first
-
-
-def test_fingerprint_depends_on_the_class_of_a_picture(image_folder):
-    before = fingerprint(open_source(str(image_folder)))
-    classes = sorted(path for path in (image_folder / "train").iterdir())
-    # The same contents in the same order have other names.
-    for path in classes:
-        path.rename(path.with_name(f"a-{path.name}"))
-        (image_folder / "test" / path.name).rename(image_folder / "test" / f"a-{path.name}")
-    assert fingerprint(open_source(str(image_folder))) != before
-
-
-def test_fingerprint_reads_unchanged_files_only_once(stl10_directory, tmp_path, monkeypatch):
-    import hashlib
-
-    digest_file = tmp_path / "fingerprints.json"
-    digests = []
-    real = hashlib.file_digest
-    monkeypatch.setattr(hashlib, "file_digest", lambda *args: digests.append(1) or real(*args))
-    source = open_source(str(stl10_directory))
-    assert fingerprint(source, digest_file) == fingerprint(source, digest_file)
-    assert len(digests) == len(stl10.FILES)
-
-
-def test_cloud_storage_gives_the_same_as_the_disk(stl10_directory, image_folder, tmp_path, cloud_storage):
-    from google.cloud import storage
-
-    bucket = storage.Client.create_anonymous_client().bucket(cloud_storage)
+def test_buckets_give_the_same_as_the_disk_also_through_faults(
+    stl10_directory, image_folder, tmp_path, watched_bucket, quick_retries
+):
+    bucket, proxy = watched_bucket
     archive = pack(stl10_directory, tmp_path / "stl10_binary.tar.gz")
-    for root, prefix in ((stl10_directory, "stl10"), (image_folder, "folder")):
-        for path in root.rglob("*"):
-            if path.is_file():
-                bucket.blob(f"{prefix}/{path.relative_to(root)}").upload_from_filename(path)
-    bucket.blob("stl10_binary.tar.gz").upload_from_filename(archive)
-    for local, remote in (
-        (stl10_directory, "stl10"),
-        (image_folder, "folder"),
-        (archive, "stl10_binary.tar.gz"),
-    ):
-        source = open_source(f"gs://{cloud_storage}/{remote}")
-        assert pictures(source) == pictures(open_source(str(local)))
-        digest_file = tmp_path / f"{remote}.json"
-        first = fingerprint(source, digest_file)
-        assert fingerprint(source, digest_file) == first
-    bucket.blob("folder/unlabelled/a.jpg").upload_from_file(io.BytesIO(b"changed"))
-    assert fingerprint(open_source(f"gs://{cloud_storage}/folder"), tmp_path / "new.json") != fingerprint(
-        open_source(str(image_folder)), tmp_path / "new.json"
-    )
+    for path in (stl10_directory, image_folder):
+        put(f"{bucket}/{path.name}", {str(p.relative_to(path)): p.read_bytes() for p in path.rglob("*") if p.is_file()})
+    put(bucket, {archive.name: archive.read_bytes()})
+    proxy.faulty = True
+    for local in (stl10_directory, image_folder, archive):
+        assert pictures(open_source(f"{bucket}/{local.name}")) == pictures(open_source(str(local)))
+    assert sum(proxy.met.values()) > 10
+
+
+def test_tensorflow_datasets_in_s3_are_refused(s3, tmp_path):
+    put(f"s3://{s3}/{tmp_path.name}", {"stl10/3.0.0/dataset_info.json": b"{}"})
+    with pytest.raises(DataError, match=r"s3://.* cannot be read: TensorFlow Datasets does not read s3://"):
+        open_source(f"s3://{s3}/{tmp_path.name}")
+
+
+def test_a_folder_of_pictures_without_permission_is_named():
+    with unprivileged.folder() as root:
+        for name in ("unlabelled/a.png", "unlabelled/secret/b.png"):
+            save(root / name, Image.new("RGB", (8, 8)))
+        (root / "unlabelled" / "secret").chmod(0)
+        with unprivileged.user(), pytest.raises(DataError, match="unlabelled/secret cannot be listed"):
+            open_source(str(root))

@@ -31,6 +31,7 @@ _PUSH, _SERVING = "components/registry_pusher/push.py", "components/registry_pus
 _HISTORY, _SPANS = "components/model_registry/history.py", "components/data_resolver/spans.py"
 _FINGERPRINT, _PARAMETERS = "components/image_example_gen/fingerprint.py", "pipeline/kubeflow/parameters.py"
 _DATA_GATE = "tests/components/test_data_gate.py::"
+_FILES = "components/image_example_gen/sources/files.py"
 
 SLIPS = [
     Slip(
@@ -386,24 +387,80 @@ SLIPS = [
     ),
     Slip(
         "copied modification times of a folder's files make it complete",
-        _SPANS,
-        "return status.st_ctime if",
-        "return status.st_mtime if",
+        _FILES,
+        "Entry(status.st_size, status.st_ctime, version)",
+        "Entry(status.st_size, status.st_mtime, version)",
         "tests/components/test_data_resolver.py::test_copied_modification_times_do_not_make_a_span_complete",
     ),
     Slip(
         "the fingerprint ignores names",
         _FINGERPRINT,
-        "json.dumps([path.removeprefix(source.path), current[path][1]])",
-        "json.dumps([current[path][1]])",
-        "tests/components/test_sources.py::test_fingerprint_depends_on_the_class_of_a_picture",
+        "contents = ([name, found.get(path)",
+        "contents = ([found.get(path)",
+        "tests/components/test_fingerprint.py::test_it_depends_on_the_class_of_a_picture",
     ),
     Slip(
         "the fingerprint depends on the source's path",
         _FINGERPRINT,
-        "path.removeprefix(source.path)",
-        "path",
-        "tests/components/test_sources.py::test_fingerprint_depends_on_content_and_not_on_path_or_date",
+        "names = {path: path.removeprefix(source.path) for",
+        "names = {path: path for",
+        "tests/components/test_fingerprint.py::test_it_depends_on_content_and_not_on_path_or_date",
+    ),
+    Slip(
+        "an edit that keeps size and date is missed",
+        _FILES,
+        "{status.st_mtime_ns}:{status.st_ctime_ns}:{status.st_ino}",
+        "{status.st_mtime_ns}:{status.st_ino}",
+        "tests/components/test_fingerprint.py::test_an_edit_that_keeps_size_and_date_changes_it",
+    ),
+    Slip(
+        "what changed while it was read is ingested",
+        "components/image_example_gen/ingest.py",
+        "    require_unchanged(source, fingerprint)\n",
+        "",
+        "tests/components/test_ingest.py::test_a_source_that_changes_while_it_is_read_is_not_ingested",
+    ),
+    Slip(
+        "what arrived since the run started is ingested under the old fingerprint",
+        _FINGERPRINT,
+        "if found != expected:",
+        "if not expected:",
+        "tests/components/test_fingerprint.py::test_a_source_that_changed_since_the_run_started_is_refused",
+    ),
+    Slip(
+        "the digests of deleted files are remembered for ever",
+        "components/image_example_gen/digests.py",
+        "for path, found in current.items()",
+        "for path, found in ({root + name: value for name, (_, value) in known.items()} | current).items()",
+        "tests/components/test_fingerprint.py::test_the_memory_holds_the_files_of_sources_in_use",
+    ),
+    Slip(
+        "an error of the storage is taken for a bad picture",
+        _FILES,
+        "        except PermissionError as error:\n            return error",
+        "        except OSError as error:\n            return error",
+        "tests/components/test_files.py::test_an_error_of_a_disk_is_tried_again_and_then_named",
+    ),
+    Slip(
+        "objects are read ahead without a bound on their bytes",
+        _FILES,
+        "or bytes_waiting + entry.size > _MOST_BYTES_WAITING",
+        "or bytes_waiting > 2**40",
+        "tests/components/test_files.py::test_many_objects_are_requested_at_a_time_and_their_bytes_are_bounded[gs]",
+    ),
+    Slip(
+        "s3fs asks for the size of each object before it reads it",
+        _FILES,
+        "end=end, max_concurrency=1)",
+        "end=end)",
+        "tests/components/test_files.py::test_a_bucket_answers_one_request_for_a_listing_and_one_for_each_object[s3]",
+    ),
+    Slip(
+        "a link in a circle is followed for ever",
+        _FILES,
+        "_scan(entry.path, name, [*above, status], found)",
+        "_scan(entry.path, name, above, found)",
+        "tests/components/test_files.py::test_links_are_followed_and_what_cannot_be_listed_is_told",
     ),
     Slip(
         "a run's epochs reach the record and not the Trainer",

@@ -5,9 +5,8 @@ import time
 from pathlib import Path
 
 import pytest
-from fsspec.core import url_to_fs
 
-from trainer import aside
+from trainer import aside, storage
 
 
 @pytest.mark.parametrize("path", ["a/b/model", "gs://bucket/a/model", "model", "a/model/"])
@@ -32,14 +31,14 @@ def test_abandoned_files_and_folders_are_deleted_and_nothing_else(tmp_path):
     for path in [whole, left_file, left_folder, *left_folder.rglob("*"), growing, growing / "variables"]:
         os.utime(path, (long_ago, long_ago))
     # In `growing`, one file deep inside is young: somebody is still writing.
-    files, folder = url_to_fs(str(tmp_path))
+    files, folder = storage.located(str(tmp_path))
     aside.remove_abandoned(files, folder)
     assert sorted(tmp_path.iterdir()) == sorted([growing, whole])
     aside.remove_abandoned(files, str(tmp_path / "missing"))
 
 
-def test_abandoned_objects_in_cloud_storage_are_deleted(cloud_storage, monkeypatch):
-    files, folder = url_to_fs(f"gs://{cloud_storage}/models")
+def test_abandoned_objects_in_a_bucket_are_deleted(bucket, monkeypatch):
+    files, folder = storage.located(f"{bucket}/models")
     unfinished = aside.beside(f"{folder}/model")
     files.pipe_file(f"{unfinished}/variables/data", b"1")
     files.pipe_file(f"{folder}/model/data", b"1")

@@ -17,9 +17,12 @@ SHAPES = {name: array.shape for name, array in ARRAYS.items()}
 JOURNAL = {"history": [{"step": 3, "c_loss": 0.1 + 0.2}], "seconds": 1.5}
 
 
-@pytest.fixture(params=["local", "gs"])
+@pytest.fixture(params=["local", "gs", "s3"])
 def root(request, tmp_path) -> str:
-    return str(tmp_path / "c") if request.param == "local" else f"gs://{request.getfixturevalue('cloud_storage')}/c"
+    if request.param == "local":
+        return str(tmp_path / "c")
+    fixture = {"gs": "cloud_storage", "s3": "s3"}[request.param]
+    return f"{request.param}://{request.getfixturevalue(fixture)}/{tmp_path.name}"
 
 
 def saved(root, *steps, keep=3) -> Checkpoints:
@@ -47,6 +50,9 @@ def test_a_folder_that_cannot_be_written_is_named(root, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(SettingsError, match=rf"written to {tmp_path}/file/mine \(.+\): choose another folder"):
         Checkpoints(str(tmp_path / "file"), "mine", 3).require_writable()
+    if "://" in root:
+        with pytest.raises(SettingsError, match=r"written to .*/mine: .* bucket nobody-has-this"):
+            Checkpoints(f"{root[:5]}nobody-has-this/c", "mine", 3).require_writable()
 
 
 def test_only_the_last_ones_are_kept(tmp_path):

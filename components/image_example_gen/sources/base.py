@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from components.image_example_gen.config import IngestSettings
+from components.image_example_gen.sources.files import Entry, Listing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -88,7 +89,7 @@ class Source(ABC):
 
     Attributes:
         kind: The kind of source. It is part of the data fingerprint.
-        path: Where the source lies, local or `gs://`.
+        path: Where the source lies, locally or in a bucket.
         class_names: The names of the classes, in the order of the labels.
         counts: The number of images in each split.
         left_out: The files that were found and are not ingested, for a source that consists of single files.
@@ -101,8 +102,16 @@ class Source(ABC):
     left_out: Sequence[LeftOut] = ()
 
     @abstractmethod
-    def files(self) -> list[str]:
-        """Returns the paths of all files whose contents decide what is ingested, for the fingerprint."""
+    def files(self) -> dict[str, Entry]:
+        """Returns all files whose contents decide what is ingested, as they were listed when the source was opened.
+
+        Returns:
+            How each file was listed by its path or URI, which begins with `path`.
+        """
+
+    def shards(self, split: str, images: int) -> int:
+        """Returns the number of shards of a split, each with at most `images` images."""
+        return -(-self.counts[split] // images)
 
     @abstractmethod
     def work(self, images: int) -> list[Work]:
@@ -114,7 +123,7 @@ class Source(ABC):
 
 
 class StoredSource(Source):
-    """A source that is opened by its path alone.
+    """A source that is opened by its path.
 
     To add a kind of source, derive from this class in a package of your own and declare it there:
 
@@ -123,6 +132,11 @@ class StoredSource(Source):
 
     Once the package is installed, `nnclr` opens the paths that the class recognises with it.
 
+    Args:
+        path: Local path or URI of the source.
+        listing: The files at the path, so that they need not be listed again.
+        settings: How images become examples.
+
     Attributes:
         description: The kind of source as a noun phrase, for the help and for messages.
     """
@@ -130,7 +144,7 @@ class StoredSource(Source):
     description: str
 
     @abstractmethod
-    def __init__(self, path: str, settings: IngestSettings): ...
+    def __init__(self, path: str, listing: Listing, settings: IngestSettings): ...
 
     @classmethod
     @abstractmethod
@@ -138,7 +152,7 @@ class StoredSource(Source):
         """Whether a path looks like this kind of source.
 
         Args:
-            path: The path, local or `gs://`, without a slash at its end.
+            path: Local path or URI, without a slash at its end.
             names: The paths, relative to `path`, of all files below it; empty if `path` is itself a file.
         """
 

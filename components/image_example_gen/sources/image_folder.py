@@ -1,10 +1,11 @@
 """A folder of picture files, whose labels are the names of folders or stand in `labels.csv`."""
 
-from collections.abc import Iterator, Set
+from collections.abc import Collection, Iterator, Set
 
 from components.image_example_gen.config import IngestSettings
 from components.image_example_gen.sources import dividing, exclusion, files, folder_layout, labels_file
 from components.image_example_gen.sources.base import LeftOut, Picture, StoredSource, Work
+from components.image_example_gen.sources.files import Entry, Listing
 from components.image_example_gen.sources.folder_layout import Item, printable
 from components.image_example_gen.sources.labels_file import LABELS_FILE
 from components.image_example_gen.sources.picture_formats import ENDINGS
@@ -27,9 +28,16 @@ class ImageFolder(StoredSource):
         f"{splits.TRAIN}/CLASS/ and {splits.TEST}/CLASS/; or in any folders, with labels in {LABELS_FILE} or without"
     )
 
-    def __init__(self, path: str, settings: IngestSettings):
+    def __init__(self, path: str, listing: Listing, settings: IngestSettings):
         self.path = path.rstrip("/")
-        names = list(files.listing(self.path))
+        unreadable = [name for name, problem in listing.problems.items() if problem == files.NO_PERMISSION]
+        if unreadable:
+            raise DataError(
+                f"{files.join(self.path, unreadable[0])} cannot be listed ({files.NO_PERMISSION}), one of "
+                f"{len(unreadable)}: permit it, or move the folder elsewhere."
+            )
+        self._listed = listing.files
+        names = list(listing.files)
         labels = None
         if LABELS_FILE in names:
             where = files.join(self.path, LABELS_FILE)
@@ -39,9 +47,9 @@ class ImageFolder(StoredSource):
         if labels is not None:
             labels = {name: row for name, row in labels.items() if name not in excluded}
         layout = folder_layout.divide(self.path, kept, labels, classes_are_folders=settings.split is not None)
-        self.left_out = sorted(
-            [*layout.left_out, *(LeftOut("excluded", printable(name)) for name in set(names) - set(kept))]
-        )
+        excluded_files = (LeftOut("excluded", printable(name)) for name in set(names) - set(kept))
+        problems = (LeftOut(reason, printable(name)) for name, reason in listing.problems.items())
+        self.left_out = sorted([*layout.left_out, *excluded_files, *problems])
         self._labels_file = LABELS_FILE if labels is not None else None
         self._pictures = self._by_split(layout.pictures, settings)
         self.counts = {split: len(items) for split, items in self._pictures.items()}
@@ -74,6 +82,26 @@ class ImageFolder(StoredSource):
                 f"{splits.TEST}/CLASS/, or {LABELS_FILE}."
             )
 
+    def path_of(self, name: str) -> str:
+        """Returns the path or URI of a file."""
+        return files.join(self.path, name)
+
+    def unlabelled(self) -> dict[str, Entry]:
+        """Returns how each unlabelled picture was listed, by its path relative to the folder."""
+        return {item.name: self._listed[item.name] for item in self._pictures[splits.UNLABELLED]}
+
+    def leave_out(self, names: Collection[str], reason: str) -> None:
+        """Leaves out unlabelled pictures.
+
+        Args:
+            names: Their paths relative to the folder.
+            reason: Why, in a few words.
+        """
+        chosen = set(names)
+        kept = [item for item in self._pictures[splits.UNLABELLED] if item.name not in chosen]
+        self._pictures[splits.UNLABELLED], self.counts[splits.UNLABELLED] = kept, len(kept)
+        self.left_out = sorted([*self.left_out, *(LeftOut(reason, printable(name)) for name in chosen)])
+
     def _by_split(self, pictures: list[Item], settings: IngestSettings) -> dict[str, list[Item]]:
         by_split: dict[str, list[Item]] = {split: [] for split in splits.SPLITS}
         undivided = [item for item in pictures if item.split is None]
@@ -83,7 +111,12 @@ class ImageFolder(StoredSource):
                 f"{printable(undivided[0].name)}: name the split in a column of {LABELS_FILE}, or divide them with "
                 "--set 'data.split={train: 0.6, test: 0.4}'."
             )
-        contents = ((item.name, files.read(files.join(self.path, item.name))) for item in undivided)
+        listed = ((files.join(self.path, item.name), self._listed[item.name]) for item in undivided)
+        contents = (
+            # A file without read permission needs a split, too, so that ingest can reject it by name.
+            (item.name, b"" if isinstance(content, PermissionError) else content)
+            for item, (_, content) in zip(undivided, files.read_ahead(listed), strict=True)
+        )
         divided = dividing.divide(contents, settings.split) if settings.split else {}
         for item in pictures:
             by_split[item.split or divided[item.name]].append(item)
@@ -104,27 +137,30 @@ class ImageFolder(StoredSource):
             f"{empty}: the evaluation needs both, and pretraining alone needs neither.{hint}"
         )
 
-    def files(self) -> list[str]:
-        """Returns the paths of all pictures and of the labels."""
+    def files(self) -> dict[str, Entry]:
+        """Returns all pictures and the labels."""
         names = [item.name for items in self._pictures.values() for item in items]
-        return [files.join(self.path, name) for name in [*names, *([self._labels_file] if self._labels_file else [])]]
+        if self._labels_file:
+            names.append(self._labels_file)
+        return {files.join(self.path, name): self._listed[name] for name in names}
 
     def work(self, images: int) -> list[Work]:
         """Divides the sorted pictures of each split."""
         return [
-            Work(split, first, len(items[first : first + images]), items[first : first + images])
+            Work(split, first, len(part), [(item, self._listed[item.name]) for item in part])
             for split, items in self._pictures.items()
             for first in range(0, len(items), images)
+            for part in [items[first : first + images]]
         ]
 
     def read(self, work: Work) -> Iterator[Picture]:
-        """Yields the bytes of each file; a file that cannot be read becomes a picture with an error."""
+        """Yields the bytes of each file; a file without read permission becomes a picture with an error."""
         classes = {name: label for label, name in enumerate(self.class_names)}
-        for index, item in enumerate(work.payload, work.first):
+        listed = [(files.join(self.path, item.name), entry) for item, entry in work.payload]
+        items = (item for item, _ in work.payload)
+        for index, (item, (_, content)) in enumerate(zip(items, files.read_ahead(listed), strict=True), work.first):
             label = splits.NO_LABEL if item.class_name is None else classes[item.class_name]
-            content, error = b"", ""
-            try:
-                content = files.read(files.join(self.path, item.name))
-            except DataError as problem:
-                error = str(problem)
-            yield Picture(work.split, index, printable(item.name), content, label, error=error)
+            if isinstance(content, PermissionError):
+                yield Picture(work.split, index, printable(item.name), b"", label, error=files.NO_PERMISSION)
+            else:
+                yield Picture(work.split, index, printable(item.name), content, label)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from components.image_example_gen.sources.base import Picture, Source, Work
+from components.image_example_gen.sources.files import Entry
 from trainer import splits
 
 
@@ -23,7 +24,7 @@ class LabelledOnly(Source):
         """The class names of the whole source."""
         return self._source.class_names
 
-    def files(self) -> list[str]:
+    def files(self) -> dict[str, Entry]:
         """Returns all files of the whole source, because a file may hold several splits."""
         return self._source.files()
 

@@ -1,19 +1,20 @@
 """Recognises which kind of source lies at a path, and opens it."""
 
-import os
 from collections.abc import Set
 from importlib import metadata
 
 from components.image_example_gen.config import IngestSettings
-from components.image_example_gen.sources import files
+from components.image_example_gen.sources import files, span_window
 from components.image_example_gen.sources.base import Source, StoredSource
 from components.image_example_gen.sources.image_folder import ImageFolder
 from components.image_example_gen.sources.labelled_only import LabelledOnly
 from components.image_example_gen.sources.picture_formats import ENDINGS
+from components.image_example_gen.sources.span_window import SpanWindow
 from components.image_example_gen.sources.stl10_archive import Stl10Archive
 from components.image_example_gen.sources.stl10_directory import Stl10Directory
 from components.image_example_gen.sources.tfds_stl10 import TfdsStl10
 from components.image_example_gen.sources.tfrecords import TfRecords
+from trainer import splits, storage
 from trainer.errors import DataError
 
 #: The built-in kinds of sources. The first that recognises a path opens it.
@@ -29,23 +30,24 @@ def known_sources() -> str:
 
 
 def open_source(path: str, settings: IngestSettings = IngestSettings()) -> Source:
-    """Opens the images at `path`, local or `gs://`, for pretraining.
+    """Opens the images at `path`, a local path or a URI, for pretraining.
 
     Args:
-        path: Path or URI of the images.
+        path: Path or URI of the images, or of several spans, see `span_window.joined`.
         settings: How labelled images are divided, and which are left out.
 
     Raises:
         DataError: If nothing lies at the path, if it is no known kind of source, if the source is damaged, or if it has
             no unlabelled images.
     """
-    source = _open(path, settings)
-    source.require_unlabelled()
-    return source
+    spans = [_open(span, settings) for span in span_window.paths(path)]
+    # An increment may hold only labelled images, if an earlier one holds others.
+    (spans[0] if len(spans) == 1 else max(spans, key=_unlabelled_count)).require_unlabelled()
+    return spans[0] if len(spans) == 1 else SpanWindow(spans)
 
 
 def open_labelled(path: str, settings: IngestSettings = IngestSettings()) -> Source:
-    """Opens the labelled images at `path`, local or `gs://`, for the evaluation.
+    """Opens the labelled images at `path`, a local path or a URI, for the evaluation.
 
     Args:
         path: Path or URI of the images.
@@ -60,20 +62,25 @@ def open_labelled(path: str, settings: IngestSettings = IngestSettings()) -> Sou
     return LabelledOnly(source)
 
 
+def _unlabelled_count(source: Source) -> int:
+    return source.counts[splits.UNLABELLED]
+
+
 def _open(path: str, settings: IngestSettings) -> StoredSource:
     path = path.rstrip("/") or "/"
-    if "://" in path and not path.startswith(files.CLOUD):
+    if "://" in path and not storage.in_bucket(path):
         raise DataError(
-            f"{path} cannot be read: images are ingested from a local path or from {files.CLOUD}. Download them first "
-            "(STL-10: nnclr data stl10 DIRECTORY)."
+            f"{path} cannot be read: images are ingested from a local path, {' or '.join(storage.BUCKETS)}. Download "
+            "them first (STL-10: nnclr data stl10 DIRECTORY)."
         )
-    names = files.listing(path).keys()
-    if not names and (os.path.isdir(path) or not files.exists(path)):
+    listing = files.listing(path)
+    if not listing.files and not listing.problems:
         raise DataError(f"{path} does not exist or is empty.")
+    names = listing.files.keys() - {""}
     declared = [point.load() for point in metadata.entry_points(group=ENTRY_POINTS)]
     for source in (*declared, *SOURCES):
         if source.recognises(path, names):
-            return source(path, settings)
+            return source(path, listing, settings)
     raise DataError(
         f"{path} is not a known source of images{_hint(path, names)}. Known sources are: {known_sources()}."
     )

@@ -17,6 +17,7 @@ from components.image_example_gen import stl10
 from components.image_example_gen.config import IngestSettings
 from components.image_example_gen.sources import files, stl10_files
 from components.image_example_gen.sources.base import Labels, Picture, StoredSource, Work
+from components.image_example_gen.sources.files import Entry, Listing
 from trainer import splits
 from trainer.errors import DataError
 
@@ -49,8 +50,9 @@ class Stl10Archive(StoredSource):
     kind = "stl10 archive"
     description = "an STL-10 archive (stl10_binary.tar.gz)"
 
-    def __init__(self, path: str, settings: IngestSettings):
+    def __init__(self, path: str, listing: Listing, settings: IngestSettings):
         self.path = path
+        self._listed = listing.files[""]
 
     @classmethod
     def recognises(cls, path: str, names: Set[str]) -> bool:
@@ -85,9 +87,9 @@ class Stl10Archive(StoredSource):
         """The names of the classes, in the order of the labels."""
         return self._index.class_names
 
-    def files(self) -> list[str]:
-        """Returns the path of the archive."""
-        return [self.path]
+    def files(self) -> dict[str, Entry]:
+        """Returns the archive."""
+        return {self.path: self._listed}
 
     def work(self, images: int) -> list[Work]:
         """Returns the whole stream as one part, because a gzip stream cannot be read from the middle."""

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Set
 from components.image_example_gen.config import IngestSettings
 from components.image_example_gen.sources import files
 from components.image_example_gen.sources.base import Picture, StoredSource, Work, ranges
-from trainer import splits
+from components.image_example_gen.sources.files import Entry, Listing
+from trainer import splits, storage
 from trainer.errors import DataError
 
 # The file that marks the folder of a prepared version.
@@ -25,12 +26,22 @@ class TfdsStl10(StoredSource):
     kind = "tfds stl10"
     description = "a TensorFlow Datasets data_dir with a prepared stl10"
 
-    def __init__(self, path: str, settings: IngestSettings):
+    def __init__(self, path: str, listing: Listing, settings: IngestSettings):
         self.path = path
-        version = _newest_version(files.listing(path).keys())
+        if path.startswith(storage.S3):
+            raise DataError(
+                f"{path} cannot be read: TensorFlow Datasets does not read {storage.S3}. Copy its data_dir to a disk "
+                f"or to {storage.CLOUD}."
+            )
+        version = _newest_version(listing.files.keys())
         if version is None:
             raise DataError(f"{path} has no prepared TFDS stl10: stl10/VERSION/{_INFO} is missing.")
         self._prepared = files.join(path, version).rstrip("/")
+        self._listed = {
+            files.join(path, name): entry
+            for name, entry in listing.files.items()
+            if name.rpartition("/")[0] == version.rstrip("/")
+        }
         builder = self._builder()
         self.counts = {}
         for split, name in _SPLIT_NAMES.items():
@@ -48,9 +59,9 @@ class TfdsStl10(StoredSource):
 
         return tfds.builder_from_directory(self._prepared)
 
-    def files(self) -> list[str]:
-        """Returns the paths of all files of the prepared version."""
-        return [files.join(self._prepared, name) for name in files.listing(self._prepared) if "/" not in name]
+    def files(self) -> dict[str, Entry]:
+        """Returns all files of the prepared version."""
+        return self._listed
 
     def work(self, images: int) -> list[Work]:
         """Divides the splits into ranges of indices."""

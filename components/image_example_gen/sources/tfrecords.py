@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from components.image_example_gen.config import IngestSettings
 from components.image_example_gen.sources import files
 from components.image_example_gen.sources.base import Picture, StoredSource, Work
+from components.image_example_gen.sources.files import Entry, Listing
 from components.image_example_gen.sources.folder_layout import split_of_name
-from trainer import splits
+from trainer import splits, storage
 from trainer.errors import DataError
 
 if TYPE_CHECKING:
@@ -59,11 +60,17 @@ class TfRecords(StoredSource):
         f"({splits.TRAIN}-00000-of-00010.tfrecord)"
     )
 
-    def __init__(self, path: str, settings: IngestSettings):
+    def __init__(self, path: str, listing: Listing, settings: IngestSettings):
         self.path = path
+        if path.startswith(storage.S3):
+            raise DataError(
+                f"{path} cannot be read: TensorFlow reads no records from {storage.S3}. Copy them to a disk or to "
+                f"{storage.CLOUD}."
+            )
         self._features = settings.tfrecord
         self._names: dict[str, str] = {}
-        for name in files.listing(path):
+        self._listed = listing.files
+        for name in listing.files:
             if not _is_records(name):
                 continue
             split = next((split for part in _words(name) if (split := split_of_name(part))), None)
@@ -91,8 +98,7 @@ class TfRecords(StoredSource):
         """Reads all records once: the files with their counts, and the labels of each split."""
         found, labels = [], dict[str, list[Any]]({split: [] for split in splits.SPLITS})
         for name, split in self._names.items():
-            with files.opened(files.join(self.path, name)) as file:
-                gzipped = file.read(len(_GZIP)) == _GZIP
+            gzipped = files.read(files.join(self.path, name), 0, len(_GZIP)) == _GZIP
             of_file = [self._label(example, name, split) for example in self._examples(name, gzipped)]
             labels[split] += of_file
             found.append(_File(name, split, gzipped, len(of_file)))
@@ -123,9 +129,9 @@ class TfRecords(StoredSource):
             return tuple(str(number) for number in range(max(every) + 1))
         return tuple(sorted(every))
 
-    def files(self) -> list[str]:
-        """Returns the paths of all files of records."""
-        return [files.join(self.path, name) for name in self._names]
+    def files(self) -> dict[str, Entry]:
+        """Returns all files of records."""
+        return {files.join(self.path, name): self._listed[name] for name in self._names}
 
     def work(self, images: int) -> list[Work]:
         """Divides the records of each split, whose files follow one another."""

@@ -278,7 +278,7 @@ def test_volumes_secret_files_and_the_pull_of_the_image_reach_every_step():
 @pytest.mark.parametrize(
     ("overrides", "name"),
     [
-        (["data.source=s3://bucket/images"], "data.source is s3://bucket/images"),
+        (["data.source=minio://bucket/images"], "data.source is minio://bucket/images"),
         (["data.source=images"], "data.source is images"),
         (["data.source=/images/../x", "kubeflow.volumes={images: /images}"], r"data.source is /images/\.\./x"),
         (["data.source=/imagesque/x", "kubeflow.volumes={images: /images}"], "data.source is /imagesque/x"),
@@ -296,13 +296,13 @@ def test_a_source_that_no_pod_can_read_is_refused(overrides, name):
         ({"checkpoints": "/checkpoints"}, "trainer_volume names no PersistentVolumeClaim"),
         ({"checkpoints": "/checkpoints/a"}, "trainer_volume names no PersistentVolumeClaim"),
         ({"checkpoints": "/data", "trainer_volume": "claim"}, "lies on no volume"),
-        ({"checkpoints": "s3://bucket/checkpoints"}, "lies on no volume"),
+        ({"checkpoints": "minio://bucket/checkpoints"}, "lies on no volume"),
     ],
 )
 def test_checkpoints_that_would_be_lost_with_the_pod_are_refused(settings, message):
     with pytest.raises(ValidationError, match=message):
         KubeflowSettings(**settings)
-    for fine in ("gs://bucket/checkpoints", "/tmp/checkpoints", "/shared/checkpoints"):
+    for fine in ("gs://bucket/checkpoints", "s3://bucket/checkpoints", "/tmp/checkpoints", "/shared/checkpoints"):
         KubeflowSettings(checkpoints=fine, volumes={"claim": "/shared"})
 
 

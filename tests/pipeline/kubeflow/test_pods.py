@@ -288,6 +288,50 @@ def test_a_lost_pod_is_retried_where_the_installation_does_so(started_image, sto
 
 
 @pytest.mark.long
+def test_images_and_checkpoints_in_s3_with_credentials_from_a_secret(
+    started_image, storage, object_storage, tmp_path, running_mlflow_server
+):
+    sample.write_sample(tmp_path / "1", counts={"unlabelled": 128, "train": 100, "test": 60})
+    (tmp_path / "1" / "_SUCCESS").touch()
+    storage.upload(tmp_path / "1", "s3://bucket/spans/1")
+    environment = {"AWS_ENDPOINT_URL": object_storage, "AWS_DEFAULT_REGION": "us-east-1"}
+    secrets = {"nnclr-s3": {"id": "tests", "key": "none"}, "mlflow": {"address": running_mlflow_server}}
+    names = "{nnclr-s3: {id: AWS_ACCESS_KEY_ID, key: AWS_SECRET_ACCESS_KEY}, mlflow: {address: MLFLOW_TRACKING_URI}}"
+    settings = {
+        "kubeflow.environment": json.dumps(environment),
+        "kubeflow.secrets": names,
+        "kubeflow.checkpoints": "s3://bucket/checkpoints",
+        "registry.model_name": "in-s3",
+        "registry.serving_directory": "s3://bucket/served",
+        "trainer.checkpoint.every": "1",
+    }
+    given = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
+    command = ["-m", "pipeline", "compile", *TINY, "--data", "s3://bucket/spans/{SPAN}", "-o", "pipeline.yaml", *given]
+    compiled = started_image.run(*command, cwd=tmp_path)
+    assert compiled.returncode == 0, compiled.stderr
+
+    def delete_the_trainer(pod: PlacedPod) -> None:
+        if pod.task == "Trainer":
+            deadline = time.monotonic() + 300
+            while not any(name.endswith(".npz") for name in storage.names("s3://bucket/checkpoints")):
+                assert time.monotonic() < deadline, pod.output()
+                time.sleep(0.02)
+            pod.delete(grace_seconds=60)
+
+    cluster = Cluster(tmp_path / "cluster", started_image, storage, secrets, disturb=delete_the_trainer)
+    with pytest.raises(PodFailed, match="Trainer failed"):
+        cluster.run(tmp_path / "pipeline.yaml", {"epochs": 6})
+    cluster.disturb = lambda pod: None
+    run = cluster.run(tmp_path / "pipeline.yaml", {"epochs": 6})
+    assert "ImageExampleGen" in run.cached
+    trained = [pod for pod in run.pods if pod.task == "Trainer"][-1]
+    assert re.search(r"Going on from s3://bucket/checkpoints/.*, after step \d+\.", trained.output)
+    assert "1/saved_model.pb" in storage.names("s3://bucket/served")
+    # A training that came to its end needs no checkpoints.
+    assert not any(name.endswith(".npz") for name in storage.names("s3://bucket/checkpoints"))
+
+
+@pytest.mark.long
 def test_submit_tells_what_became_of_a_deleted_trainer(started_image, storage, tmp_path, running_mlflow_server):
     cluster, package = writable_cluster(started_image, storage, tmp_path, running_mlflow_server)
 

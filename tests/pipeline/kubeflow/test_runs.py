@@ -135,7 +135,7 @@ def test_a_run_that_fails_ends_with_1(host, tmp_path):
         ("epoch=3", "--param epoch: "),
         ("epochs=three", "--param epochs: 'three' is not of the type NUMBER_INTEGER"),
         ("epochs", "--param takes NAME=VALUE"),
-        ("source=s3://bucket/images", "--param source: the steps cannot read 's3://bucket/images'"),
+        ("source=ftp://bucket/images", "--param source: the steps cannot read 'ftp://bucket/images'"),
         ("source=/images/1", "--param source: the steps cannot read '/images/1'"),
         ("registry_uri=http://ada:s3cret@mlflow", "--param registry_uri contains a user or a password"),
     ],
@@ -148,14 +148,15 @@ def test_what_the_host_would_refuse_is_refused_before_it_is_asked(host, tmp_path
     assert not host.experiments
 
 
-def test_a_source_on_a_volume_of_the_package_is_submitted(host, tmp_path):
+def test_a_source_on_a_volume_of_the_package_or_in_a_bucket_is_submitted(host, tmp_path):
     options = ("--data", "/images/{SPAN}", "--set", "kubeflow.volumes={images: /images}", "-o", "volume.yaml")
     compiled = nnclr("compile", *options, home=tmp_path)
     assert compiled.returncode == 0, compiled.stderr
-    done = nnclr("submit", "volume.yaml", "--host", host.url, "--param", "source=/images/1", home=tmp_path)
-    assert done.returncode == 0, done.stderr
-    (run,) = host.runs.values()
-    assert run["runtime_config"]["parameters"] == {"source": "/images/1"}
+    for number, source in enumerate(("/images/1", "s3://bucket/images")):
+        done = nnclr("submit", "volume.yaml", "--host", host.url, "--param", f"source={source}", home=tmp_path)
+        assert done.returncode == 0, done.stderr
+        run = list(host.runs.values())[number]
+        assert run["runtime_config"]["parameters"] == {"source": source}
     assert "pipeline_root" not in run["runtime_config"]
 
 
