@@ -104,7 +104,7 @@ def main() -> None:
         root = Path(aside) / "mixed"
         draw(root, arguments.files)
         found = subprocess.run(
-            ["find", "-L", root, "-type", "f", "-printf", "."], capture_output=True, text=True
+            ["find", "-L", root, "-type", "f", "-printf", "."], capture_output=True, text=True, check=False
         ).stdout
         results = [_ingest(root, Path(aside) / f"out-{number}") for number in range(2)]
         first, second = (_ids(Path(aside) / f"out-{number}") for number in range(2))
