@@ -1,6 +1,7 @@
 """Reads TFRecords for training: shuffled anew in each epoch, in an order that depends only on seed and epoch."""
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -83,13 +84,19 @@ def _problems_named(files: list[str]) -> Iterator[None]:
                     pass
             except tf.errors.DataLossError as damage:
                 raise DataError(
-                    f"{file} is damaged, cut off or compressed: {damage.message.partition('[[')[0].strip()}. Training "
+                    f"{file} is damaged, cut off or compressed: {_reason(damage)}. Training "
                     "reads uncompressed TFRecords, such as those that nnclr ingest writes."
                 ) from error
         raise DataError(
             f"A record of {', '.join(files[:3])}{' ...' if len(files) > 3 else ''} is not an image as nnclr ingest "
-            f"writes it: {error.message.partition('[[')[0].strip()}"
+            f"writes it: {_reason(error)}."
         ) from error
+
+
+def _reason(error: tf.errors.OpError) -> str:
+    """Returns what TensorFlow says of a record, without the operations and iterators that it names around it."""
+    text = re.sub(r"\{\{.*?\}\}|\[\[.*?\]\]|\[Op:.*", " ", error.message, flags=re.DOTALL)
+    return " ".join(re.split(r"Iterator::[\w:\[\]]+:", text)[-1].split()).rstrip(".")
 
 
 def labels(files: list[str]) -> np.ndarray:

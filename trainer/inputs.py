@@ -10,6 +10,9 @@ from trainer import data, examples, splits
 from trainer.config import TrainerSettings
 from trainer.errors import DataError
 
+# As in the schema of the pipeline. A probe of more classes takes gigabytes.
+_MOST_CLASSES = 10_000
+
 
 @dataclass(frozen=True)
 class TrainingImages:
@@ -76,7 +79,8 @@ def read(settings: TrainerSettings, unlabelled_files: list[str], labelled_files:
         labelled_files: TFRecords for the online probe, which may hold no images.
 
     Raises:
-        DataError: If there are no unlabelled images, or too few labelled ones to train and validate the online probe.
+        DataError: If there are no unlabelled images, too few labelled ones to train and validate the online probe, or
+            records that cannot be read.
     """
     unlabelled, labelled = data.survey(unlabelled_files), data.survey(labelled_files)
     if not unlabelled.records:
@@ -90,6 +94,12 @@ def read(settings: TrainerSettings, unlabelled_files: list[str], labelled_files:
         )
     size = size or canvas
     labels = data.labels(labelled_files)
+    wrong = labels[(labels < 0) | (labels >= _MOST_CLASSES)]
+    if wrong.size:
+        raise DataError(
+            f"{wrong.size} images of the split `{splits.TRAIN}` have labels outside of 0 to {_MOST_CLASSES - 1}, such as "
+            f"{wrong[0]}: number the classes from 0."
+        )
     return TrainingImages(
         unlabelled_files=unlabelled_files,
         count=unlabelled.records,

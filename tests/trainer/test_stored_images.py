@@ -157,3 +157,14 @@ def test_records_that_are_no_images_are_refused_by_file_and_reason(tmp_path, ima
         data.survey(changed("jpeg", encode))
     with pytest.raises(DataError, match=r"is not an image as nnclr ingest writes it: .*label"):
         data.labels(changed("text", name_the_class))
+
+
+@pytest.mark.parametrize("label", [-1, 1_000_000])
+def test_labels_that_are_no_classes_are_refused(tmp_path, images, label):
+    files = write(tmp_path / "records", images, 32)
+    with tf.io.TFRecordWriter(str(tmp_path / "labelled")) as writer:
+        for i, image in enumerate(images):
+            picture = Picture("train", i, str(i), image, label if i == 5 else 0)
+            writer.write(encoding.to_example(picture, image, 32))
+    with pytest.raises(DataError, match=rf"1 images of the split `train` have labels outside .* such as {label}"):
+        inputs.read(TrainerSettings(), files, [str(tmp_path / "labelled")])
