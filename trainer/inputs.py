@@ -97,8 +97,8 @@ def read(settings: TrainerSettings, unlabelled_files: list[str], labelled_files:
     wrong = labels[(labels < 0) | (labels >= _MOST_CLASSES)]
     if wrong.size:
         raise DataError(
-            f"{wrong.size} images of the split `{splits.TRAIN}` have labels outside of 0 to {_MOST_CLASSES - 1}, such as "
-            f"{wrong[0]}: number the classes from 0."
+            f"{wrong.size} images of the split `{splits.TRAIN}` have labels outside of 0 to {_MOST_CLASSES - 1}, such "
+            f"as {wrong[0]}: number the classes from 0."
         )
     return TrainingImages(
         unlabelled_files=unlabelled_files,
