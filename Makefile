@@ -9,7 +9,7 @@ SOURCES := pipeline components trainer tests
 LOCK := $(BIN)/uv pip compile --generate-hashes --no-emit-index-url --quiet --python-version 3.11 \
 	--python-platform x86_64-manylinux_2_28
 
-.PHONY: help demo test test-long test-fast soak image-run slips gpu bench docs lint format lock clean
+.PHONY: help demo test test-long test-flink test-fast soak image-run slips gpu bench docs lint format lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this help.
@@ -23,6 +23,9 @@ test: $(READY) ## Run the tests.
 
 test-long: $(READY) ## Run further cases and combinations of what `make test` tests (8 minutes).
 	$(BIN)/pytest -m long --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+test-flink: $(READY) ## Run the tests of Beam engines on Flink (FLINK_JOB_SERVER_JAR=JAR: Beam's job server; needs Java).
+	$(BIN)/python -m tests.flink "$(FLINK_JOB_SERVER_JAR)" tests/pipeline/engine
 
 test-fast: $(READY) ## Run the tests that need neither a pipeline nor a process nor a training (under a minute).
 	$(BIN)/python -m pytest -p tests.fast --numprocesses 2 --dist loadfile

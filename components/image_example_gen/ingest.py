@@ -55,27 +55,31 @@ def ingest(
         make_pipeline: Makes the Beam pipeline.
 
     Raises:
-        DataError: If all images of a split are undecodable, or a file of the source changed while it was read.
+        DataError: If all images of a split are undecodable, a file of the source changed while it was read, or workers
+            wrote examples to a storage that this machine does not see.
         RejectedPictures: If more images than `settings.max_rejected` are undecodable.
     """
     with make_pipeline() as pipeline:
-        written = pipeline | "IngestImages" >> transforms.IngestImages(source, settings, directory)
-        (
-            written
-            | "CountSplits" >> beam.CombinePerKey(sum)
-            | "DescribeCounts" >> beam.Map(json.dumps)
-            | "WriteCounts" >> beam.io.WriteToText(f"{directory}/counts/splits", ".jsonl", num_shards=1)
-        )
+        _ = pipeline | "IngestImages" >> transforms.IngestImages(source, settings, directory)
     require_unchanged(source, fingerprint)
+    _require_shared_storage(source, settings, directory)
     rejected = sorted(_Rejected(**json.loads(line)) for line in _lines(f"{directory}/{transforms.REJECTED}/*.jsonl"))
     left_out = collections.Counter(file.reason for file in source.left_out)
     _log(rejected, left_out)
     listing = _listing([*rejected, *(_Rejected("", file.name, file.reason) for file in source.left_out)])
     if len(rejected) > settings.max_rejected:
         raise RejectedPictures(_too_many(rejected, settings.max_rejected), listing)
-    written_counts: dict[str, int] = dict(json.loads(line) for line in _lines(f"{directory}/counts/*.jsonl"))
-    counts = dict.fromkeys(splits.SPLITS, 0) | written_counts
+    counts = dict.fromkeys(splits.SPLITS, 0)
+    for line in _lines(f"{directory}/{transforms.COUNTS}/*.jsonl"):
+        split, written = json.loads(line)
+        counts[split] += written
     lost = collections.Counter(picture.split for picture in rejected)
+    missing = sum(source.counts.values()) - sum(counts.values()) - len(rejected)
+    if missing:
+        raise DataError(
+            f"{source.path}: {missing} of {sum(source.counts.values())} pictures were neither ingested nor rejected: "
+            "they may have changed while they were read. Start the same command again."
+        )
     for split, count in counts.items():
         if source.counts[split] and not count:
             raise DataError(f"{source.path}: none of the {lost[split]} pictures of the split {split} can be decoded.")
@@ -83,7 +87,7 @@ def ingest(
         if not source.counts[split]:
             transforms.write_shard((transforms.Shard(split, 0, 1), []), directory)
     artifact_files.write(f"{directory}/{REJECTED_FILE}", listing.encode())
-    for leftover in ("counts", "partial", transforms.REJECTED):
+    for leftover in (transforms.COUNTS, transforms.REJECTED, "partial"):
         if tf.io.gfile.exists(f"{directory}/{leftover}"):
             tf.io.gfile.rmtree(f"{directory}/{leftover}")
     dataset = Dataset(
@@ -99,6 +103,20 @@ def ingest(
     )
     artifact.write(directory, dataset)
     return dataset
+
+
+def _require_shared_storage(source: Source, settings: IngestSettings, directory: str) -> None:
+    """Raises a DataError if shards are missing, although Beam has reported success."""
+    unseen = 0
+    for split in source.counts:
+        expected = source.shards(split, transforms.images_per_block(settings))
+        folder = artifact.split_directory(directory, split)
+        unseen += expected - (len(tf.io.gfile.listdir(folder)) if tf.io.gfile.exists(folder) else 0)
+    if unseen:
+        raise DataError(
+            f"Beam's workers wrote {unseen} files of examples that this machine does not see in {directory}: let all "
+            "workers and this machine share the folder under the same path, or use a bucket."
+        )
 
 
 def _lines(pattern: str) -> list[str]:

@@ -9,7 +9,8 @@ accumulate in memory.
 import dataclasses
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -24,8 +25,9 @@ from components.image_example_gen.config import IngestSettings
 from components.image_example_gen.sources.base import Picture, Source, Work
 from trainer.progress import Reporter
 
-#: Folder for the list of undecodable pictures while ingest runs.
-REJECTED = "rejected"
+#: Folders for the lists of written shards and of undecodable pictures while ingest runs.
+COUNTS, REJECTED = "counts", "rejected"
+
 _BLOCK_BYTES = 32 * 2**20
 _MOST_IMAGES_PER_BLOCK = 1024
 
@@ -67,15 +69,18 @@ class Row(NamedTuple):
 Block = tuple[Shard, list[Row]]
 
 
-def images_per_block(size: int) -> int:
-    """Returns how many images with about `size` x `size` pixels make a block of about 32 MiB."""
+def images_per_block(settings: IngestSettings) -> int:
+    """Returns how many images make a block of about 32 MiB."""
+    size = settings.stored_size or settings.image_size
     return max(1, min(_MOST_IMAGES_PER_BLOCK, _BLOCK_BYTES // (3 * size * size)))
 
 
 class IngestImages(beam.PTransform):
-    """Writes a source's images as sharded TFRecords.
+    """Writes a source's images as sharded TFRecords, and lists of what became of them.
 
-    Input: the pipeline. Output: one pair `(split, number of examples written)` per block.
+    Input: the pipeline. Output: the paths of the lists: `counts/pictures.jsonl` with a line `[split, number of
+    examples written]` for each shard, and `rejected/pictures.jsonl` with a line for each undecodable picture. A list
+    without lines is not written.
 
     Args:
         source: The images to write.
@@ -88,22 +93,26 @@ class IngestImages(beam.PTransform):
         self._source, self._settings, self._directory = source, settings, directory
 
     def expand(self, pipeline):
-        images = images_per_block(self._settings.stored_size or self._settings.image_size)
+        images = images_per_block(self._settings)
         read = (
             pipeline
-            | "ListWork" >> beam.Create(self._source.work(images))
+            # Spread by the next step; `Create` would spread its elements itself, for a second time.
+            | "ListWork" >> beam.Create(self._source.work(images), reshuffle=False)
             | "Spread" >> beam.Reshuffle()
             | "ReadImages" >> ReadImages(self._source, self._settings, images)
         )
-        (
-            read[REJECTED]
-            | "DescribeRejected" >> beam.Map(json.dumps)
-            | "WriteRejected" >> beam.io.WriteToText(f"{self._directory}/{REJECTED}/pictures", ".jsonl", num_shards=1)
+        examples = read.blocks | "ToExamples" >> beam.Map(to_examples, self._settings)
+        written = examples | "WriteShards" >> WriteShards(self._directory)
+        listed = (
+            written | "ListWritten" >> beam.Map(lambda count: (COUNTS, json.dumps(count))),
+            read[REJECTED] | "ListRejected" >> beam.Map(lambda picture: (REJECTED, json.dumps(picture))),
         )
+        # One shuffle for both lists, as an engine needs network memory for each.
         return (
-            read.blocks
-            | "ToExamples" >> beam.Map(to_examples, self._settings)
-            | "WriteShards" >> WriteShards(self._directory)
+            listed
+            | "BothLists" >> beam.Flatten()
+            | "GatherLists" >> beam.GroupByKey()
+            | "WriteLists" >> beam.Map(_write_list, directory=self._directory)
         )
 
 
@@ -156,8 +165,8 @@ class _ReadImagesFn(beam.DoFn):
             yield shard, rows
 
     def _shard_of(self, picture: Picture) -> Shard:
-        shards = self._source.shards(picture.split, self._images)
-        return Shard(picture.split, picture.index // self._images, shards)
+        total = self._source.shards(picture.split, self._images)
+        return Shard(picture.split, picture.index // self._images, total)
 
 
 def to_examples(block: Block, settings: IngestSettings) -> tuple[Shard, list[bytes]]:
@@ -199,14 +208,30 @@ def write_shard(shard_and_records: tuple[Shard, Iterable[bytes]], directory: str
         The split, and the number of examples written.
     """
     shard, records = shard_and_records
-    unfinished = f"{directory}/partial/{shard.split}-{shard.file_name}-{os.urandom(4).hex()}"
     path = f"{split_directory(directory, shard.split)}/{shard.file_name}"
-    tf.io.gfile.makedirs(os.path.dirname(unfinished))
-    tf.io.gfile.makedirs(os.path.dirname(path))
     written = 0
-    with tf.io.TFRecordWriter(unfinished) as writer:
+    prefix = f"{directory}/partial/{shard.split}-{shard.file_name}"
+    with _completed(path, prefix) as unfinished, tf.io.TFRecordWriter(unfinished) as writer:
         for record in records:
             writer.write(record)
             written += 1
-    tf.io.gfile.rename(unfinished, path, overwrite=True)
     return shard.split, written
+
+
+def _write_list(list_and_lines: tuple[str, Iterable[str]], directory: str) -> str:
+    name, lines = list_and_lines
+    path = f"{directory}/{name}/pictures.jsonl"
+    with _completed(path, f"{directory}/partial/{name}") as unfinished, tf.io.gfile.GFile(unfinished, "w") as file:
+        for line in lines:
+            file.write(f"{line}\n")
+    return path
+
+
+@contextmanager
+def _completed(path: str, prefix: str) -> Iterator[str]:
+    """Yields a path for a file that becomes `path`: a new one, as two workers may do the same work at a time."""
+    unfinished = f"{prefix}-{os.urandom(4).hex()}"
+    tf.io.gfile.makedirs(os.path.dirname(unfinished))
+    tf.io.gfile.makedirs(os.path.dirname(path))
+    yield unfinished
+    tf.io.gfile.rename(unfinished, path, overwrite=True)

@@ -65,7 +65,7 @@ def run(
     all_overrides = settings_overrides(overrides, data)
     for option in beam or []:
         if "=" not in option:
-            raise SettingsError(f"--beam takes NAME=VALUE, for instance runner=FlinkRunner, not {option!r}.")
+            raise SettingsError(f"--beam takes NAME=VALUE, for instance runner=PortableRunner, not {option!r}.")
         all_overrides.append(f"beam.{option}")
     if accept_baseline_reset:
         all_overrides.append("evaluator.accept_baseline_reset=true")

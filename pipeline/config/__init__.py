@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from components.run_settings import RunSettings
+from pipeline.config import beam_options
 from pipeline.config.kubeflow import KubeflowSettings
 from trainer import settings_tree
 from trainer.errors import SettingsError
@@ -18,12 +19,6 @@ SAMPLE = "sample"
 SCHEMA_FILE = "settings.schema.json"
 # First line of a settings file, which tells editors its schema.
 SCHEMA_LINE = f"# yaml-language-server: $schema={SCHEMA_FILE}\n"
-
-
-# Beam's runners whose workers run on the machine that starts them.
-_LOCAL_RUNNERS = ("BundleBasedDirectRunner", "DirectRunner", "FnApiRunner", "PrismRunner")
-# Beam's options that say where workers find packages.
-_PACKAGES = {"sdk_container_image", "extra_packages", "extra_package", "setup_file", "requirements_file"}
 
 
 class Settings(RunSettings):
@@ -38,23 +33,7 @@ class Settings(RunSettings):
 
     def beam_pipeline_args(self) -> list[str]:
         """Returns the Beam options as command-line arguments."""
-        # Workers in separate processes must import TFX before TFDV, because this TFDV lacks a module that TFX provides.
-        flags = ["--beam_plugin=tfx"]
-        for name, value in self.beam.items():
-            if value is True:
-                flags.append(f"--{name}")
-            elif value is not False:
-                flags.append(f"--{name}={value}")
-        if runs_in_process(flags) and not set(self.beam) & _PACKAGES:
-            # Otherwise TFX packs its own sources for workers on other machines: 5 s for each component on 2 cores.
-            flags.append("--sdk_container_image=unused")
-        return flags
-
-
-def runs_in_process(beam_pipeline_args: list[str]) -> bool:
-    """Returns whether Beam's workers run on this machine, and not on those of Dataflow, Flink or Spark."""
-    runners = [argument.partition("=")[2] for argument in beam_pipeline_args if argument.startswith("--runner=")]
-    return not runners or runners[-1] in _LOCAL_RUNNERS
+        return beam_options.flags(self.beam)
 
 
 def presets() -> dict[str, str]:

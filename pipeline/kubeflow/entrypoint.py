@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 from pydantic import ValidationError
 
 from components import artifact_files
-from pipeline import config
+from pipeline.config import beam_options
 from pipeline.kubeflow import invocation, page_outputs
 from pipeline.terminal import imports, process
 from pipeline.terminal.screen import LastingConsole, Screen
@@ -84,7 +84,7 @@ def _run(arguments: argparse.Namespace, beam_arguments: list[str]) -> None:
         from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
 
     given: dict[str, Any] = json.loads(arguments.json_serialized_invocation_args)
-    remote = not config.runs_in_process(beam_arguments)
+    remote = not beam_options.workers_are_here(beam_arguments)
     prepared = invocation.to_tfx(given, json.loads(arguments.json_serialized_inputs_spec_args), remote)
     values = prepared["inputs"].setdefault("parameterValues", {})
     invocation.apply_run_parameters(values, arguments.run_parameter, os.environ)  # type: ignore[arg-type]

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import apache_beam as beam
+import tensorflow as tf
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from components import artifact_files
@@ -71,7 +72,7 @@ def evaluate(settings: Settings, model: str, data: str, output: str) -> Metrics:
     """
     storage.require_tensorflow(model, "MODEL")
     model = _saved_model(model)
-    with tempfile.TemporaryDirectory(prefix="nnclr-evaluate-") as scratch:
+    with _scratch(output) as scratch, tempfile.TemporaryDirectory(prefix="nnclr-evaluate-") as local:
         examples = data
         if examples_artifact.is_artifact(data):
             storage.require_tensorflow(data, "--data")
@@ -86,7 +87,7 @@ def evaluate(settings: Settings, model: str, data: str, output: str) -> Metrics:
             model=model,
             champion=None,
             scratch=f"{scratch}/embeddings",
-            local_scratch=Path(scratch),
+            local_scratch=Path(local),
         )
         evaluation = evaluate_encoder(settings.evaluator, inputs, _pipelines(settings))
         report = page.render(evaluation, model, _run_folder(model))
@@ -114,6 +115,17 @@ def _completed(output: str) -> Iterator[str]:
         unfinished.rename(output)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+@contextmanager
+def _scratch(output: str) -> Iterator[str]:
+    """Yields a temporary folder beside `output`, where workers on other machines see it if they see the results."""
+    folder = aside.beside(output)
+    try:
+        yield folder
+    finally:
+        if tf.io.gfile.exists(folder):
+            tf.io.gfile.rmtree(folder)
 
 
 def _saved_model(folder: str) -> str:

@@ -5,6 +5,7 @@ from operator import attrgetter
 import pytest
 
 from pipeline import config
+from pipeline.config import beam_options
 from trainer.errors import SettingsError
 
 
@@ -206,10 +207,15 @@ def test_unknown_preset_and_unreadable_files_are_named(tmp_path):
         config.load(file=tmp_path / "list.yaml")
 
 
-def test_tfx_packs_its_sources_only_for_workers_on_other_machines():
+def test_tfx_packs_its_sources_only_for_workers_without_packages():
     """It leaves that out if an option says where workers find packages."""
     assert "--sdk_container_image=unused" in config.load().beam_pipeline_args()
-    assert "--sdk_container_image=unused" in config.load(overrides=["beam={}"]).beam_pipeline_args()
+    prepared = [
+        *("{}", "{runner: direct}", "{runner: FlinkRunner, environment_type: LOOPBACK}"),
+        *("{runner: PortableRunner, job_endpoint: 'h:1', environment_type: EXTERNAL, environment_config: 'h:2'}",),
+    ]
+    for options in prepared:
+        assert "--sdk_container_image=unused" in config.load(overrides=[f"beam={options}"]).beam_pipeline_args()
     for options in ("{runner: DataflowRunner}", "{setup_file: setup.py}", "{sdk_container_image: mine}"):
         flags = config.load(overrides=[f"beam={options}"]).beam_pipeline_args()
         assert "--sdk_container_image=unused" not in flags
@@ -221,6 +227,40 @@ def test_beam_options_become_flags():
         *("--beam_plugin=tfx", "--runner=FlinkRunner"),
         *("--flink_master=localhost:1", "--save"),
     ]
+
+
+@pytest.mark.parametrize("runner", ["PortableRunner", "portable", "FlinkRunner", "spark"])
+def test_a_job_server_that_is_named_is_used_and_checked_whatever_the_runner_is_called(runner):
+    settings = config.load(overrides=[f"beam.runner={runner}", "beam.job_endpoint=localhost:8099"])
+    assert f"--runner={beam_options.CHECKED_RUNNER}" in settings.beam_pipeline_args()
+
+
+@pytest.mark.parametrize(
+    ("options", "here"),
+    [
+        ("{runner: FnApiRunner}", True),
+        ("{runner: direct}", True),
+        ("{runner: apache_beam.runners.DirectRunner}", True),
+        ("{runner: DataflowRunner}", False),
+        ("{runner: PortableRunner, job_endpoint: 'flink:8099'}", False),
+        ("{runner: FlinkRunner, job_endpoint: 'flink:8099', environment_type: EXTERNAL}", False),
+        ("{runner: FlinkRunner, job_endpoint: 'flink:8099', environment_type: loopback}", True),
+        ("{runner: PortableRunner, job_endpoint: embed, environment_type: LOOPBACK}", True),
+        ("{runner: PortableRunner, job_endpoint: embed}", True),
+        (
+            "{runner: PortableRunner, job_endpoint: embed, environment_type: EXTERNAL, environment_config: 'a:1'}",
+            False,
+        ),
+        (
+            "{runner: PortableRunner, job_endpoint: embed, environment_type: EXTERNAL, "
+            "environment_config: 'localhost:1'}",
+            True,
+        ),
+    ],
+)
+def test_only_workers_on_other_machines_need_a_bucket(options, here):
+    arguments = config.load(overrides=[f"beam={options}"]).beam_pipeline_args()
+    assert beam_options.workers_are_here(arguments) == here
 
 
 def test_a_span_is_a_day_as_yaml_reads_it():

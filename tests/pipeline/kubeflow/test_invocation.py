@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from pipeline import config
+from pipeline.config import beam_options
 from pipeline.kubeflow import invocation
 from pipeline.kubeflow.parameters import PREFIX
 
@@ -48,9 +48,9 @@ def test_types_are_restored_outputs_of_kfp_dropped_and_uris_local():
 
 def test_workers_on_other_machines_are_sent_to_the_bucket():
     dataflow = ["--beam_plugin=tfx", "--runner=FnApiRunner", "--runner=DataflowRunner"]
-    assert not config.runs_in_process(dataflow)
-    assert config.runs_in_process(["--beam_plugin=tfx", "--runner=FnApiRunner"])
-    assert config.runs_in_process([])
+    assert not beam_options.workers_are_here(dataflow)
+    assert beam_options.workers_are_here(["--beam_plugin=tfx", "--runner=FnApiRunner"])
+    assert beam_options.workers_are_here([])
     found = invocation.to_tfx(GIVEN, {"artifacts": {"examples": EXAMPLES}}, remote=True)
     assert found["inputs"]["artifacts"]["examples"]["artifacts"][0]["uri"] == "gs://b/examples"
     # Beam has no file system for it: such a run must keep its artifacts under gs://.
