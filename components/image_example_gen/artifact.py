@@ -37,6 +37,10 @@ class Dataset(Content):
     left_out: dict[str, int] = {}
     class_names: tuple[str, ...] = ()
 
+    def all_left_out(self) -> dict[str, int]:
+        """Returns the number of all files that were found and not ingested, by reason."""
+        return self.left_out | ({"undecodable": self.rejected} if self.rejected else {})
+
 
 def split_directory(directory: str, split: str) -> str:
     """Returns TFX's folder of a split."""

@@ -97,10 +97,12 @@ class Data(Content):
         data_fingerprint: Fingerprint of these images.
         labelled_data: Path or URI of the labelled images.
         labelled_fingerprint: Fingerprint of the labelled images.
+        left_out: Number of files at the source that the encoder was not pretrained on, by reason.
         data_checks: DataGate's verdicts on the images.
     """
 
     counts: dict[str, int] = {}
+    left_out: dict[str, int] = {}
     data: str = ""
     data_fingerprint: str = ""
     labelled_data: str = ""

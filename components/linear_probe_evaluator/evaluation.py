@@ -106,6 +106,7 @@ def evaluate(
     counts[splits.UNLABELLED] = pretraining.counts[splits.UNLABELLED]
     described = Data(
         counts=counts,
+        left_out=pretraining.all_left_out(),
         data=pretraining.source,
         data_fingerprint=pretraining.fingerprint,
         labelled_data=labelled.source,
