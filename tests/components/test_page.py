@@ -214,6 +214,12 @@ def test_it_lists_the_verdicts_on_the_images(model, run):
     assert [e.attributes["data-mark"] for e in found.elements if "data-mark" in e.attributes][-3:] == ["✓", "!", "!"]
 
 
+def test_it_lists_what_was_left_out(model, run):
+    assert "Left out" not in Page(page.render(evaluation(CLASSES), model, run)).text
+    subject = evaluation(CLASSES, left_out={"hidden": 1200, "not a picture: .<b>": 3})
+    assert "Left out 1,200 hidden; 3 not a picture: .<b>" in Page(page.render(subject, model, run)).text
+
+
 def test_the_registrys_version_comes_in_afterwards(model, run):
     content = page.render(evaluation(CLASSES), model, run)
     assert "Not released." in Page(content).text

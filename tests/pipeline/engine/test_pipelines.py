@@ -70,6 +70,7 @@ def test_an_engine_and_this_process_write_the_same_bytes_every_time(engine, shar
     assert written["Split-unlabelled/data_tfrecord-00000-of-00001"]
 
 
+@pytest.mark.long
 def test_workers_compute_statistics(engine, shared, tmp_path):
     assert b"pixel_mean" in statistics_of(engine, shared, tmp_path)
 
@@ -171,6 +172,7 @@ def test_addresses_that_lead_nowhere_are_named(options, error, sentence):
         _ = root | beam.Create([1])
 
 
+@pytest.mark.long
 def test_workers_that_do_not_start_are_given_up(shared, tmp_path, monkeypatch):
     monkeypatch.setattr(runner, "LONGEST_START_SECONDS", 2)
     with (
@@ -183,6 +185,7 @@ def test_workers_that_do_not_start_are_given_up(shared, tmp_path, monkeypatch):
             _ = root | beam.Create([1])
 
 
+@pytest.mark.long
 def test_an_engine_that_is_ready_is_not_asked_again_and_keeps_its_results(engine, monkeypatch):
     settings = settings_of(engine)
     with pipeline(settings) as root:
