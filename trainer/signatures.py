@@ -43,7 +43,10 @@ class Embedder(tf.Module):
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
     def serve(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Maps encoded images (JPEG, PNG, BMP, WebP or a GIF's first frame), strings [N], to `embeddings`, float32 [N, d]."""
+        """Maps encoded images, strings [N], to `embeddings`, float32 [N, d].
+
+        They are JPEG, PNG, BMP, WebP or GIF files. Of an animation, the first frame is embedded.
+        """
 
         def decode(encoded):
             image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
