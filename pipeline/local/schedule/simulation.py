@@ -1,4 +1,4 @@
-"""A simulation of some weeks of a schedule: real runs on new, unchanged, worse and corrupt data, and with a crash."""
+"""A simulation of eight weeks of a schedule: real runs on data that grows, is worse or corrupt, and with a crash."""
 
 import os
 import shutil
@@ -27,10 +27,9 @@ SOURCE = "{YYYY}-{MM}-{DD}"
 SETTINGS = [
     *("--preset", "sample", "--set", "name=nnclr-simulation", "--set", f"registry.model_name={MODEL}"),
     *("--set", "evaluator.floor=null", "--set", "trainer.epochs=4", "--set", "trainer.warm_start=champion"),
-    *("--set", "data.image_size=32", "--set", "evaluator.label_shares=[]"),
+    *("--set", "data.image_size=32", "--set", "evaluator.label_shares=[]", "--set", "data.spans=all"),
 ]
 _COUNTS = {"unlabelled": 4_500, "train": 800, "test": 1_000}
-_FEW = _COUNTS["unlabelled"] // 3
 _IMAGE_BYTES = stl10.SIZE * stl10.SIZE * 3
 
 
@@ -89,11 +88,14 @@ class SimulatedTick:
 def scenarios() -> list[Scenario]:
     """Returns the scenarios of all ticks, in order."""
     return [
-        Scenario("2026-11-02", "new data", RELEASED, 1, _write_few),
+        Scenario("2026-11-02", "new data", RELEASED, 1, _write_first),
         Scenario("2026-11-09", "unchanged: more is still arriving", NOTHING_NEW, 1, _write_incomplete),
-        Scenario("2026-11-16", "worse data: noise", NOT_BLESSED, 1, _write_noise),
+        Scenario("2026-11-16", "more data, whose labels are mixed up", NOT_BLESSED, 1, _write_mixed_labels),
         Scenario("2026-11-23", "corrupt data: a file is truncated", FAILED, 1, _write_corrupt),
-        Scenario("2026-11-30", "more data, and a crash during training", RELEASED, 2, _write_all, crash=True),
+        Scenario("2026-11-30", "noise instead of the corrupt data", FAILED, 1, _write_noise),
+        Scenario("2026-12-07", "unchanged: all that was wrong is deleted", NOTHING_NEW, 1, _delete_wrong),
+        Scenario("2026-12-14", "more data", RELEASED, 2, _write_second),
+        Scenario("2026-12-21", "more data, and a crash during training", RELEASED, 3, _write_third, crash=True),
     ]
 
 
@@ -162,45 +164,72 @@ def _champion_version(workdir: Workdir) -> int | None:
     return champion.version if champion else None
 
 
-def _write_all(day: Path) -> None:
-    """Writes all images."""
-    _copy_sample(day)
+def _write_first(day: Path) -> None:
+    """Writes the first third of the unlabelled images."""
+    _write_part(day, 0)
     _mark_complete(day)
 
 
-def _write_few(day: Path) -> None:
-    """Writes a third of the unlabelled images."""
-    _copy_sample(day)
-    _truncate(day, _FEW * _IMAGE_BYTES)
+def _write_second(day: Path) -> None:
+    """Writes the second third."""
+    _write_part(day, 1)
+    _mark_complete(day)
+
+
+def _write_third(day: Path) -> None:
+    """Writes the last third."""
+    _write_part(day, 2)
     _mark_complete(day)
 
 
 def _write_incomplete(day: Path) -> None:
-    """Writes all images without the mark of a complete folder, as if they were still arriving."""
-    _copy_sample(day)
+    """Writes images without the mark of a complete folder, as if more were still arriving."""
+    _write_part(day, 1)
 
 
-def _write_noise(day: Path) -> None:
-    """Writes noise instead of the unlabelled images."""
-    _write_few(day)
-    noise = np.random.default_rng(0).integers(0, 256, _FEW * _IMAGE_BYTES, np.uint8)
-    noise.tofile(day / stl10.UNLABELLED_IMAGES)
+def _write_mixed_labels(day: Path) -> None:
+    """Writes images whose labels are those of other images."""
+    _write_part(day, 1)
+    for name in (stl10.TRAIN_LABELS, stl10.TEST_LABELS):
+        labels = np.fromfile(day / name, np.uint8)
+        np.random.default_rng(0).permutation(labels).tofile(day / name)
+    _mark_complete(day)
 
 
 def _write_corrupt(day: Path) -> None:
     """Writes a file that ends in the middle of an image."""
-    _copy_sample(day)
-    _truncate(day, _FEW * _IMAGE_BYTES - 1_000)
+    _write_part(day, 1)
+    with open(day / stl10.UNLABELLED_IMAGES, "r+b") as file:
+        file.truncate(_part() * _IMAGE_BYTES - 1_000)
     _mark_complete(day)
 
 
-def _copy_sample(day: Path) -> None:
-    shutil.copytree(day.parent / "all", day)
+def _write_noise(day: Path) -> None:
+    """Deletes the corrupt data, and writes noise, more than there are images."""
+    shutil.rmtree(day.parent / "2026-11-23")
+    _write_part(day, 1)
+    noise = np.random.default_rng(0).integers(0, 256, 3 * _part() * _IMAGE_BYTES, np.uint8)
+    noise.tofile(day / stl10.UNLABELLED_IMAGES)
+    _mark_complete(day)
 
 
-def _truncate(day: Path, size: int) -> None:
-    with open(day / stl10.UNLABELLED_IMAGES, "r+b") as file:
-        file.truncate(size)
+def _delete_wrong(day: Path) -> None:
+    """Deletes all data but that of the first day."""
+    for wrong in sorted(day.parent.glob("2026-11-*"))[1:]:
+        shutil.rmtree(wrong)
+
+
+def _part() -> int:
+    """Returns the number of unlabelled images that arrive in a week."""
+    return _COUNTS["unlabelled"] // 3
+
+
+def _write_part(day: Path, number: int) -> None:
+    """Writes a third of the unlabelled images, and all labelled ones."""
+    everything = day.parent / "all"
+    shutil.copytree(everything, day, ignore=shutil.ignore_patterns(stl10.UNLABELLED_IMAGES))
+    images = np.memmap(everything / stl10.UNLABELLED_IMAGES, np.uint8, "r").reshape(-1, _IMAGE_BYTES)
+    images[number * _part() : (number + 1) * _part()].tofile(day / stl10.UNLABELLED_IMAGES)
 
 
 def _mark_complete(day: Path) -> None:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from components.image_example_gen.sources import span_window
 from pipeline import cron
 from pipeline.data import sample
 from pipeline.local.schedule import simulation, state, tick
@@ -70,17 +72,20 @@ def test_weeks_of_retraining(tmp_path, monkeypatch):
     done = nnclr("schedule", "simulate", "--workdir", "weeks", "--json", cwd=tmp_path, timeout=1_200)
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     assert done.returncode == 0, done.stderr[-5_000:]
-    first, same, worse, corrupt, crashed = json.loads(done.stdout)
+    first, same, worse, corrupt, noise, mended, grown, crashed = json.loads(done.stdout)
     assert (first["outcome"], first["champion"], first["exit_code"]) == ("released", 1, 0)
     assert (same["outcome"], same["champion"]) == ("nothing new", 1)
     assert "2026-11-09 is not complete yet: it has no _SUCCESS" in done.stderr
     assert (worse["outcome"], worse["exit_code"], worse["champion"]) == ("not blessed", 4, 1)
     assert worse["probe_accuracy"] < first["probe_accuracy"] < crashed["probe_accuracy"]
-    assert "behind the" in worse["detail"]
     assert (corrupt["outcome"], corrupt["exit_code"], corrupt["champion"]) == ("failed", 3, 1)
     assert "2026-11-23: unlabeled_X.bin has" in corrupt["detail"]
+    assert (noise["outcome"], noise["exit_code"], noise["champion"]) == ("failed", 3, 1)
+    assert "of split unlabelled are noise" in noise["detail"]
+    assert (mended["outcome"], mended["champion"]) == ("nothing new", 1)
+    assert (grown["outcome"], grown["champion"]) == ("released", 2)
     # The killed run resumed from its checkpoint, and ingest was not repeated.
-    assert (crashed["outcome"], crashed["tries"], crashed["champion"]) == ("released", 2, 2)
+    assert (crashed["outcome"], crashed["tries"], crashed["champion"]) == ("released", 2, 3)
     logs = [path.read_text() for path in sorted((tmp_path / "weeks" / "runs").glob("*/run.log"))]
     assert "Going on from" in logs[-1]
     assert "ImageExampleGen cached" in done.stderr
@@ -95,12 +100,20 @@ def test_weeks_of_retraining(tmp_path, monkeypatch):
         ("nothing new", 1),
         ("not blessed", None),
         ("failed", None),
+        ("failed", None),
+        ("nothing new", 1),
         ("released", 2),
+        ("released", 3),
     ]
-    assert [Path(run["source"]).name for run in reversed(runs)][::2] == ["2026-11-02", "2026-11-16", "2026-11-30"]
+    # All weeks are used together.
+    assert [Path(path).name for path in span_window.paths(runs[0]["source"])] == [
+        "2026-11-02",
+        "2026-12-14",
+        "2026-12-21",
+    ]
     table = nnclr("models", "runs", "--workdir", "weeks", cwd=tmp_path).stdout
     assert "not blessed" in table
-    assert "2026-11-30" in table
+    assert "2026-11-02 to 2026-12-21 (3)" in table
     twice = nnclr("schedule", "simulate", "--workdir", "weeks", cwd=tmp_path)
     assert twice.returncode == 3
     assert "weeks already exists" in twice.stderr
@@ -112,25 +125,26 @@ def test_days_of_retraining(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(tick, "subprocess", SimpleNamespace(Popen=interpreters.popen))
     monkeypatch.setattr(simulation, "_COUNTS", {"unlabelled": 720, "train": 100, "test": 60})
-    monkeypatch.setattr(simulation, "_FEW", 240)
     changed = ["name=nnclr-simulation", f"registry.model_name={simulation.MODEL}", "trainer.warm_start=champion"]
-    changed += ["evaluator.tolerance=1", "trainer.checkpoint.every=5 steps", "trainer.batch_size=16"]
+    changed += ["data.spans=all", "evaluator.tolerance=1", "trainer.checkpoint.every=5 steps", "trainer.batch_size=16"]
     monkeypatch.setattr(simulation, "SETTINGS", [*TINY, *(part for each in changed for part in ("--set", each))])
-    first, unchanged, _, corrupt, more = simulation.scenarios()
-    monkeypatch.setattr(simulation, "scenarios", lambda: [first, unchanged, corrupt, more])
+    first, unchanged, _, corrupt, _, mended, _, crashed = simulation.scenarios()
+    chosen = [first, unchanged, corrupt, mended, replace(crashed, champion=2)]
+    monkeypatch.setattr(simulation, "scenarios", lambda: chosen)
     told = []
     seen = list(simulation.simulate(Workdir(Path("weeks")), told.append))
-    assert [scenario.day for scenario in told] == ["2026-11-02", "2026-11-09", "2026-11-23", "2026-11-30"]
+    assert told == chosen
     assert [(tick.outcome, tick.exit_code, tick.champion) for tick in seen] == [
         ("released", 0, 1),
         ("nothing new", 0, 1),
         ("failed", 3, 1),
+        ("nothing new", 0, 1),
         ("released", 0, 2),
     ]
     assert all(tick.as_expected for tick in seen)
     assert "2026-11-23: unlabeled_X.bin has" in seen[2].detail
     # Killed in the middle, it went on from where it was, and ingest was not repeated.
-    assert seen[3].tries == 2
+    assert seen[4].tries == 2
     log = (tmp_path / "weeks" / "schedule.log").read_text()
     assert "2026-11-09 is not complete yet: it has no _SUCCESS" in log
     assert "ImageExampleGen cached" in log
@@ -143,6 +157,7 @@ def test_days_of_retraining(tmp_path, monkeypatch):
         ("released", 1),
         ("nothing new", 1),
         ("failed", None),
+        ("nothing new", 1),
         ("released", 2),
     ]
     twice = nnclr("schedule", "simulate", "--workdir", "weeks", cwd=tmp_path)
