@@ -84,6 +84,7 @@ def test_a_release_into_a_bucket_survives_faults(faulty, server, registry, model
     np.testing.assert_allclose(embeddings, export.embed_encoded(model, images), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.long
 def test_storage_that_stays_away_is_one_sentence_and_no_half_version(
     faulty, server, registry, model, tmp_path, monkeypatch
 ):

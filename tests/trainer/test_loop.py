@@ -63,6 +63,7 @@ def test_several_devices_read_the_same_batches_as_one(on_one_device, tfrecords, 
     np.testing.assert_allclose(many["support_set/members"], one["support_set/members"], atol=1e-3)
 
 
+@pytest.mark.long
 def test_support_set_is_the_same_on_every_replica(tfrecords, logical_cpus):
     model, _ = train(tfrecords, logical_cpus[:3], epochs=1, batch_size=15, online_probe={"batch_size": 6})
     copies = [copy.numpy() for copy in model.support_set.members.values]
@@ -78,6 +79,7 @@ def test_support_set_holds_the_first_views_only(on_one_device):
     assert result.steps == 12
 
 
+@pytest.mark.long
 def test_same_seed_repeats_a_run_to_the_last_bit_and_another_seed_does_not(tfrecords, logical_cpus):
     job = loop.Job(tfrecords["unlabelled"], tfrecords["train"])
     (again, _, first), (_, _, second) = (
@@ -90,9 +92,8 @@ def test_same_seed_repeats_a_run_to_the_last_bit_and_another_seed_does_not(tfrec
     assert not np.array_equal(other.encoder.get_weights()[0], again.encoder.get_weights()[0])
 
 
-@pytest.mark.parametrize(
-    "changes", [pytest.param({}, marks=pytest.mark.long), NORM], ids=["example", "paper with batch norm"]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("changes", [{}, NORM], ids=["example", "paper with batch norm"])
 def test_labels_leave_no_trace_in_the_encoder(tfrecords, logical_cpus, tmp_path, changes):
     rng = np.random.default_rng(0)
     encoders, probes = [], []

@@ -120,6 +120,7 @@ def test_a_finished_training_is_not_overwritten(records, uninterrupted):
         np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.long
 def test_damaged_checkpoint_is_passed_over(records, uninterrupted, tmp_path):
     process = start([records, str(tmp_path), *ARGUMENTS])
     while len(checkpoints(tmp_path)) < 2 and process.is_alive():

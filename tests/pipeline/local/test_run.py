@@ -211,6 +211,7 @@ def test_bad_data_stops_before_anything_is_trained(data, tmp_path):
     assert "no labelled images" in tolerated.json["evaluation"]["reasons"][0]
 
 
+@pytest.mark.long
 def test_steps_before_the_trainer_never_start_tensorflows_runtime_so_they_hold_no_gpu(data, tmp_path):
     code = """
 import sys

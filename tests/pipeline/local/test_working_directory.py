@@ -148,6 +148,7 @@ def test_a_path_that_means_something_else_to_tfx_or_mlflow_is_refused_by_name(na
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.long
 def test_any_other_path_will_do(origin):
     (verified,) = session(origin, ["models", "verify", "--workdir", str(origin / "a"), "--json"])
     assert [found["differences"] for found in verified.json] == [[]]
