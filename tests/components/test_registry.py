@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import pillow_heif
 import pytest
 import tensorflow as tf
 from mlflow import MlflowClient
@@ -157,6 +158,7 @@ def test_mlflow_alone_gives_embeddings_for_image_bytes(tmp_path, registry):
     expected = export.embed_encoded(str(tmp_path / "model-1" / "Format-Serving"), images)
     np.save(tmp_path / "expected.npy", expected)
     (tmp_path / "image.png").write_bytes(images[0])
+    pillow_heif.register_heif_opener()
     with Image.open(tmp_path / "image.png") as image:
         for name in ("image.tif", "image.heic"):
             image.save(tmp_path / name, **({"quality": -1} if name.endswith("heic") else {}))
