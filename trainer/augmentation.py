@@ -120,15 +120,18 @@ def _crop(
 ) -> tf.Tensor:
     """Crops, resizes and flips images in one resampling; the result is in [0, 255].
 
-    The area of a crop is uniform and its ratio log-uniform, as in arXiv 1409.4842, section 6. From an image that is not
-    square, a crop that would be longer than the image is the largest one of its ratio.
+    The area of a crop is uniform and its ratio log-uniform, as in arXiv 1409.4842, section 6. From an image of
+    another ratio than the views, a crop that would be longer than the image is the largest one of its ratio.
     """
     image_indices = tf.range(tf.shape(numbers)[0]) % tf.shape(images.pixels)[0]
     shapes = tf.gather(images.shapes, image_indices)
     area = _between(numbers, _AREA, *settings.crop_scale)
     ratio = tf.exp(_between(numbers, _RATIO, math.log(settings.crop_ratio[0]), math.log(settings.crop_ratio[1])))
-    # Height and width are fractions of those of the image, so that their ratio depends on that of the image.
-    aspect = shapes[:, 1] / shapes[:, 0]
+    # Height and width are fractions of those of the image. The ratio of a view is that of its crop in pixels, so that
+    # only an image whose own ratio differs from that of the views changes the fractions.
+    canvas = tf.cast(tf.shape(images.pixels)[1:3], tf.float32)
+    view = canvas if size is None else tf.constant(size, tf.float32)
+    aspect = shapes[:, 1] * view[0] / (shapes[:, 0] * view[1])
     ratio /= aspect
     height = tf.minimum(tf.sqrt(area / ratio), tf.where(aspect == 1.0, 1.0, tf.minimum(1.0 / ratio, 1.0)))
     width = tf.minimum(tf.sqrt(area * ratio), tf.where(aspect == 1.0, 1.0, tf.minimum(ratio, 1.0)))
@@ -139,7 +142,6 @@ def _crop(
         mirrored = numbers[:, _FLIP] < 0.5
         left, right = tf.where(mirrored, right, left), tf.where(mirrored, left, right)
     # Coordinates count from the centre of the first to the centre of the last pixel.
-    canvas = tf.cast(tf.shape(images.pixels)[1:3], tf.float32)
     ends = (shapes - 1.0) / tf.maximum(canvas - 1.0, 1.0)
     if size is not None and tuple(size) != tuple(images.pixels.shape[1:3]):
         # crop_and_resize adds up steps. A step whose rounding leads past the last pixel would give a black row.

@@ -2,8 +2,9 @@
 
 import tensorflow as tf
 
-# As ingest does: the far ends of an extremely long image would take gigabytes when it is enlarged.
-_LONGEST_RATIO = 4
+#: Of an image that is longer than this number of times its shorter side, only the centre is used, here and by ingest:
+#: the far ends would take gigabytes when the image is enlarged.
+LONGEST_RATIO = 4
 
 
 def fit(images: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
@@ -17,7 +18,7 @@ def fit(images: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
         float32 [N, height, width, 3] in [0, 255].
     """
     height, width = size
-    longest = _LONGEST_RATIO * tf.reduce_min(tf.shape(images)[1:3])
+    longest = LONGEST_RATIO * tf.reduce_min(tf.shape(images)[1:3])
     top, left = (tf.maximum(tf.shape(images)[axis] - longest, 0) // 2 for axis in (1, 2))
     images = images[:, top : top + longest, left : left + longest, :]
     actual = tf.cast(tf.shape(images)[1:3], tf.float32)

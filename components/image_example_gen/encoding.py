@@ -11,13 +11,11 @@ from components.image_example_gen.config import IngestSettings
 from components.image_example_gen.pixel_statistics import pixel_statistics
 from components.image_example_gen.sources.base import Picture
 from components.image_example_gen.sources.picture_formats import readable_formats
-from trainer import examples
+from trainer import examples, fitting
 
 # A larger picture is refused: it is a decompression bomb, or a scan that was meant to be cut into pieces.
 MOST_PIXELS = 100_000_000
-# Of a picture that is longer than this number of times its shorter side, only the centre is used.
-_LONGEST_RATIO = 4
-# The same for stored pictures. All images of a batch take the space of the longest one.
+# The limit for pictures that are stored with their own ratio. All images of a batch take the space of the longest one.
 _LONGEST_STORED_RATIO = 2
 _JPEG_QUALITY = 95
 
@@ -115,7 +113,7 @@ def fit(image: np.ndarray, size: int) -> np.ndarray:
     """
     if image.shape[:2] == (size, size):
         return image
-    resized = _resized(_without_far_ends(image, _LONGEST_RATIO), size)
+    resized = _resized(_without_far_ends(image, fitting.LONGEST_RATIO), size)
     left, top = (resized.width - size) // 2, (resized.height - size) // 2
     return np.asarray(resized.crop((left, top, left + size, top + size)))
 

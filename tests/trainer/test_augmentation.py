@@ -165,6 +165,18 @@ def test_solarise_inverts_what_is_brighter_than_a_half(images):
     np.testing.assert_allclose(views(images, solarise=1.0), np.where(x > 0.5, 1 - x, x), atol=1e-6)
 
 
+def test_images_and_views_of_one_ratio_that_is_not_square_are_not_distorted():
+    images = np.random.default_rng(0).integers(90, 150, (4, 12, 18, 3), np.uint8)
+    np.testing.assert_allclose(views(images), images / 255, atol=1e-6)
+    # Of a crop of half the area, both sides are shorter by the same factor.
+    rows, columns = np.mgrid[0:12, 0:18].astype(np.float32) + 90
+    slope = np.repeat(np.stack([columns, rows, rows], axis=-1)[np.newaxis], 4, axis=0)
+    found = 255 * views(slope, size=(12, 18), crop_scale=(0.5, 0.5))
+    across, down = np.ptp(found[..., 0], axis=(1, 2)) / 17, np.ptp(found[..., 1], axis=(1, 2)) / 11
+    np.testing.assert_allclose(across, 0.5**0.5, rtol=1e-3)
+    np.testing.assert_allclose(down, 0.5**0.5, rtol=1e-3)
+
+
 def test_two_views_at_once_are_those_drawn_one_by_one(images):
     settings = AugmentationSettings(preset="simclr")
     numbers = [augmentation.uniform_numbers(0, stream, tf.constant(0), len(images)) for stream in (0, 1)]

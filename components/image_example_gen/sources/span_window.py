@@ -1,9 +1,8 @@
 """Several spans of a source, which a run trains on together."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import groupby
 
 from components.image_example_gen import digests
 from components.image_example_gen.sources.base import LeftOut, Picture, Source, Work
@@ -113,30 +112,23 @@ class SpanWindow(Source):
 
 def _leave_out_repeated(spans: Sequence[Source]) -> None:
     folders = [span for span in spans if isinstance(span, ImageFolder)]
-    listed = {
-        (number, name): entry for number, folder in enumerate(folders) for name, entry in folder.unlabelled().items()
-    }
     # Only files of one size can be equal, so that few of them are read.
-    by_size = sorted(listed, key=lambda key: listed[key].size)
-    repeated: dict[int, list[str]] = {}
-    for _, group in groupby(by_size, key=lambda key: listed[key].size):
-        alike = sorted(group)
-        if len({number for number, _ in alike}) > 1:
-            seen: dict[str, int] = {}
-            for (number, name), content in zip(alike, _contents(folders, alike, listed), strict=True):
-                if seen.setdefault(content, number) != number:
-                    repeated.setdefault(number, []).append(name)
-    for number, names in repeated.items():
-        folders[number].leave_out(names, "in an earlier span, too")
+    spans_of_size: dict[int, set[int]] = {}
+    for number, folder in enumerate(folders):
+        for entry in folder.unlabelled().values():
+            spans_of_size.setdefault(entry.size, set()).add(number)
+    seen: dict[str, int] = {}
+    for number, folder in enumerate(folders):
+        listed = folder.unlabelled()
+        alike = {name: entry for name, entry in listed.items() if len(spans_of_size[entry.size]) > 1}
+        contents = _contents(folder, alike)
+        repeated = [name for name in alike if seen.setdefault(contents[name], number) != number]
+        if repeated:
+            folder.leave_out(repeated, "in an earlier span, too")
 
 
-def _contents(
-    folders: Sequence[ImageFolder], keys: list[tuple[int, str]], listed: dict[tuple[int, str], Entry]
-) -> list[str]:
-    """Returns what tells the contents of files apart: checksums of objects, and digests of local files."""
-    found = []
-    for number, name in keys:
-        folder, entry = folders[number], listed[number, name]
-        path = folder.path_of(name)
-        found.append(entry.checksum or digests.digests(folder.path, {path: entry}, None)[path])
-    return found
+def _contents(folder: ImageFolder, listed: Mapping[str, Entry]) -> dict[str, str]:
+    """Returns what tells the contents of files apart, by name: checksums of objects, and digests of local files."""
+    local = {folder.path_of(name): entry for name, entry in listed.items() if not entry.checksum}
+    found = digests.digests(folder.path, local, None)
+    return {name: entry.checksum or found[folder.path_of(name)] for name, entry in listed.items()}
