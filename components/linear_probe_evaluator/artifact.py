@@ -1,7 +1,7 @@
 """The artifacts of LinearProbeEvaluator.
 
-`evaluation` holds `metrics.json`, `report.html` and, if there are labelled images, the fitted probe. `blessing` holds
-TFX's file `BLESSED` or `NOT_BLESSED`, with a sentence for each requirement.
+`evaluation` holds `metrics.json`, `report.html` and, if there are labelled images, the fitted probe and
+`predictions.parquet`. `blessing` holds TFX's file `BLESSED` or `NOT_BLESSED`, with a sentence for each requirement.
 """
 
 import html
@@ -24,7 +24,7 @@ MOST_CLASSES_IN_MATRIX = 20
 # Text of the report that the registry's version replaces.
 NOT_RELEASED = '<p id="release">Not released.</p>'
 
-_METRICS, _REPORT, _PROBE = "metrics.json", "report.html", "probe.npz"
+_METRICS, _REPORT, _PROBE, _PREDICTIONS = "metrics.json", "report.html", "probe.npz", "predictions.parquet"
 # TFX's names.
 _BLESSED, _NOT_BLESSED = "BLESSED", "NOT_BLESSED"
 
@@ -44,18 +44,37 @@ _FORMER_NAMES = {
 
 
 class Check(Content):
-    """One requirement of a blessing: whether it is met, and a sentence with the figures."""
+    """One requirement of a blessing.
+
+    Attributes:
+        passed: Whether the requirement is met.
+        sentence: A sentence with the figures.
+        name: Name of the requirement: that of its setting, or of what it compares with; empty in files of nnclr 0.1.0.
+    """
 
     passed: bool
     sentence: str
+    name: str = ""
 
 
 class Difference(Content):
-    """The difference of two accuracies on the same images, with its paired 95 % bootstrap interval."""
+    """The difference of two accuracies on the same images, see `significance.difference`.
+
+    Attributes:
+        mean: The difference.
+        low: Lower end of its paired 95 % interval.
+        high: Upper end of this interval.
+        images: Number of images; 0 in files of nnclr 0.1.0.
+        differing: Number of images on which exactly one of the two encoders is right.
+        p_value: Probability of a lead that is at least as large if both encoders are equally good (one-sided).
+    """
 
     mean: float
     low: float
     high: float
+    images: int = 0
+    differing: int = 0
+    p_value: float = 1.0
 
 
 class Repeated(Content):
@@ -118,8 +137,9 @@ class Verdict(Content):
         reasons: A sentence for each requirement that it misses.
         checks: All requirements.
         probe_accuracy: Accuracy of a linear probe on the test split.
-        probe_interval: The accuracy's 95 % bootstrap interval over images.
-        class_accuracy: Recall of the linear probe by class, in the order of the labels.
+        probe_interval: The accuracy's 95 % interval (Wilson).
+        class_accuracy: Recall of the linear probe by class, in the order of the labels; None for a class without test
+            images.
         untrained_accuracy: Accuracy of a linear probe on an untrained encoder of the same architecture.
         untrained_interval: Its 95 % interval.
         over_untrained: Lead of the encoder over the untrained one.
@@ -128,6 +148,9 @@ class Verdict(Content):
         champion_accuracy: Accuracy of a linear probe on the champion, if it can be compared.
         champion_interval: Its 95 % interval.
         over_champion: Lead of the encoder over the champion.
+        best_release: Name and version of the best release so far, if it is not the champion.
+        best_release_accuracy: Accuracy of a linear probe on it, if it can be compared.
+        over_best_release: Lead of the encoder over it.
     """
 
     blessed: bool = False
@@ -135,7 +158,7 @@ class Verdict(Content):
     checks: tuple[Check, ...] = ()
     probe_accuracy: float | None = None
     probe_interval: Interval | None = None
-    class_accuracy: dict[str, float] = {}
+    class_accuracy: dict[str, float | None] = {}
     untrained_accuracy: float | None = None
     untrained_interval: Interval | None = None
     over_untrained: Difference | None = None
@@ -144,6 +167,9 @@ class Verdict(Content):
     champion_accuracy: float | None = None
     champion_interval: Interval | None = None
     over_champion: Difference | None = None
+    best_release: str | None = None
+    best_release_accuracy: float | None = None
+    over_best_release: Difference | None = None
 
 
 class Reported(Content):
@@ -158,6 +184,7 @@ class Reported(Content):
         knn: kNN accuracy by k.
         folds: Accuracy of probes on STL-10's predefined folds.
         label_shares: Accuracy of probes on shares of the labels.
+        calibration_error: Expected calibration error of the probe's probabilities (arXiv 1706.04599).
         fine_tuned_accuracy: Accuracy of the encoder after fine-tuning all of it.
         embedding_size: Length of an embedding.
     """
@@ -169,6 +196,7 @@ class Reported(Content):
     knn: dict[int, float] = {}
     folds: Repeated | None = None
     label_shares: dict[float, Repeated] = {}
+    calibration_error: float | None = None
     fine_tuned_accuracy: float | None = None
     embedding_size: int | None = None
 
@@ -178,11 +206,13 @@ class Findings(Content):
 
     Attributes:
         rank_me: Effective rank of the test embeddings (RankMe, arXiv 2210.02885).
+        untrained_rank_me: Effective rank of the embeddings of an untrained encoder.
         duplicates: Images that occur in two splits, by the names of the splits.
         findings: A sentence for each problem.
     """
 
     rank_me: float | None = None
+    untrained_rank_me: float | None = None
     duplicates: dict[str, Duplicates] = {}
     findings: tuple[str, ...] = ()
 
@@ -215,7 +245,9 @@ class ProbeWeights(NamedTuple):
     bias: np.ndarray
 
 
-def write_evaluation(directory: str, metrics: Metrics, report: str, probe: ProbeWeights | None) -> None:
+def write_evaluation(
+    directory: str, metrics: Metrics, report: str, probe: ProbeWeights | None, predictions: bytes | None = None
+) -> None:
     """Writes the artifact `evaluation`; `metrics.json`, which completes it, comes last.
 
     Args:
@@ -223,7 +255,10 @@ def write_evaluation(directory: str, metrics: Metrics, report: str, probe: Probe
         metrics: What was measured.
         report: The report as HTML.
         probe: The fitted probe; None if there are no labelled images.
+        predictions: The probe's predictions, see `predictions.parquet`; None if there are no labelled images.
     """
+    if predictions:
+        artifact_files.write(f"{directory}/{_PREDICTIONS}", predictions)
     if probe:
         content = io.BytesIO()
         np.savez(content, weights=probe.weights, bias=probe.bias)

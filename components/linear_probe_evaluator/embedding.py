@@ -56,7 +56,7 @@ class Chunk(NamedTuple):
     Attributes:
         position: Where the chunk lies in the data set.
         pixels: The images, uint8 [n, height, width, 3].
-        rows: Labels, folds and hashes: arrays with n rows, as in `Rows`.
+        rows: Labels, folds, ids and hashes: arrays with n rows, as in `Rows`.
     """
 
     position: Position
@@ -64,21 +64,30 @@ class Chunk(NamedTuple):
     rows: dict[str, np.ndarray]
 
 
+class Features(NamedTuple):
+    """The embeddings of a split, float32 [N, d], and the number of rows that were not finite and are now zeros."""
+
+    values: np.ndarray
+    not_finite: int
+
+
 @dataclass(frozen=True)
 class Rows:
-    """Labels, folds and hashes of the images of a split, in the order of files and records.
+    """Labels, folds, hashes and ids of the images of a split, in the order of files and records.
 
     Attributes:
         labels: The class of each image, int64 [N].
         folds: Whether each image belongs to each of STL-10's folds, bool [N, 16].
         hashes: The hashes of the pixels, uint64 [N], by kind of hash (see `duplicates`).
         records: The number of the file and the number of the record within the file, int64 [N, 2].
+        ids: The ids of the images, strings [N].
     """
 
     labels: np.ndarray
     folds: np.ndarray
     hashes: dict[str, np.ndarray]
     records: np.ndarray
+    ids: np.ndarray
 
 
 class EmbedImages(beam.PTransform):
@@ -129,12 +138,13 @@ class _ReadChunks(beam.DoFn):
         split, number, path = shard
         records = tf.data.TFRecordDataset(path).batch(_CHUNK).prefetch(1)
         for index, batch in enumerate(records):
-            parsed = examples.parse(batch, *examples.PIXEL_FEATURES, examples.LABEL, examples.FOLD)
+            parsed = examples.parse(batch, *examples.PIXEL_FEATURES, examples.LABEL, examples.FOLD, examples.ID)
             pixels = examples.fitted(parsed, self._size).numpy()
             folds = np.zeros([len(pixels), _MOST_FOLDS], bool)
             fold = parsed[examples.FOLD]
             folds[fold.indices.numpy()[:, 0], fold.values.numpy()] = True
-            rows = {"labels": parsed[examples.LABEL].numpy(), "folds": folds, **duplicates.hashes(pixels)}
+            ids = np.array([name.decode() for name in parsed[examples.ID].numpy()])
+            rows = {"labels": parsed[examples.LABEL].numpy(), "folds": folds, "ids": ids, **duplicates.hashes(pixels)}
             yield Chunk(Position(split, number, index), pixels, rows)
             self._reporter.advance(len(pixels))
 
@@ -196,10 +206,11 @@ def read_rows(directory: str, split: str) -> Rows:
             for kind in duplicates.KINDS
         },
         records=np.concatenate([np.zeros([0, 2], np.int64), *records]),
+        ids=np.concatenate([np.zeros([0], str), *(part["ids"] for part in parts)]),
     )
 
 
-def read_features(directory: str, model: str, split: str, map_file: Path) -> np.ndarray:
+def read_features(directory: str, model: str, split: str, map_file: Path) -> Features:
     """Reads the embeddings that `EmbedImages` wrote for a split, one chunk at a time.
 
     Args:
@@ -209,15 +220,18 @@ def read_features(directory: str, model: str, split: str, map_file: Path) -> np.
         map_file: The local file to collect the embeddings in.
 
     Returns:
-        The embeddings, float32 [N, d], as a memory map of `map_file`.
+        The embeddings as a memory map of `map_file`.
     """
-    count, dimensions = 0, []
+    count, dimensions, not_finite = 0, [], 0
     with open(map_file, "wb") as file:
         for path in _files(directory, model, split):
             part = np.ascontiguousarray(_load(path)["features"], np.float32)
+            bad = ~np.isfinite(part).all(1)
+            part[bad] = 0
+            not_finite += int(bad.sum())
             file.write(part.tobytes())
             count, dimensions = count + len(part), [part.shape[1]]
-    return np.memmap(map_file, np.float32, "r", shape=(count, *dimensions))
+    return Features(np.memmap(map_file, np.float32, "r", shape=(count, *dimensions)), not_finite)
 
 
 def _files(directory: str, content: str, split: str) -> list[str]:
