@@ -12,7 +12,16 @@ import tensorflow as tf
 from components.champion_resolver.artifact import Champion
 from components.data_gate.artifact import DataCheck
 from components.image_example_gen import artifact as examples_artifact
-from components.linear_probe_evaluator import embedding, findings, gate, predictions, probes, protocols, significance
+from components.linear_probe_evaluator import (
+    copies,
+    embedding,
+    findings,
+    gate,
+    predictions,
+    probes,
+    protocols,
+    significance,
+)
 from components.linear_probe_evaluator.artifact import (
     MOST_CLASSES_IN_MATRIX,
     Check,
@@ -24,6 +33,7 @@ from components.linear_probe_evaluator.artifact import (
     Verdict,
 )
 from components.linear_probe_evaluator.config import EvaluatorSettings
+from components.linear_probe_evaluator.copies import Copy
 from components.linear_probe_evaluator.embedding import Rows
 from components.linear_probe_evaluator.probes import Labelled, LinearProbe, Score
 from trainer import data, export, fine_tuning, metrics, splits
@@ -101,14 +111,16 @@ class Evaluation:
     Attributes:
         metrics: All figures, and the verdict.
         candidate: The measured candidate, if there are labelled images.
-        images: Reads labelled images by split and row numbers: uint8 [n, height, width, 3].
+        images: Reads images by split and row numbers: uint8 [n, height, width, 3].
         predictions: The candidate's predictions as a Parquet file, see `predictions.parquet`.
+        copies: A few images that occur, or may occur, in two splits.
     """
 
     metrics: Metrics
     candidate: Measured | None = None
     images: Callable[[str, np.ndarray], np.ndarray] | None = None
     predictions: bytes | None = None
+    copies: tuple[Copy, ...] = ()
 
     @property
     def probe(self) -> ProbeWeights | None:
@@ -157,13 +169,14 @@ def evaluate(
         if role in measured and measured[role].without_embedding:
             problems[role] = f"it gives no finite embedding of {measured.pop(role).without_embedding:,} labelled images"
     candidate = measured[CANDIDATE]
+    repeated = copies.find(rows)
     verdict = _verdict(settings, inputs, measured, classes, problems)
     figures = Metrics.of(
         described,
         verdict,
         _reported(settings, inputs, candidate, rows[splits.TRAIN].folds, classes, files, size),
         findings.find(
-            rows,
+            repeated,
             candidate.test.features,
             measured[UNTRAINED].test.features,
             verdict.over_untrained,
@@ -182,7 +195,7 @@ def evaluate(
         classes,
         *(rows[split].ids for split in (splits.TRAIN, splits.TEST)),
     )
-    return Evaluation(figures, candidate, images, table)
+    return Evaluation(figures, candidate, images, table, repeated.examples)
 
 
 def _models(

@@ -4,8 +4,6 @@ import contextlib
 import hashlib
 from collections.abc import Iterable
 
-import numpy as np
-
 from components.image_example_gen.config import SplitShares
 from trainer import splits
 
@@ -23,6 +21,8 @@ def divide(pictures: Iterable[tuple[str, bytes]], shares: SplitShares) -> dict[s
     Returns:
         The split of each picture by its name.
     """
+    import numpy as np
+
     from components.image_example_gen import duplicates
 
     keys = {name: _key(content) for name, content in pictures}
@@ -46,4 +46,3 @@ def _key(content: bytes) -> int | bytes:
     with contextlib.suppress(encoding.Undecodable):
         look = int(duplicates.hashes(encoding.decode_file(content)[None])[duplicates.LOOK][0])
     return hashlib.sha256(content).digest() if look == duplicates.NO_LOOK else look
-
