@@ -24,8 +24,8 @@ _WAVES = np.cos(np.pi / _CELLS * np.outer(np.arange(_FREQUENCIES), np.arange(_CE
 MOST_DIFFERENT_BITS = 4
 
 # An image has a look if, shrunk to 8 x 8 cells, at least so many cells are clearly brighter or clearly darker than both
-# of their neighbours in the row or in the column. 99 % of photographs have as many. Plain objects on white and gradients
-# have fewer, and different ones often have the same hash.
+# of their neighbours in the row or in the column. 99 % of photographs have as many. Plain objects on white and
+# gradients have fewer, and different ones often have the same hash.
 _MEANS = np.repeat(np.eye(8, dtype=np.float32), 4, axis=1) / 4
 _LEAST_TURNS = 10
 # Of 255.

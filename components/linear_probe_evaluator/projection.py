@@ -14,8 +14,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-_LEAST_FOR_TSNE = 10
+# What t-SNE shows of fewer points depends more on chance than on the points.
+_LEAST_FOR_TSNE = 50
 _COMPONENTS, _PERPLEXITY = 50, 30
+_PROGRAM = __file__
 # 1,000 points take about 8 seconds.
 _SECONDS = 300
 # Embeddings that agree to so many decimals are equal, as shares of the greatest value: float32 has no more.
@@ -79,7 +81,7 @@ def _in_child(rows: np.ndarray, seconds: float) -> np.ndarray:
     content = io.BytesIO()
     np.save(content, rows, allow_pickle=False)
     # Without -P, files beside this one could replace modules of the same name.
-    command = [sys.executable, "-P", __file__]
+    command = [sys.executable, "-P", _PROGRAM]
     # Where cores are shared, several threads wait for each other five times as long as one takes.
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     try:

@@ -15,12 +15,12 @@ from sklearn.preprocessing import StandardScaler
 
 from components.champion_resolver.artifact import Champion
 from components.data_gate.artifact import DataCheck
-from components.image_example_gen import duplicates
 from components.image_example_gen.encoding import to_example
 from components.image_example_gen.sources.base import Picture
 from components.linear_probe_evaluator import embedding, evaluation, findings, probes, protocols, significance
 from components.linear_probe_evaluator.artifact import Repeated
 from components.linear_probe_evaluator.config import EvaluatorSettings, FineTuningSettings
+from components.linear_probe_evaluator.copies import Copies
 from components.linear_probe_evaluator.evaluation import Inputs, RegisteredModel
 from components.linear_probe_evaluator.probes import Labelled
 from trainer import export
@@ -172,14 +172,7 @@ def test_the_rank_is_that_of_rows_from_everywhere_in_the_split(monkeypatch):
     """Rows are often sorted by class: the first ones would be of few classes."""
     monkeypatch.setattr(findings, "_MOST_IMAGES_FOR_RANK", 200)
     features = np.repeat(np.eye(20, dtype=np.float32), 100, axis=0)
-    rows = embedding.Rows(
-        np.zeros([2000], np.int64),
-        np.zeros([2000, 16], bool),
-        {kind: np.zeros([2000], np.uint64) for kind in duplicates.KINDS},
-        np.zeros([2000, 2], np.int64),
-        np.array(["image"] * 2000),
-    )
-    found = findings.find(dict.fromkeys(("unlabelled", "train", "test"), rows), features, features, None, (), ())
+    found = findings.find(Copies({}, (), ()), features, features, None, (), ())
     assert found.rank_me == pytest.approx(20, abs=1)
     assert found.findings == ()
 
@@ -193,22 +186,6 @@ def test_what_the_gate_of_the_data_warned_of_is_a_finding_also_without_labelled_
     inputs = Inputs(directory, directory, "unused", None, str(tmp_path), tmp_path, data_checks=checks)
     found = evaluation.evaluate(EvaluatorSettings(), inputs).metrics
     assert (found.findings, found.data_checks) == (("The height differs.",), checks)
-
-
-def test_hashes_find_copies_and_recompressed_pictures():
-    from PIL import Image
-
-    rng = np.random.default_rng(0)
-    textures = [Image.fromarray(rng.integers(0, 256, (6, 6, 3), np.uint8)).resize((48, 48)) for _ in range(20)]
-    pixels = np.stack([np.asarray(texture) for texture in textures])
-    noisy = np.clip(pixels.astype(int) + rng.integers(-2, 3, pixels.shape), 0, 255).astype(np.uint8)
-    ours = duplicates.hashes(pixels)
-    assert {kind: len(set(values.tolist())) for kind, values in ours.items()} == {"exact": 20, "look": 20}
-    assert duplicates.occur_in(ours["exact"], duplicates.hashes(pixels[::-1])["exact"]).all()
-    assert not duplicates.occur_in(ours["exact"], duplicates.hashes(noisy)["exact"]).any()
-    assert duplicates.occur_in(ours["look"], duplicates.hashes(noisy)["look"]).sum() >= 15
-    plain = np.full([3, 48, 48, 3], 90, np.uint8)
-    assert not duplicates.occur_in(duplicates.hashes(plain)["look"], duplicates.hashes(plain)["look"]).any()
 
 
 def write_examples(directory: Path, counts: dict[str, int], seed: int = 0, folds: int = 0) -> str:
