@@ -20,8 +20,8 @@ _COMPONENTS, _PERPLEXITY = 50, 30
 _PROGRAM = __file__
 # 1,000 points take about 8 seconds.
 _SECONDS = 300
-# Embeddings that agree to so many decimals are equal, as shares of the greatest value: float32 has no more.
-_DECIMALS = 6
+# Embeddings that differ by less, as a share of the greatest value, differ by rounding: float32 has seven digits.
+_ROUNDING = 1e-6
 
 
 class NoProjection(Exception):
@@ -57,10 +57,10 @@ def project(features: np.ndarray, seconds: float = _SECONDS) -> Projection:
         raise NoProjection("some embeddings are not finite")
     centred = features - features.mean(0)
     spread = np.abs(centred).max()
-    if spread <= 10.0**-_DECIMALS * np.abs(features).max():
-        raise NoProjection("all embeddings are equal")
+    if spread <= _ROUNDING * np.abs(features).max():
+        raise NoProjection("all embeddings are equal, up to rounding")
     # Without the scale, distances between large numbers overflow.
-    distinct, positions = np.unique(np.round(centred / spread, _DECIMALS), axis=0, return_inverse=True)
+    distinct, positions = np.unique(centred / spread, axis=0, return_inverse=True)
     if len(distinct) < _LEAST_FOR_TSNE or features.shape[1] < 2:
         points, method = _principal_components(distinct), "PCA"
     else:

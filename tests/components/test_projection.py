@@ -8,6 +8,14 @@ from components.linear_probe_evaluator.projection import NoProjection, project
 
 RNG = np.random.default_rng(0)
 ROWS = RNG.normal(size=(60, 8))
+PROGRAM = """
+import io, os, sys, time
+import numpy as np
+def answer(points):
+    content = io.BytesIO()
+    np.save(content, points)
+    sys.stdout.buffer.write(content.getvalue())
+"""
 
 
 def without_child(monkeypatch):
@@ -30,10 +38,10 @@ def test_clusters_stay_apart_and_equal_embeddings_share_a_point():
 @pytest.mark.parametrize(
     ("rows", "reason"),
     [
-        pytest.param(np.zeros([60, 8]), "all embeddings are equal", id="zeros"),
-        pytest.param(np.full([60, 8], 0.3, np.float32), "all embeddings are equal", id="equal"),
-        pytest.param(1 + 1e-8 * ROWS, "all embeddings are equal", id="equal up to rounding"),
-        pytest.param(ROWS[:1], "all embeddings are equal", id="one"),
+        pytest.param(np.zeros([60, 8]), "all embeddings are equal, up to rounding", id="zeros"),
+        pytest.param(np.full([60, 8], 0.3, np.float32), "all embeddings are equal, up to rounding", id="equal"),
+        pytest.param(1 + 1e-8 * ROWS, "all embeddings are equal, up to rounding", id="equal up to rounding"),
+        pytest.param(ROWS[:1], "all embeddings are equal, up to rounding", id="one"),
         pytest.param(np.where(np.eye(60, 8), np.nan, ROWS), "some embeddings are not finite", id="NaN"),
         pytest.param(np.where(np.eye(60, 8), np.inf, ROWS), "some embeddings are not finite", id="infinite"),
     ],
@@ -51,7 +59,6 @@ def test_what_cannot_be_drawn_is_told(rows, reason, monkeypatch):
         pytest.param(ROWS[np.arange(60) % 5], 5, id="few distinct ones"),
         pytest.param(ROWS[np.arange(60) % 2], 2, id="two distinct ones"),
         pytest.param(ROWS[:, :1], 60, id="one dimension"),
-        pytest.param(np.concatenate([[ROWS[0] * 1e12], ROWS[1:]]), 2, id="one far away"),
     ],
 )
 def test_few_different_embeddings_are_drawn_by_their_principal_components(rows, distinct, monkeypatch):
@@ -62,31 +69,28 @@ def test_few_different_embeddings_are_drawn_by_their_principal_components(rows, 
     assert len(np.unique(found.points, axis=0)) == distinct
     if distinct == 3:
         # A plane through three points contains their distances.
-        np.testing.assert_allclose(
-            *(np.linalg.norm(p[1] - p[0]) / np.linalg.norm(p[2] - p[0]) for p in (rows, found.points))
-        )
+        one, other = (np.linalg.norm(p[1] - p[0]) / np.linalg.norm(p[2] - p[0]) for p in (rows, found.points))
+        assert one == pytest.approx(other)
 
 
-@pytest.mark.parametrize("scale", [1e-30, 5e37])
-def test_the_scale_of_embeddings_does_not_matter(scale):
-    """Distances between large float32 numbers overflow."""
-    found = project((ROWS * scale).astype(np.float32))
+def test_the_scale_of_embeddings_does_not_matter():
+    """Distances between large float32 numbers overflow, which ended the process with a segmentation fault."""
+    found = project((ROWS * 5e37).astype(np.float32))
     assert (found.method, found.distinct) == ("t-SNE", 60)
 
 
 @pytest.mark.parametrize(
     ("program", "seconds", "reason"),
     [
-        ("import os; os.kill(os.getpid(), 11)", 60, r"the process of t-SNE was ended by signal 11 \(Segmentation fault\)"),
-        ("import os; os.kill(os.getpid(), 9)", 60, r"the process of t-SNE was ended by signal 9 \(Killed\)"),
-        ("raise MemoryError('too large')", 60, r"the process of t-SNE failed with exit code 1 \(MemoryError: too large\)"),
-        ("import time; time.sleep(60)", 0.5, r"t-SNE took longer than 0\.5 seconds"),
-        ("import numpy, sys; numpy.save('{0}', numpy.full([60, 2], numpy.nan)); "
-         "sys.stdout.buffer.write(open('{0}', 'rb').read())", 60, "t-SNE found no finite positions"),
+        ("os.kill(os.getpid(), 11)", 60, r"the process of t-SNE was ended by signal 11 \(Segmentation fault\)"),
+        ("os.kill(os.getpid(), 9)", 60, r"the process of t-SNE was ended by signal 9 \(Killed\)"),
+        ("raise MemoryError('large')", 60, r"the process of t-SNE failed with exit code 1 \(MemoryError: large\)"),
+        ("time.sleep(60)", 0.5, r"t-SNE took longer than 0\.5 seconds"),
+        ("answer(np.full([60, 2], np.nan))", 60, "t-SNE found no finite positions"),
     ],
-)  # fmt: skip
+)
 def test_a_child_that_fails_is_told(program, seconds, reason, tmp_path, monkeypatch):
-    (tmp_path / "program.py").write_text(program.format(tmp_path / "points.npy"))
+    (tmp_path / "program.py").write_text(PROGRAM + program)
     monkeypatch.setattr(projection, "_PROGRAM", str(tmp_path / "program.py"))
     with pytest.raises(NoProjection, match=f"^{reason}$"):
         project(ROWS, seconds)
