@@ -59,12 +59,14 @@ def lidar(views: np.ndarray) -> float:
     Returns:
         A value from 1 to min(N - 1, d); 0 if all embeddings are the same.
     """
-    views = views.astype(np.float64)
-    means = views.mean(axis=1)
+    deviations = views.astype(np.float64)
+    power = np.mean(deviations**2)
+    means = deviations.mean(axis=1)
+    deviations -= means[:, np.newaxis]
     between = _covariance(means - means.mean(axis=0))
-    within = _covariance((views - means[:, np.newaxis]).reshape(-1, views.shape[2]))
+    within = _covariance(deviations.reshape(-1, views.shape[2]))
     spread = (np.trace(between) + np.trace(within)) / len(within)
-    if spread <= _ROUNDING**2 * np.mean(views**2):
+    if spread <= _ROUNDING**2 * power:
         return 0.0
     variances, directions = np.linalg.eigh(within + _LIDAR_REGULARISATION * spread * np.eye(len(within)))
     whiten = directions / np.sqrt(variances)
@@ -74,12 +76,11 @@ def lidar(views: np.ndarray) -> float:
     return float(np.exp(-np.sum(share * np.log(share)))) if len(share) else 0.0
 
 
-def recognised(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Returns for each image whether its first view leads to its second view, bool [N].
+def consistent_neighbours(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Returns for each image whether the nearest second view of its first view is its own one, bool [N].
 
-    It does if, by cosine similarity, the image's own second view is nearer to its first view than the second view of
-    every other image is. An image that is as near as another one is not recognised, so that a constant encoder
-    recognises nothing.
+    Nearness is cosine similarity. An image whose own view is only as near as that of another image does not count, so
+    that no image counts if all embeddings are the same.
 
     Args:
         first: Embeddings of the first views, [N, d].

@@ -42,6 +42,12 @@ class EvaluatorSettings(StrictModel):
         description="Whether an encoder may be released without a comparison if the champion cannot be read or does "
         "not embed the images.",
     )
+    without_labels: Literal["refuse", "compare"] = Field(
+        "refuse",
+        description="Whether an encoder can be blessed if there are no labelled images. `refuse`: never. `compare`: if "
+        "it recognises augmented unlabelled images significantly better than an untrained encoder (beat_untrained) and "
+        "no worse than the champion (tolerance), which does not show whether it separates classes.",
+    )
     neighbours: tuple[PositiveInt, ...] = Field(
         (20, 200), min_length=1, description="Numbers of neighbours k for which a kNN accuracy is reported."
     )

@@ -112,7 +112,7 @@ def test_a_version_holds_figures_settings_provenance_and_model_card(tmp_path, re
     assert details.metrics[f"class_accuracy/{release._metric_name(releases.CLASSES[1])}"] == 0.75
     assert details.metrics["training/steps"] == 3
     assert details.parameters["trainer.encoder.width"] == "8"
-    assert "Linear probe **50.0%** (95 % interval 48.0% to 52.0%)" in details.description
+    assert "**Linear probe 50.0%** (95 % interval 48.0% to 52.0%)" in details.description
 
     folder = registry.download(version, str(tmp_path / "downloaded"))
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}

@@ -62,23 +62,23 @@ def test_lidar_is_the_entropy_of_the_generalised_eigenvalues():
     assert view_metrics.lidar(views) == pytest.approx(np.exp(-(share * np.log(share)).sum()))
 
 
-def test_an_image_is_recognised_if_no_other_image_is_as_near():
+def test_the_neighbour_of_an_image_is_consistent_if_no_other_image_is_as_near():
     first = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [-1.0, 0.0]])
     second = np.array([[2.0, 0.1], [1.0, 0.9], [0.0, 3.0], [-1.0, 0.0]])
-    assert view_metrics.recognised(first, second).tolist() == [True, False, False, True]
+    assert view_metrics.consistent_neighbours(first, second).tolist() == [True, False, False, True]
     # More rows than a batch, each with its own neighbours.
     many = points(1_200, 16)
-    assert view_metrics.recognised(many, many + 0.01 * points(1_200, 16, 1)).all()
-    unrelated = view_metrics.recognised(many, points(1_200, 16, 1))
+    assert view_metrics.consistent_neighbours(many, many + 0.01 * points(1_200, 16, 1)).all()
+    unrelated = view_metrics.consistent_neighbours(many, points(1_200, 16, 1))
     assert unrelated.mean() < 0.01
 
 
-def test_a_constant_encoder_recognises_nothing_and_has_no_direction():
+def test_a_constant_encoder_has_no_consistent_neighbours_and_no_direction():
     constant = np.tile(points(1, 33), (1_000, 1))
     # The same computation in batches of another size rounds differently.
     rounded = (constant * (1 + 1e-7 * points(1_000, 33, 1))).astype(np.float32)
     for embeddings in (constant, rounded, np.zeros_like(constant)):
-        assert not view_metrics.recognised(embeddings, constant).any()
+        assert not view_metrics.consistent_neighbours(embeddings, constant).any()
         assert view_metrics.alignment(embeddings, embeddings) == 0.0
         assert view_metrics.uniformity(embeddings) == pytest.approx(0.0, abs=1e-6)
         assert view_metrics.lidar(np.stack([embeddings, embeddings], axis=1)) == 0.0

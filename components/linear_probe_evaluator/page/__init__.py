@@ -11,7 +11,13 @@ import tensorflow as tf
 import yaml
 
 from components.linear_probe_evaluator import probes
-from components.linear_probe_evaluator.artifact import MOST_CLASSES_IN_MATRIX, NOT_RELEASED, Interval, Metrics
+from components.linear_probe_evaluator.artifact import (
+    MOST_CLASSES_IN_MATRIX,
+    NOT_RELEASED,
+    Interval,
+    LabelFree,
+    Metrics,
+)
 from components.linear_probe_evaluator.evaluation import Evaluation
 from components.linear_probe_evaluator.page import plots, retrieval
 from trainer import export
@@ -38,6 +44,8 @@ def render(evaluation: Evaluation, model: str, run: str) -> str:
         "not_released": NOT_RELEASED,
         "curves": plots.curves(_history(run)),
     }
+    if metrics.label_free:
+        facts["intervals"] = plots.intervals(_compared_without_labels(metrics.label_free), "neighbour consistency")
     if evaluation.candidate:
         facts |= {
             "intervals": plots.intervals(_compared(metrics)),
@@ -81,6 +89,17 @@ def _compared(metrics: Metrics) -> list[tuple[str, float, Interval]]:
         ("untrained encoder", metrics.untrained_accuracy, metrics.untrained_interval),
     ]
     return [(name, accuracy, interval) for name, accuracy, interval in rows if accuracy is not None and interval]
+
+
+def _compared_without_labels(found: LabelFree) -> list[tuple[str, float, Interval]]:
+    """Returns name, neighbour consistency and interval of each encoder."""
+    rows = [
+        ("this encoder", found.candidate),
+        ("champion", found.champion),
+        ("best release", found.best_release),
+        ("untrained encoder", found.untrained),
+    ]
+    return [(name, quality.neighbour_consistency, quality.interval) for name, quality in rows if quality]
 
 
 def _classes(metrics: Metrics) -> list[tuple[str, int, float]]:
