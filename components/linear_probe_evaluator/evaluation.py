@@ -9,32 +9,42 @@ import apache_beam as beam
 import numpy as np
 import tensorflow as tf
 
+from components.artifact_files import Content
 from components.champion_resolver.artifact import Champion
 from components.data_gate.artifact import DataCheck
 from components.image_example_gen import artifact as examples_artifact
-from components.linear_probe_evaluator import embedding, findings, gate, probes, protocols
+from components.image_example_gen.artifact import Dataset
+from components.linear_probe_evaluator import embedding, findings, gate, label_free, probes, protocols, significance
 from components.linear_probe_evaluator.artifact import (
     MOST_CLASSES_IN_MATRIX,
-    Check,
     Data,
+    Findings,
     Metrics,
     ProbeWeights,
     Repeated,
     Reported,
     Verdict,
+    WithoutLabels,
 )
 from components.linear_probe_evaluator.config import EvaluatorSettings
 from components.linear_probe_evaluator.embedding import Rows
 from components.linear_probe_evaluator.probes import Labelled, LinearProbe, Score
+from components.linear_probe_evaluator.roles import BEST_RELEASE, CANDIDATE, CHAMPION, UNTRAINED
 from trainer import data, export, fine_tuning, metrics, splits
+from trainer.errors import DataError
 
-CANDIDATE, UNTRAINED, CHAMPION = "candidate", "untrained", "champion"
+_TITLES = {
+    CANDIDATE: "encoder",
+    UNTRAINED: "untrained encoder",
+    CHAMPION: "champion",
+    BEST_RELEASE: "best release so far",
+}
 
 
-class ChampionModel(NamedTuple):
-    """The champion, and the path or URI of its SavedModel."""
+class RegisteredModel(NamedTuple):
+    """A registered version, and the path or URI of its SavedModel."""
 
-    champion: Champion
+    version: Champion
     model: str
 
 
@@ -47,6 +57,7 @@ class Inputs:
         labelled: ImageExampleGen's artifact with the labelled splits; often the same one.
         model: The candidate's SavedModel.
         champion: The champion, if there is one.
+        best_release: The best release so far, if it is not the champion.
         scratch: Folder for intermediate results, which every Beam worker can write to.
         local_scratch: Local folder for memory maps, which must outlive the evaluation.
         data_checks: DataGate's verdicts on the images.
@@ -55,18 +66,34 @@ class Inputs:
     pretraining: str
     labelled: str
     model: str
-    champion: ChampionModel | None
+    champion: RegisteredModel | None
     scratch: str
     local_scratch: Path
+    best_release: RegisteredModel | None = None
     data_checks: tuple[DataCheck, ...] = ()
+
+    @property
+    def registered(self) -> dict[str, RegisteredModel]:
+        """The registered versions to compare with, by role."""
+        roles = {CHAMPION: self.champion, BEST_RELEASE: self.best_release}
+        return {role: registered for role, registered in roles.items() if registered}
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A model's features, the probe that was fitted on them, and the probe's score on the test split."""
+    """A model's features, the probe that was fitted on them, and the probe's score on the test split.
+
+    Attributes:
+        train: Features and labels of the train split.
+        test: Features and labels of the test split.
+        without_embedding: Number of labelled images whose embedding is not finite; their features are zeros.
+        probe: The probe that was fitted on `train`.
+        score: The probe's score on `test`.
+    """
 
     train: Labelled
     test: Labelled
+    without_embedding: int
     probe: LinearProbe
     score: Score
 
@@ -100,6 +127,9 @@ def evaluate(
         settings: What is measured, and what the encoder must reach.
         inputs: Artifacts and folders.
         make_pipeline: Makes the Beam pipeline that embeds the images.
+
+    Raises:
+        DataError: If there is nothing to measure the encoder on.
     """
     pretraining, labelled = examples_artifact.read(inputs.pretraining), examples_artifact.read(inputs.labelled)
     counts = {split: labelled.counts[split] for split in (splits.TRAIN, splits.TEST)}
@@ -114,9 +144,9 @@ def evaluate(
         data_checks=inputs.data_checks,
     )
     if not counts[splits.TEST]:
-        return Evaluation(Metrics.of(described, _no_verdict(), findings.of_data(inputs.data_checks)))
+        return Evaluation(Metrics.of(described, *_without_labels(settings, inputs, pretraining)))
     size, classes = (labelled.image_size, labelled.image_size), list(labelled.class_names)
-    models, problem = _models(settings, inputs, size)
+    models, problems = _models(settings, inputs, size)
     directories = dict.fromkeys((splits.TRAIN, splits.TEST), inputs.labelled)
     directories[splits.UNLABELLED] = inputs.pretraining
     files = {
@@ -128,13 +158,23 @@ def evaluate(
     rows = {split: embedding.read_rows(inputs.scratch, split) for split in files}
 
     measured = {model: _measure(settings, inputs, model, rows, len(classes)) for model in models}
+    for role in (CHAMPION, BEST_RELEASE):
+        if role in measured and measured[role].without_embedding:
+            problems[role] = f"it gives no finite embedding of {measured.pop(role).without_embedding:,} labelled images"
     candidate = measured[CANDIDATE]
-    champion = inputs.champion.champion if inputs.champion else None
+    verdict = _verdict(settings, inputs, measured, classes, problems)
     figures = Metrics.of(
         described,
-        _verdict(settings, measured, classes, champion, problem),
+        verdict,
         _reported(settings, inputs, candidate, rows[splits.TRAIN].folds, classes, files, size),
-        findings.find(rows, candidate.test, inputs.data_checks),
+        findings.find(
+            rows,
+            candidate.test.features,
+            measured[UNTRAINED].test.features,
+            verdict.over_untrained,
+            (*_unconverged(measured), *_uncompared(inputs, problems)),
+            inputs.data_checks,
+        ),
     )
 
     def images(split: str, numbers: np.ndarray) -> np.ndarray:
@@ -143,17 +183,20 @@ def evaluate(
     return Evaluation(figures, candidate, images)
 
 
-def _models(settings: EvaluatorSettings, inputs: Inputs, size: tuple[int, int]) -> tuple[dict[str, str], str | None]:
-    """Returns the SavedModels to measure by role, and why the champion is not among them, if that is so."""
+def _models(
+    settings: EvaluatorSettings, inputs: Inputs, size: tuple[int, int]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Returns the SavedModels to measure by role, and why the others cannot be measured."""
     models = {CANDIDATE: inputs.model, UNTRAINED: f"{inputs.scratch}/untrained-twin"}
     export.export_untrained_twin(inputs.model, models[UNTRAINED], settings.seed)
-    if inputs.champion is None:
-        return models, None
-    champion, model = inputs.champion
-    problem = champion.problem or _embedding_problem(model, size)
-    if problem:
-        return models, f"The champion {champion} cannot be compared ({problem})"
-    return models | {CHAMPION: model}, None
+    problems = {}
+    for role, registered in inputs.registered.items():
+        problem = registered.version.problem or _embedding_problem(registered.model, size)
+        if problem:
+            problems[role] = problem
+        else:
+            models[role] = registered.model
+    return models, problems
 
 
 def _embedding_problem(model: str, size: tuple[int, int]) -> str | None:
@@ -166,35 +209,70 @@ def _embedding_problem(model: str, size: tuple[int, int]) -> str | None:
 
 
 def _measure(settings: EvaluatorSettings, inputs: Inputs, model: str, rows: dict[str, Rows], classes: int) -> Measured:
-    train, test = (
-        Labelled(
-            embedding.read_features(inputs.scratch, model, split, inputs.local_scratch / f"{model}-{split}"),
-            rows[split].labels,
-        )
+    read = {
+        split: embedding.read_features(inputs.scratch, model, split, inputs.local_scratch / f"{model}-{split}")
         for split in (splits.TRAIN, splits.TEST)
-    )
+    }
+    train, test = (Labelled(features.values, rows[split].labels) for split, features in read.items())
     probe = probes.fit(train, classes, settings.seed)
-    return Measured(train, test, probe, probes.score(probe, test, settings.seed))
+    without_embedding = sum(features.not_finite for features in read.values())
+    return Measured(train, test, without_embedding, probe, probes.score(probe, test))
+
+
+def _unconverged(measured: dict[str, Measured]) -> list[str]:
+    return [
+        f"The probe of the {_TITLES[role]} did not converge within {probes.MOST_ITERATIONS:,} iterations, so its "
+        "accuracy may be too low."
+        for role, model in measured.items()
+        if not model.probe.converged
+    ]
+
+
+def _uncompared(inputs: Inputs, problems: dict[str, str]) -> list[str]:
+    """Says that the best release is not compared; the champion has a check of its own."""
+    return [
+        f"The best release so far, {inputs.registered[role].version}, cannot be compared ({problem}): whether losses "
+        "add up over the releases is unknown."
+        for role, problem in problems.items()
+        if role == BEST_RELEASE
+    ]
 
 
 def _verdict(
     settings: EvaluatorSettings,
+    inputs: Inputs,
     measured: dict[str, Measured],
     classes: list[str],
-    champion: Champion | None,
-    problem: str | None,
+    problems: dict[str, str],
 ) -> Verdict:
     """Judges the candidate."""
     score = measured[CANDIDATE].score
+    champion, best = (inputs.registered.get(role) for role in (CHAMPION, BEST_RELEASE))
 
-    def rival(role: str, name: str) -> gate.Rival:
+    def rival(role: str, name: str) -> gate.Rival | None:
+        if role not in measured:
+            return None
         other = measured[role].score
-        return gate.Rival(name, other.accuracy, probes.difference(score, other, settings.seed))
+        return gate.Rival(name, other.accuracy, significance.difference(score.hits, other.hits))
 
     untrained = rival(UNTRAINED, "an untrained encoder")
-    compared = rival(CHAMPION, f"the champion {champion}") if CHAMPION in measured else None
+    assert untrained
+    compared = rival(CHAMPION, f"the champion {champion.version}") if champion else None
+    best_release = rival(BEST_RELEASE, f"the best release so far, {best.version}") if best else None
     recall = dict(zip(classes, score.recall, strict=True))
-    checks = gate.checks(settings, score.accuracy, recall, untrained, compared, problem)
+    candidate = gate.Candidate(
+        accuracy=score.accuracy,
+        recall=recall,
+        images=len(score.hits),
+        untrained=untrained,
+        champion=compared,
+        champion_problem=f"The champion {champion.version} cannot be compared ({problems[CHAMPION]})"
+        if champion and CHAMPION in problems
+        else None,
+        best_release=best_release,
+        without_embedding=measured[CANDIDATE].without_embedding,
+    )
+    checks = gate.checks(settings, candidate)
     return Verdict(
         blessed=all(check.passed for check in checks),
         reasons=tuple(check.sentence for check in checks if not check.passed),
@@ -205,11 +283,14 @@ def _verdict(
         untrained_accuracy=untrained.accuracy,
         untrained_interval=measured[UNTRAINED].score.interval,
         over_untrained=untrained.lead,
-        champion=str(champion) if champion else None,
-        champion_version=champion.version if champion else None,
+        champion=str(champion.version) if champion else None,
+        champion_version=champion.version.version if champion else None,
         champion_accuracy=compared.accuracy if compared else None,
         champion_interval=measured[CHAMPION].score.interval if compared else None,
         over_champion=compared.lead if compared else None,
+        best_release=str(best.version) if best else None,
+        best_release_accuracy=best_release.accuracy if best_release else None,
+        over_best_release=best_release.lead if best_release else None,
     )
 
 
@@ -267,9 +348,26 @@ def _small_matrix(counts: np.ndarray) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(row) for row in counts.tolist())
 
 
-def _no_verdict() -> Verdict:
-    reason = (
-        "There are no labelled images (train/ and test/), so the encoder cannot be measured: name a labelled set with "
-        "evaluator.data."
+def _without_labels(settings: EvaluatorSettings, inputs: Inputs, pretraining: Dataset) -> tuple[Content, ...]:
+    """Measures and judges the candidate on unlabelled images; returns the groups of figures."""
+    size, count = (pretraining.image_size, pretraining.image_size), pretraining.counts[splits.UNLABELLED]
+    if count < 2:
+        raise DataError(
+            f"{inputs.pretraining} has no labelled images and fewer than two unlabelled ones, so there is nothing to "
+            "measure the encoder on: name other images."
+        )
+    models, problems = _models(settings, inputs, size)
+    directory = examples_artifact.split_directory(inputs.pretraining, splits.UNLABELLED)
+    measured = label_free.measure(models, data.matching_files([f"{directory}/*"]), count, settings.seed)
+    for role in (CHAMPION, BEST_RELEASE):
+        if role in measured and measured[role].not_finite:
+            problems[role] = f"it gives no finite embedding of {measured.pop(role).not_finite:,} unlabelled images"
+    found = label_free.figures(measured)
+    registered = {role: registered.version for role, registered in inputs.registered.items()}
+    sentences = [*findings.of_data(inputs.data_checks).findings, *_uncompared(inputs, problems), label_free.BIAS]
+    return (
+        label_free.verdict(settings, measured, found, registered, problems),
+        WithoutLabels(label_free=found),
+        Reported(embedding_size=measured[CANDIDATE].embedding_size),
+        Findings(findings=tuple(sentences)),
     )
-    return Verdict(reasons=(reason,), checks=(Check(passed=False, sentence=reason),))

@@ -1,6 +1,11 @@
 """Measures and judges encoders on unlabelled images: whether they recognise an image in another one of its views.
 
 The views are drawn as the candidate's training draws them, and every encoder is given the same ones.
+
+An image is a hit, as in `significance`, if its neighbour is consistent (see `view_metrics`). The hits are not
+independent, because all images are each other's possible neighbours. This does not matter: over 48 to 240 samples of 100
+to 500 images of the demo, the standard deviation of the difference of two encoders was 0.9 to 1.1 times that of
+independent hits.
 """
 
 from collections.abc import Iterator
@@ -19,6 +24,11 @@ from trainer.augmentation import StoredImages
 from trainer.progress import Reporter
 from trainer.results import EncoderDescription
 
+#: What is told of every evaluation without labels.
+BIAS = (
+    "The encoders were measured on a random sample of the unlabelled images, none of which the pretraining holds out, "
+    "and with views like those of the training: this favours the new encoder."
+)
 _MOST_IMAGES = 2_000
 # LiDAR needs several views of each image; the other measures use the first two.
 _VIEWS = 8
@@ -36,11 +46,13 @@ class Measured:
         quality: The figures.
         consistent: Whether the nearest neighbour of each image's first view is its second view, bool [N].
         not_finite: The number of images with a view whose embedding is not finite; these embeddings count as zeros.
+        embedding_size: The length of an embedding.
     """
 
     quality: ViewQuality
     consistent: np.ndarray
     not_finite: int
+    embedding_size: int
 
 
 def measure(models: dict[str, str], files: list[str], images: int, seed: int) -> dict[str, Measured]:
@@ -103,7 +115,7 @@ def _measured(embeddings: np.ndarray) -> Measured:
         rank_me=metrics.rank_me(first),
         lidar=view_metrics.lidar(embeddings),
     )
-    return Measured(quality, consistent, int(bad.any(axis=1).sum()))
+    return Measured(quality, consistent, int(bad.any(axis=1).sum()), embeddings.shape[2])
 
 
 def figures(measured: dict[str, Measured]) -> LabelFree:
@@ -161,16 +173,18 @@ def _checks(
     compare = settings.without_labels == "compare"
     yield _may_do_without_labels(compare, found.images)
     if measured[CANDIDATE].not_finite:
-        yield gate.has_embeddings(measured[CANDIDATE].not_finite, "unlabelled images")
-    most = min(found.images, found.embedding_size)
-    if findings.collapsed(found.candidate.rank_me, found.untrained.rank_me, most, found.over_untrained):
-        yield _has_not_collapsed(found)
+        yield gate.has_no_embeddings(measured[CANDIDATE].not_finite, "unlabelled images")
+    most = min(found.images, measured[CANDIDATE].embedding_size)
+    # A low rank is harmless if the few directions separate the classes, which nobody can tell without labels.
+    if findings.collapsed(found.candidate.rank_me, found.untrained.rank_me, most, None):
+        yield _has_collapsed(found, most)
     if not compare:
         return
     for name in ("floor", "least_recall"):
         if getattr(settings, name):
             yield _cannot_be_checked(name)
-    yield gate.has_enough_images(found.images, settings.least_test_images, "unlabelled images")
+    if found.images < settings.least_test_images:
+        yield gate.has_too_few_images(found.images, settings.least_test_images, "unlabelled images")
 
     def rival(name: str, quality: ViewQuality, lead: Difference) -> gate.Rival:
         return gate.Rival(name, quality.neighbour_consistency, lead)
@@ -222,11 +236,11 @@ def _cannot_be_checked(setting: str) -> Check:
     )
 
 
-def _has_not_collapsed(found: LabelFree) -> Check:
+def _has_collapsed(found: LabelFree, most: int) -> Check:
     return Check(
         name="collapse",
         passed=False,
-        sentence=f"The embeddings have {found.embedding_size} dimensions but an effective rank (RankMe) of only "
-        f"{found.candidate.rank_me:.1f}, and those of an untrained encoder {found.untrained.rank_me:.1f}: the encoder "
-        "has collapsed or nearly collapsed.",
+        sentence=f"The effective rank (RankMe) of the embeddings is only {found.candidate.rank_me:.1f}, and that of an "
+        f"untrained encoder {found.untrained.rank_me:.1f}, of at most {most:,}: the encoder has collapsed or nearly "
+        "collapsed.",
     )

@@ -82,8 +82,9 @@ def build(candidate: Candidate, name: str, alias: str, directory: Path) -> Relea
     """Writes everything into a new local directory.
 
     In MLflow's layout: the SavedModel below `artifacts/saved_model`, with the classifier if there is one, MLflow's own
-    `MLmodel` with signature and input example, `model_card.md`, `metrics.json`, `settings.yaml`, `provenance.json`, `report.html`,
-    the statistics of the images, example images with their embeddings, and last a manifest of all files' sha256.
+    `MLmodel` with signature and input example, `model_card.md`, `metrics.json`, `settings.yaml`, `provenance.json`,
+    `report.html`, the statistics of the images, example images with their embeddings, and last a manifest of all files'
+    sha256.
 
     Args:
         candidate: The encoder to release.
@@ -195,8 +196,10 @@ def _numbers(metrics: Metrics, training: TrainingFigures | None) -> Iterator[tup
     for name, value in metrics:
         if isinstance(value, float):
             yield name, value
-    for name, value in metrics.class_accuracy.items():
-        yield f"class_accuracy/{_metric_name(name)}", value
+    for name, recall in metrics.class_accuracy.items():
+        # MLflow has no value for a class without test images.
+        if recall is not None:
+            yield f"class_accuracy/{_metric_name(name)}", recall
     for k, value in metrics.knn.items():
         yield f"knn_accuracy/{k}", value
     for share, result in metrics.label_shares.items():

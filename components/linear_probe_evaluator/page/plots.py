@@ -57,9 +57,7 @@ _COMPONENTS = 50
 _PERPLEXITY = 30
 
 
-def intervals(
-    rows: list[tuple[str, float, tuple[float, float]]], measure: str = "linear probe accuracy"
-) -> Markup:
+def intervals(rows: list[tuple[str, float, tuple[float, float]]], measure: str = "linear probe accuracy") -> Markup:
     """Draws a dot with an error bar for each name, share and 95 % interval; the first row is on top."""
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(4.6, 0.42 * len(rows) + 0.7), layout="constrained")
