@@ -3,8 +3,8 @@
 The views are drawn as the candidate's training draws them, and every encoder is given the same ones.
 
 An image is a hit, as in `significance`, if its neighbour is consistent (see `view_metrics`). The hits are not
-independent, because all images are each other's possible neighbours. This does not matter: over 48 to 240 samples of 100
-to 500 images of the demo, the standard deviation of the difference of two encoders was 0.9 to 1.1 times that of
+independent, because all images are each other's possible neighbours. This does not matter: over 48 to 240 samples of
+100 to 500 images of the demo, the standard deviation of the difference of two encoders was 0.9 to 1.1 times that of
 independent hits.
 """
 

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from components.champion_resolver.artifact import Champion
+from components.data_gate.artifact import DataCheck
 from components.image_example_gen import encoding
 from components.image_example_gen.sources.base import Picture
 from components.linear_probe_evaluator import label_free
@@ -152,6 +153,10 @@ def test_an_evaluation_without_labels_cannot_pass_a_champion_that_gives_no_embed
         champion=RegisteredModel(CHAMPION, models["nan"]),
         scratch=str(tmp_path / "scratch"),
         local_scratch=tmp_path,
+        data_checks=(
+            DataCheck(name="noise", passed=True, sentences=("There is no noise.",)),
+            DataCheck(name="drift", passed=False, sentences=("The height differs.",)),
+        ),
     )
     result = evaluate(EvaluatorSettings(without_labels="compare"), inputs)
     assert (result.candidate, result.probe) == (None, None)
@@ -162,7 +167,8 @@ def test_an_evaluation_without_labels_cannot_pass_a_champion_that_gives_no_embed
     assert missed(found) == ["champion_problem"]
     assert "gives no finite embedding of 150 unlabelled images" in found.reasons[0]
     assert "--accept-baseline-reset" in found.reasons[0]
-    assert any("this favours the new encoder" in finding for finding in found.findings)
+    assert found.findings == ("The height differs.", label_free.BIAS)
+    assert found.data_checks == inputs.data_checks
 
 
 def test_nothing_to_measure_on_is_said(tmp_path):
