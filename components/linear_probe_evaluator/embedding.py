@@ -56,7 +56,7 @@ class Chunk(NamedTuple):
     Attributes:
         position: Where the chunk lies in the data set.
         pixels: The images, uint8 [n, height, width, 3].
-        rows: Labels, folds and hashes: arrays with n rows, as in `Rows`.
+        rows: Labels, folds, ids and hashes: arrays with n rows, as in `Rows`.
     """
 
     position: Position
@@ -73,19 +73,21 @@ class Features(NamedTuple):
 
 @dataclass(frozen=True)
 class Rows:
-    """Labels, folds and hashes of the images of a split, in the order of files and records.
+    """Labels, folds, hashes and ids of the images of a split, in the order of files and records.
 
     Attributes:
         labels: The class of each image, int64 [N].
         folds: Whether each image belongs to each of STL-10's folds, bool [N, 16].
         hashes: The hashes of the pixels, uint64 [N], by kind of hash (see `duplicates`).
         records: The number of the file and the number of the record within the file, int64 [N, 2].
+        ids: The ids of the images, strings [N].
     """
 
     labels: np.ndarray
     folds: np.ndarray
     hashes: dict[str, np.ndarray]
     records: np.ndarray
+    ids: np.ndarray
 
 
 class EmbedImages(beam.PTransform):
@@ -136,12 +138,13 @@ class _ReadChunks(beam.DoFn):
         split, number, path = shard
         records = tf.data.TFRecordDataset(path).batch(_CHUNK).prefetch(1)
         for index, batch in enumerate(records):
-            parsed = examples.parse(batch, *examples.PIXEL_FEATURES, examples.LABEL, examples.FOLD)
+            parsed = examples.parse(batch, *examples.PIXEL_FEATURES, examples.LABEL, examples.FOLD, examples.ID)
             pixels = examples.fitted(parsed, self._size).numpy()
             folds = np.zeros([len(pixels), _MOST_FOLDS], bool)
             fold = parsed[examples.FOLD]
             folds[fold.indices.numpy()[:, 0], fold.values.numpy()] = True
-            rows = {"labels": parsed[examples.LABEL].numpy(), "folds": folds, **duplicates.hashes(pixels)}
+            ids = np.array([name.decode() for name in parsed[examples.ID].numpy()])
+            rows = {"labels": parsed[examples.LABEL].numpy(), "folds": folds, "ids": ids, **duplicates.hashes(pixels)}
             yield Chunk(Position(split, number, index), pixels, rows)
             self._reporter.advance(len(pixels))
 
@@ -203,6 +206,7 @@ def read_rows(directory: str, split: str) -> Rows:
             for kind in duplicates.KINDS
         },
         records=np.concatenate([np.zeros([0, 2], np.int64), *records]),
+        ids=np.concatenate([np.zeros([0], str), *(part["ids"] for part in parts)]),
     )
 
 
