@@ -73,6 +73,23 @@ class EvaluatorSettings(StrictModel):
         0, description="Seed of cross-validation, bootstrap, random shares of labels, and the untrained encoder."
     )
 
+    def refusals_without_labels(self) -> list[str]:
+        """Returns a sentence for each setting that prevents a release if there are no labelled images."""
+        if self.without_labels == "refuse":
+            return [
+                "There are no labelled images (train/ and test/), so whether the encoder separates your classes is "
+                "unknown, and it is not released. Name a labelled set with evaluator.data, or set "
+                "evaluator.without_labels to compare: the encoder is then released if it recognises augmented pictures "
+                "better than an untrained one and no worse than the champion."
+            ]
+        # A floor of 0 requires nothing.
+        return [
+            f"evaluator.{name} cannot be checked without labelled images: set it to null, or name a labelled set with "
+            "evaluator.data."
+            for name in ("floor", "least_recall")
+            if getattr(self, name)
+        ]
+
     @property
     def needs_champion(self) -> bool:
         """Whether a champion that cannot be used prevents a release."""

@@ -171,7 +171,10 @@ def _checks(
     problems: dict[str, str],
 ) -> Iterator[Check]:
     compare = settings.without_labels == "compare"
-    yield _may_do_without_labels(compare, found.images)
+    if compare:
+        yield _was_compared(found.images)
+    for sentence in settings.refusals_without_labels():
+        yield Check(name="needs_labels" if compare else "labels", passed=False, sentence=sentence)
     if measured[CANDIDATE].not_finite:
         yield gate.has_no_embeddings(measured[CANDIDATE].not_finite, "unlabelled images")
     most = min(found.images, measured[CANDIDATE].embedding_size)
@@ -180,9 +183,6 @@ def _checks(
         yield _has_collapsed(found, most)
     if not compare:
         return
-    for name in ("floor", "least_recall"):
-        if getattr(settings, name):
-            yield _cannot_be_checked(name)
     if found.images < settings.least_test_images:
         yield gate.has_too_few_images(found.images, settings.least_test_images, "unlabelled images")
 
@@ -210,29 +210,13 @@ def _checks(
             yield gate.keeps_up(role, *measure, other, settings.tolerance)
 
 
-def _may_do_without_labels(compare: bool, images: int) -> Check:
-    if compare:
-        sentence = (
-            f"There are no labelled images, so the encoder was compared on {images:,} unlabelled ones "
-            "(evaluator.without_labels: compare). It shows that the encoder recognises augmented pictures; whether it "
-            "separates your classes is unknown without labels."
-        )
-    else:
-        sentence = (
-            "There are no labelled images (train/ and test/), so whether the encoder separates your classes is "
-            "unknown. Name a labelled set with evaluator.data, or set evaluator.without_labels to compare: the encoder "
-            "is then released if it recognises augmented pictures better than an untrained one and no worse than the "
-            "champion."
-        )
-    return Check(name="labels", passed=compare, sentence=sentence)
-
-
-def _cannot_be_checked(setting: str) -> Check:
+def _was_compared(images: int) -> Check:
     return Check(
-        name="needs_labels",
-        passed=False,
-        sentence=f"evaluator.{setting} cannot be checked without labelled images: set it to null, or name a labelled "
-        "set with evaluator.data.",
+        name="labels",
+        passed=True,
+        sentence=f"There are no labelled images, so the encoder was compared on {images:,} unlabelled ones "
+        "(evaluator.without_labels: compare). This shows how well it recognises augmented pictures; whether it "
+        "separates your classes is unknown without labels.",
     )
 
 

@@ -121,7 +121,8 @@ def test_a_good_encoder_is_blessed_only_if_a_comparison_without_labels_is_allowe
 
     refused = judged(models, without_labels="refuse", floor=0.9)
     assert missed(refused) == ["labels"]
-    assert "Name a labelled set with evaluator.data, or set evaluator.without_labels to compare" in refused.reasons[0]
+    for way_out in ("Name a labelled set with evaluator.data", "set evaluator.without_labels to compare"):
+        assert way_out in refused.reasons[0]
     blessed = judged(models)
     assert blessed.blessed
     sentences = " ".join(check.sentence for check in blessed.checks)
