@@ -229,9 +229,9 @@ class LabelFree(Content):
         images: Number of images, a random sample of those of the pretraining.
         views: Number of views of each image.
         candidate: Figures of the encoder.
-        untrained: Figures of an untrained encoder of the same architecture.
         champion: Figures of the champion, if it can be compared.
         best_release: Figures of the best release so far, if it is not the champion and can be compared.
+        untrained: Figures of an untrained encoder of the same architecture.
         over_untrained: Lead in neighbour consistency over the untrained encoder.
         over_champion: Lead in neighbour consistency over the champion.
         over_best_release: Lead in neighbour consistency over the best release.
@@ -240,16 +240,22 @@ class LabelFree(Content):
     images: int
     views: int
     candidate: ViewQuality
-    untrained: ViewQuality
     champion: ViewQuality | None = None
     best_release: ViewQuality | None = None
+    untrained: ViewQuality
     over_untrained: Difference
     over_champion: Difference | None = None
     over_best_release: Difference | None = None
 
-    def qualities(self) -> dict[str, ViewQuality]:
-        """Returns the figures of the encoders that were measured, by the names of the fields."""
-        return {name: value for name, value in self if isinstance(value, ViewQuality)}
+    def encoders(self) -> dict[str, ViewQuality]:
+        """Returns the figures of each encoder that was measured, by its name for people."""
+        named = {
+            "this encoder": self.candidate,
+            "champion": self.champion,
+            "best release so far": self.best_release,
+            "untrained encoder": self.untrained,
+        }
+        return {name: quality for name, quality in named.items() if quality}
 
 
 class WithoutLabels(Content):

@@ -98,7 +98,8 @@ def _views(
     sample = marked.filter(lambda _, is_wanted: is_wanted).map(lambda record, _: record)
     with_numbers = tf.data.Dataset.zip(sample, tf.data.Dataset.from_tensor_slices(tf.stack(numbers, axis=1)))
     batch = max(1, _BATCH_BYTES // (_VIEWS * size[0] * size[1] * 3 * 4))
-    yield from with_numbers.map(draw, tf.data.AUTOTUNE).batch(batch).prefetch(1).as_numpy_iterator()
+    # Large images are drawn one after the other, to save memory.
+    yield from with_numbers.map(draw, min(batch, 8)).batch(batch).prefetch(1).as_numpy_iterator()
 
 
 def _measured(embeddings: np.ndarray) -> Measured:

@@ -206,10 +206,10 @@ def _numbers(metrics: Metrics, training: TrainingFigures | None) -> Iterator[tup
         yield f"label_share_accuracy/{share}", result.mean
     if metrics.folds:
         yield "folds_accuracy", metrics.folds.mean
-    for encoder, quality in metrics.label_free.qualities().items() if metrics.label_free else ():
+    for encoder, quality in metrics.label_free.encoders().items() if metrics.label_free else ():
         for name, value in quality:
             if isinstance(value, float):
-                yield f"label_free/{encoder}/{name}", value
+                yield f"label_free/{encoder.replace(' ', '_')}/{name}", value
     for name, value in training or ():
         yield f"training/{name}", float(value)
 

@@ -223,7 +223,7 @@ def test_figures_without_labels_stand_beside_those_of_the_other_encoders(model, 
     assert found.all("title")[0].text == "Blessed: neighbour consistency 50.0 %"
     assert found.all("strong")[0].text.startswith("50.0 %")
     shown = found.text[found.text.index("Measured without labels") :]
-    assert "Measured on 8 views of each image this encoder untrained champion" in shown
+    assert "Measured on 8 views of each image this encoder champion untrained encoder" in shown
     assert "uniformity (lower is better) \u22122.50 \u22122.50 \u22122.50" in shown
     assert "whether it separates your classes is unknown without labels" in shown
     assert "Evaluated on" not in shown

@@ -15,7 +15,6 @@ from components.linear_probe_evaluator.artifact import (
     MOST_CLASSES_IN_MATRIX,
     NOT_RELEASED,
     Interval,
-    LabelFree,
     Metrics,
 )
 from components.linear_probe_evaluator.evaluation import Evaluation
@@ -45,7 +44,9 @@ def render(evaluation: Evaluation, model: str, run: str) -> str:
         "curves": plots.curves(_history(run)),
     }
     if metrics.label_free:
-        facts["intervals"] = plots.intervals(_compared_without_labels(metrics.label_free), "neighbour consistency")
+        encoders = metrics.label_free.encoders().items()
+        rows = [(name, quality.neighbour_consistency, quality.interval) for name, quality in encoders]
+        facts["intervals"] = plots.intervals(rows, "neighbour consistency")
     if evaluation.candidate:
         facts |= {
             "intervals": plots.intervals(_compared(metrics)),
@@ -90,17 +91,6 @@ def _compared(metrics: Metrics) -> list[tuple[str, float, Interval]]:
         ("untrained encoder", metrics.untrained_accuracy, metrics.untrained_interval),
     ]
     return [(name, accuracy, interval) for name, accuracy, interval in rows if accuracy is not None and interval]
-
-
-def _compared_without_labels(found: LabelFree) -> list[tuple[str, float, Interval]]:
-    """Returns name, neighbour consistency and interval of each encoder."""
-    rows = [
-        ("this encoder", found.candidate),
-        ("champion", found.champion),
-        ("best release", found.best_release),
-        ("untrained encoder", found.untrained),
-    ]
-    return [(name, quality.neighbour_consistency, quality.interval) for name, quality in rows if quality]
 
 
 def _classes(metrics: Metrics) -> list[tuple[str, int, float | None]]:
