@@ -240,7 +240,7 @@ class _Training:
         row: dict[str, float] = {"epoch": -(-position.step // self._plan.steps_per_epoch), "step": position.step}
         row |= interval.means()
         row["learning_rate"] = self._learning_rate(position.step)
-        row |= self._watch.measure(self._model)
+        row |= self._watch.measure(self._model, position.step, row["learning_rate"])
         row["images_per_second"] = interval.steps * batch_size / max(interval.seconds, 1e-9)
         position.interval = Interval()
         self._history.append(row)

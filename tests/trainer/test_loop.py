@@ -202,6 +202,21 @@ def test_divergence_is_diagnosed(tfrecords, logical_cpus):
     assert caught.value.exit_code == 6
 
 
+def test_divergence_that_only_a_measurement_shows_is_diagnosed(tfrecords, logical_cpus):
+    """The only step has a finite loss, and its update gives weights that overflow."""
+    changes = {"optimizer": {"name": "sgd", "learning_rate": 1e37}, "duration": "1 steps"}
+    with pytest.raises(TrainingError, match=r"after step 1, the embeddings of \d+ of 96 measured images are not"):
+        train(tfrecords, logical_cpus[:1], **changes)
+
+
+def test_an_online_probe_that_diverges_is_warned_of_and_does_not_end_the_training(tfrecords, logical_cpus, caplog):
+    probe = SETTINGS["online_probe"] | {"learning_rate": 1e38}
+    _, result = train(tfrecords, logical_cpus[:1], online_probe=probe)
+    assert any("online probe diverged at step" in message for message in caplog.messages)
+    assert "val_p_loss" not in result.history[-1]
+    assert 0 <= result.history[-1]["knn_acc"] <= 1
+
+
 @pytest.mark.parametrize(
     ("watch", "what"),
     [
