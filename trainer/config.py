@@ -355,6 +355,11 @@ class TrainerSettings(StrictModel):
         description=f"Training starts from the weights of the registry's champion (`{CHAMPION}`) or of the exported "
         "encoder in this folder, local or gs://; null starts from random weights.",
     )
+    from_checkpoint: str | None = Field(
+        None,
+        description="Training goes on from this checkpoint of a training with other settings or images, local or in a "
+        "bucket, at its step, unless it has checkpoints of its own; null starts anew. The network must be the same.",
+    )
     devices: Literal["auto", "gpu", "cpu"] = Field(
         "auto",
         description="Training uses every GPU, or the CPU if there is none (auto), only GPUs (gpu) or only the CPU "

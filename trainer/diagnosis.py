@@ -10,7 +10,7 @@ from trainer.errors import TrainingError
 _NAMED_IDS = 5
 _REMEDY = (
     "Lower trainer.optimizer.learning_rate, warm up longer, or set trainer.optimizer.clip_norm. Checkpoints from "
-    "before that step are kept."
+    "before that step are kept: trainer.from_checkpoint goes on from one with other settings."
 )
 
 

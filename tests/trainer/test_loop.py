@@ -242,6 +242,40 @@ def test_fewer_images_than_a_batch_are_refused(tfrecords, logical_cpus):
         train(tfrecords, logical_cpus[:1], batch_size=128)
 
 
+def test_a_training_goes_on_from_a_checkpoint_of_other_settings(tfrecords, logical_cpus, tmp_path, caplog):
+    caplog.set_level("INFO", "nnclr")
+    root = str(tmp_path / "checkpoints")
+
+    def train_on(**changes):
+        caplog.clear()
+        job = loop.Job(tfrecords["unlabelled"], tfrecords["train"], checkpoint_root=root)
+        model, result = loop.train(settings(**changes), job, mirrored(logical_cpus[:1]))
+        return state(model), result
+
+    first, _ = train_on(duration="4 steps")
+    (path,) = map(str, (tmp_path / "checkpoints").glob("*/step-00000004.npz"))
+    # What only measures a training does not make it another one.
+    again, _ = train_on(duration="4 steps", watch={"collapse_rank": 0, "every": "2 steps"})
+    assert f"Going on from {path}, after step 4." in caplog.messages
+    assert all((again[name] == value).all() for name, value in first.items())
+    changes = {"duration": "5 steps", "optimizer": {"learning_rate": 1e-4}}
+    _, anew = train_on(**changes, seed=1)
+    (advice,) = [message for message in caplog.messages if "starts anew" in message]
+    assert advice.startswith("This training starts anew. A training that differs in duration (4 steps, now 5 steps), ")
+    assert "optimizer.learning_rate (0.001, now 0.0001), seed (0, now 1) has a checkpoint after step 4" in advice
+    assert advice.endswith(f"set trainer.from_checkpoint={path}.")
+    assert anew.seconds > 0
+    on, result = train_on(**changes, from_checkpoint=path)
+    assert f"Going on from {path}, after step 4." in caplog.messages
+    assert result.steps == 5
+    kernel = next(name for name in first if name.endswith("kernel"))
+    assert 0 < np.abs(on[kernel] - first[kernel]).max() < 2e-4
+    with pytest.raises(SettingsError, match=r"trainer\.from_checkpoint: there is no file nowhere\.npz"):
+        train_on(seed=2, from_checkpoint="nowhere.npz")
+    with pytest.raises(SettingsError, match=r"from_checkpoint: .* cannot be used: it has other variables"):
+        train_on(encoder={"width": 4}, from_checkpoint=path)
+
+
 def test_a_training_that_could_save_no_checkpoint_does_not_begin(tfrecords, logical_cpus, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "build", lambda *_: pytest.fail("the model was built"))
     (tmp_path / "file").touch()
