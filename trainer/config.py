@@ -231,7 +231,9 @@ class OptimizerSettings(StrictModel):
     )
     momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="The momentum of sgd and lars.")
     weight_decay: Annotated[float, Field(ge=0)] = Field(
-        0.0, description="The weight decay of adamw, sgd and lars; biases and batch norm never decay."
+        0.0,
+        description="The weight decay of adamw, decoupled as in its paper, and of sgd and lars, part of the gradient "
+        "as in the published recipes; biases and batch norm never decay.",
     )
     clip_norm: PositiveFloat | None = Field(
         None, description="Longer gradients, over all weights together, are shortened to this norm; null is off."

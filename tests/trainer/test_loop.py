@@ -13,6 +13,7 @@ from trainer import loop
 from trainer import state as states
 from trainer.config import TrainerSettings
 from trainer.errors import DataError, SettingsError, TrainingError
+from trainer.history import History
 
 SETTINGS = {
     "encoder": {"width": 8},
@@ -155,6 +156,19 @@ def test_history_and_tensorboard_are_written(tfrecords, logical_cpus, tmp_path):
         *("projection_std", "rank_me", "epoch"),
     }
     assert sorted(path.name for path in tmp_path.iterdir()) == [events.name, "history.csv"]
+    # After an interruption, all rows are written again, and TensorBoard shows each once.
+    again = History(str(tmp_path), result.history)
+    again.append(result.history[-1] | {"step": 11, "new": 1.0})
+    again.close()
+    (events,) = tmp_path.glob("events.out.tfevents.*")
+    written = [
+        tf.compat.v1.Event.FromString(record).step
+        for record in tf.data.TFRecordDataset(str(events)).as_numpy_iterator()
+        if b"c_loss" in record
+    ]
+    assert written == [4, 8, 10, 11]
+    with open(tmp_path / "history.csv", newline="") as file:
+        assert [row["new"] for row in csv.DictReader(file)] == ["", "", "", "1.0"]
 
 
 def test_the_support_set_ages_as_a_queue(on_one_device):
