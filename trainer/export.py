@@ -97,7 +97,15 @@ def load_weights(encoder: keras.Model, settings: TrainerSettings, size: tuple[in
         )
     # The variables of a SavedModel are stored as a checkpoint of the saved object.
     checkpoint = tf.train.Checkpoint(_encoder=encoder)
-    checkpoint.read(f"{directory}/variables/variables").assert_existing_objects_matched().expect_partial()
+    try:
+        checkpoint.read(f"{directory}/variables/variables").assert_existing_objects_matched().expect_partial()
+    except (ValueError, AssertionError) as error:
+        # A ResNet, for instance, begins with another convolution for small images.
+        raise SettingsError(
+            f"trainer.warm_start: the weights of the encoder in {directory}, which was trained on "
+            f"{description.image_size[0]}x{description.image_size[1]} pixels, do not fit the network for "
+            f"{size[0]}x{size[1]} pixels: set data.image_size to the former, or trainer.warm_start to null."
+        ) from error
 
 
 def fingerprint(directory: str) -> str:

@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jinja2
 import yaml
@@ -18,7 +17,7 @@ from components.model_registry import Release, contents
 from components.registry_pusher import verification
 from components.registry_pusher.provenance import CodeVersion, Parents, Provenance
 from components.run_settings import RunSettings
-from trainer import export
+from trainer import export, settings_tree
 from trainer.config import CHAMPION
 from trainer.results import TrainingFigures
 from trainer.signatures import Classifier
@@ -137,7 +136,7 @@ def build(candidate: Candidate, name: str, alias: str, directory: Path) -> Relea
         neighbour_consistency=metrics.label_free.candidate.neighbour_consistency if metrics.label_free else None,
         description=_description(metrics),
         metrics=dict(_numbers(metrics, described.training)),
-        parameters=dict(_flattened(settings)),
+        parameters={name: str(value) for name, value in settings_tree.flattened(settings).items()},
         tags=recorded | parents,
     )
 
@@ -218,14 +217,6 @@ def _metric_name(name: str) -> str:
     """A class's name by MLflow's rules, distinct where the names are; metrics.json keeps the true ones."""
     allowed = _NOT_IN_METRIC_NAMES.sub("_", name)[:_LONGEST_CLASS]
     return allowed if allowed == name else f"{allowed}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-
-
-def _flattened(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            yield from _flattened(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", str(value)
 
 
 def _environment() -> jinja2.Environment:
