@@ -13,6 +13,11 @@ from trainer.errors import SettingsError
 from trainer.results import EncoderDescription, TrainingFigures
 from trainer.signatures import Classifier, ClassifyingEmbedder, Embedder
 
+# The bytes of pixels that a network is given at once. The memory that a network needs grows with them: with 8 MiB, a
+# convnet of 128 channels needs about 0.4 GB.
+_BATCH_BYTES = 8 * 2**20
+# More images at once are not faster, however small they are.
+_MOST_AT_ONCE = 256
 # TensorFlow Serving reserves this folder for a model's own files.
 _DESCRIPTION = "assets.extra/nnclr.json"
 
@@ -138,6 +143,14 @@ def describe(directory: str) -> EncoderDescription:
         return EncoderDescription.model_validate_json(file.read())
 
 
+def image_size(directory: str) -> tuple[int, int] | None:
+    """Returns height and width of the images that the model in `directory` takes; None if no description tells it."""
+    try:
+        return describe(directory).image_size
+    except (tf.errors.OpError, ValueError):
+        return None
+
+
 def load_encoder(directory: str) -> keras.Model:
     """Loads the encoder of an exported SavedModel as a Keras model.
 
@@ -167,16 +180,20 @@ def export_untrained_twin(directory: str, target: str, seed: int) -> None:
     export_encoder(encoder, description.settings, description.image_size, target)
 
 
+def batch_of(size: tuple[int, int]) -> int:
+    """Returns the number of images of this height and width that `Embeddings` embeds at once."""
+    return max(1, min(_MOST_AT_ONCE, _BATCH_BYTES // (3 * size[0] * size[1])))
+
+
 class Embeddings:
     """Computes embeddings of pixels.
 
     Args:
         embed: Maps pixels, a uint8 tensor [n, h, w, 3], to embeddings, a float32 tensor [n, d].
-        batch: Number of images in one call of `embed`.
     """
 
-    def __init__(self, embed, batch: int = 256):
-        self._embed, self._batch = embed, batch
+    def __init__(self, embed):
+        self._embed = embed
 
     @classmethod
     def of_export(cls, directory: str) -> "Embeddings":
@@ -187,8 +204,9 @@ class Embeddings:
         return cls(lambda pixels: (model, signature(pixels=pixels))[1]["embeddings"])
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
-        """Embeds pixels, uint8 [N, h, w, 3], in batches; returns float32 [N, d]."""
-        parts = [self._embed(tf.constant(pixels[i : i + self._batch])) for i in range(0, len(pixels), self._batch)]
+        """Embeds pixels, uint8 [N, h, w, 3], in batches (see `batch_of`); returns float32 [N, d]."""
+        batch = batch_of(pixels.shape[1:3])
+        parts = [self._embed(tf.constant(pixels[i : i + batch])) for i in range(0, len(pixels), batch)]
         return np.concatenate([part.numpy() for part in parts])
 
 

@@ -24,7 +24,7 @@ from components.linear_probe_evaluator.artifact import (
     Verdict,
 )
 from components.linear_probe_evaluator.config import EvaluatorSettings
-from components.linear_probe_evaluator.embedding import Rows
+from components.linear_probe_evaluator.embedding import Encoder, Rows, Size
 from components.linear_probe_evaluator.probes import Labelled, LinearProbe, Score
 from trainer import data, export, fine_tuning, metrics, splits
 
@@ -143,23 +143,32 @@ def evaluate(
     return Evaluation(figures, candidate, images)
 
 
-def _models(settings: EvaluatorSettings, inputs: Inputs, size: tuple[int, int]) -> tuple[dict[str, str], str | None]:
-    """Returns the SavedModels to measure by role, and why the champion is not among them, if that is so."""
-    models = {CANDIDATE: inputs.model, UNTRAINED: f"{inputs.scratch}/untrained-twin"}
-    export.export_untrained_twin(inputs.model, models[UNTRAINED], settings.seed)
+def _models(settings: EvaluatorSettings, inputs: Inputs, size: Size) -> tuple[dict[str, Encoder], str | None]:
+    """Returns the encoders to measure by role, and why the champion is not among them, if that is so.
+
+    Args:
+        settings: The settings, for the seed of the untrained encoder.
+        inputs: The candidate and the champion.
+        size: The size that a champion takes which does not tell its own.
+    """
+    untrained = f"{inputs.scratch}/untrained-twin"
+    export.export_untrained_twin(inputs.model, untrained, settings.seed)
+    own_size = export.describe(inputs.model).image_size
+    models = {CANDIDATE: Encoder(inputs.model, own_size), UNTRAINED: Encoder(untrained, own_size)}
     if inputs.champion is None:
         return models, None
     champion, model = inputs.champion
-    problem = champion.problem or _embedding_problem(model, size)
+    encoder = Encoder(model, export.image_size(model) or size)
+    problem = champion.problem or _embedding_problem(encoder)
     if problem:
         return models, f"The champion {champion} cannot be compared ({problem})"
-    return models | {CHAMPION: model}, None
+    return models | {CHAMPION: encoder}, None
 
 
-def _embedding_problem(model: str, size: tuple[int, int]) -> str | None:
+def _embedding_problem(encoder: Encoder) -> str | None:
     """Returns why a SavedModel gives no embeddings; None if it does."""
     try:
-        embeddings = export.Embeddings.of_export(model)(np.zeros([1, *size, 3], np.uint8))
+        embeddings = export.Embeddings.of_export(encoder.directory)(np.zeros([1, *encoder.size, 3], np.uint8))
     except (OSError, KeyError, ValueError, TypeError, tf.errors.OpError) as error:
         return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
     return None if embeddings.ndim == 2 else f"its embeddings have the shape {list(embeddings.shape)}"

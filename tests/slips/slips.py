@@ -32,8 +32,23 @@ _HISTORY, _SPANS = "components/model_registry/history.py", "components/data_reso
 _FINGERPRINT, _PARAMETERS = "components/image_example_gen/fingerprint.py", "pipeline/kubeflow/parameters.py"
 _DATA_GATE = "tests/components/test_data_gate.py::"
 _FILES = "components/image_example_gen/sources/files.py"
+_EMBEDDING, _EVALUATOR = "components/linear_probe_evaluator/embedding.py", "tests/components/test_evaluator.py::"
 
 SLIPS = [
+    Slip(
+        "an encoder is given images in another one's size",
+        _EMBEDDING,
+        "model(chunk.pixels[self._encoder.size])",
+        "model(next(iter(chunk.pixels.values())))",
+        f"{_EVALUATOR}test_each_encoder_is_given_the_stored_images_in_its_own_size",
+    ),
+    Slip(
+        "record numbers start anew in each chunk",
+        _EMBEDDING,
+        "first + np.arange(",
+        "np.arange(",
+        f"{_EVALUATOR}test_embeddings_from_beam_are_the_models_own_in_the_order_of_the_records",
+    ),
     Slip(
         "the paper's anchors are exchanged: NN(z1) meets p1",
         _LOSSES,
