@@ -1,6 +1,7 @@
 """Exports encoders as SavedModels, and reads them back."""
 
 import hashlib
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -178,6 +179,29 @@ def export_untrained_twin(directory: str, target: str, seed: int) -> None:
     keras.utils.set_random_seed(seed)
     encoder = build_encoder(description.settings.encoder, description.image_size)
     export_encoder(encoder, description.settings, description.image_size, target)
+
+
+class ModelSize(NamedTuple):
+    """The size of a SavedModel.
+
+    Attributes:
+        parameters: Number of its variables' values.
+        size_bytes: Bytes of its files.
+    """
+
+    parameters: int
+    size_bytes: int
+
+
+def size(directory: str) -> ModelSize:
+    """Measures the SavedModel in `directory`."""
+    reader = tf.train.load_checkpoint(f"{directory}/variables/variables")
+    types = reader.get_variable_to_dtype_map()
+    shapes = reader.get_variable_to_shape_map()
+    # The structure of the saved objects is a string beside the variables.
+    parameters = sum(int(np.prod(shape)) for name, shape in shapes.items() if types[name] != tf.string)
+    files = [f"{folder}/{name}" for folder, _, names in tf.io.gfile.walk(directory) for name in names]
+    return ModelSize(parameters, sum(tf.io.gfile.stat(file).length for file in files))
 
 
 def batch_of(size: tuple[int, int]) -> int:
