@@ -1,6 +1,7 @@
 """The artifact `model` of ChampionResolver: the champion's SavedModel in TFX's layout, and `champion.json`.
 
-If the champion was registered with the statistics of its images, the artifact also holds them.
+If an earlier release was more accurate, the artifact also holds that encoder, in TFX's layout below `best_release`. If
+the champion was registered with the statistics of its images, the artifact also holds them.
 """
 
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ _NONE = "none"
 
 
 class Champion(Content):
-    """The registered version that the alias points to.
+    """A registered version that a candidate is compared with: the one that the alias points to, or an earlier one.
 
     Attributes:
         name: Name of the registered model.
@@ -36,23 +37,39 @@ class Champion(Content):
         return f"{self.name} version {self.version}"
 
 
-class _Resolved(Content):
+class Resolved(Content):
+    """What the registry had when the run started.
+
+    Attributes:
+        champion: The version that the alias points to; None if the registry has none.
+        best_release: The earlier release with the highest recorded accuracy, if that is higher than the champion's.
+    """
+
     champion: Champion | None = None
+    best_release: Champion | None = None
 
 
-def identity(version: "Version | None") -> str:
-    """Returns a short text that changes when the champion does, for the cache."""
-    return f"{version.name}:{version.version}:{version.sha256[:12]}" if version else _NONE
+def identity(champion: "Version | None", best_release: "Version | None") -> str:
+    """Returns a short text that changes when the champion or the best release does, for the cache."""
+    texts = [
+        f"{version.name}:{version.version}:{version.sha256[:12]}" for version in (champion, best_release) if version
+    ]
+    return " ".join(texts) or _NONE
 
 
-def write(directory: str, champion: Champion | None) -> None:
+def write(directory: str, resolved: Resolved) -> None:
     """Writes `champion.json`."""
-    artifact_files.write_json(f"{directory}/{_CHAMPION}", _Resolved(champion=champion))
+    artifact_files.write_json(f"{directory}/{_CHAMPION}", resolved)
 
 
-def read(directory: str) -> Champion | None:
-    """Returns the champion in the artifact; None if the registry has none."""
-    return artifact_files.read_json(f"{directory}/{_CHAMPION}", _Resolved).champion
+def read(directory: str) -> Resolved:
+    """Reads `champion.json`."""
+    return artifact_files.read_json(f"{directory}/{_CHAMPION}", Resolved)
+
+
+def best_release_directory(directory: str) -> str:
+    """Returns the folder of the best release, which is laid out like TFX's artifact of a model."""
+    return f"{directory}/best_release"
 
 
 def write_statistics(directory: str, statistics: bytes) -> None:

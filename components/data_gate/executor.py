@@ -101,7 +101,7 @@ def _anomalies(anomalies: list[types.Artifact], found: list[Split]) -> list[str]
 
 
 def _champion(directory: str) -> Champion | None:
-    champion, content = champion_artifact.read(directory), champion_artifact.read_statistics(directory)
+    champion, content = champion_artifact.read(directory).champion, champion_artifact.read_statistics(directory)
     if champion is None:
         return None
     return Champion(str(champion), statistics.read_kept(content) if content else {})

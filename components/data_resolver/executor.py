@@ -33,7 +33,8 @@ class Executor(base_executor.BaseExecutor):
             logger.warning(sentence)
         logger.info("Images: %s, fingerprint %s.", data.source, data.fingerprint)
         registry = ModelRegistry(exec_properties[REGISTRY_DIRECTORY])
-        champion = champion_artifact.identity(registry.aliased(settings.registry.model_name, settings.registry.alias))
+        name, alias = settings.registry.model_name, settings.registry.alias
+        champion = champion_artifact.identity(registry.aliased(name, alias), registry.best_release(name, alias))
         news = artifact.NEW
         if settings.data.only_new:
             reason = nothing_new(registry, settings, exec_properties[PIPELINE_RUN], data)

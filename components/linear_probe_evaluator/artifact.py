@@ -44,18 +44,37 @@ _FORMER_NAMES = {
 
 
 class Check(Content):
-    """One requirement of a blessing: whether it is met, and a sentence with the figures."""
+    """One requirement of a blessing.
+
+    Attributes:
+        passed: Whether the requirement is met.
+        sentence: A sentence with the figures.
+        name: Name of the requirement: that of its setting, or of what it compares with; empty in files of nnclr 0.1.0.
+    """
 
     passed: bool
     sentence: str
+    name: str = ""
 
 
 class Difference(Content):
-    """The difference of two accuracies on the same images, with its paired 95 % bootstrap interval."""
+    """The difference of two accuracies on the same images, see `significance.difference`.
+
+    Attributes:
+        mean: The difference.
+        low: Lower end of its paired 95 % interval.
+        high: Upper end of this interval.
+        images: Number of images; 0 in files of nnclr 0.1.0.
+        differing: Number of images on which exactly one of the two encoders is right.
+        p_value: Probability of a lead that is at least as large if both encoders are equally good (one-sided).
+    """
 
     mean: float
     low: float
     high: float
+    images: int = 0
+    differing: int = 0
+    p_value: float = 1.0
 
 
 class Repeated(Content):
@@ -118,8 +137,9 @@ class Verdict(Content):
         reasons: A sentence for each requirement that it misses.
         checks: All requirements.
         probe_accuracy: Accuracy of a linear probe on the test split.
-        probe_interval: The accuracy's 95 % bootstrap interval over images.
-        class_accuracy: Recall of the linear probe by class, in the order of the labels.
+        probe_interval: The accuracy's 95 % interval (Wilson).
+        class_accuracy: Recall of the linear probe by class, in the order of the labels; None for a class without test
+            images.
         untrained_accuracy: Accuracy of a linear probe on an untrained encoder of the same architecture.
         untrained_interval: Its 95 % interval.
         over_untrained: Lead of the encoder over the untrained one.
@@ -128,6 +148,9 @@ class Verdict(Content):
         champion_accuracy: Accuracy of a linear probe on the champion, if it can be compared.
         champion_interval: Its 95 % interval.
         over_champion: Lead of the encoder over the champion.
+        best_release: Name and version of the best release so far, if it is not the champion.
+        best_release_accuracy: Accuracy of a linear probe on it, if it can be compared.
+        over_best_release: Lead of the encoder over it.
     """
 
     blessed: bool = False
@@ -135,7 +158,7 @@ class Verdict(Content):
     checks: tuple[Check, ...] = ()
     probe_accuracy: float | None = None
     probe_interval: Interval | None = None
-    class_accuracy: dict[str, float] = {}
+    class_accuracy: dict[str, float | None] = {}
     untrained_accuracy: float | None = None
     untrained_interval: Interval | None = None
     over_untrained: Difference | None = None
@@ -144,6 +167,9 @@ class Verdict(Content):
     champion_accuracy: float | None = None
     champion_interval: Interval | None = None
     over_champion: Difference | None = None
+    best_release: str | None = None
+    best_release_accuracy: float | None = None
+    over_best_release: Difference | None = None
 
 
 class Reported(Content):
@@ -178,11 +204,13 @@ class Findings(Content):
 
     Attributes:
         rank_me: Effective rank of the test embeddings (RankMe, arXiv 2210.02885).
+        untrained_rank_me: Effective rank of the embeddings of an untrained encoder.
         duplicates: Images that occur in two splits, by the names of the splits.
         findings: A sentence for each problem.
     """
 
     rank_me: float | None = None
+    untrained_rank_me: float | None = None
     duplicates: dict[str, Duplicates] = {}
     findings: tuple[str, ...] = ()
 

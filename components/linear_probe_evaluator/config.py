@@ -1,10 +1,14 @@
 """The evaluator's settings."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from trainer.config import Fraction, StrictModel
+
+#: The tolerance that follows the number of test images.
+AUTO: Literal["auto"] = "auto"
+Tolerance = Fraction | Literal["auto"]
 
 
 class FineTuningSettings(StrictModel):
@@ -24,10 +28,17 @@ class EvaluatorSettings(StrictModel):
         "images of data.source.",
     )
     floor: Fraction | None = Field(None, description="Lowest probe accuracy of a blessed encoder. If null, any.")
-    tolerance: Fraction | None = Field(
-        0.01,
-        description="How far the probe accuracy may lie behind the champion's. The lower end of the paired 95 % "
-        "interval of the difference must not be lower. If null, the encoder is not compared with the champion.",
+    least_test_images: PositiveInt = Field(
+        100,
+        description="Least number of test images on which an encoder can be blessed. On 100 images, the 95 % interval "
+        "of an accuracy is up to 20 points wide.",
+    )
+    tolerance: Tolerance | None = Field(
+        AUTO,
+        description="How far the probe accuracy may lie behind that of the champion, and behind that of the best "
+        "release so far. The lower end of the paired 95 % interval of the difference must not be lower. `auto` follows "
+        "the number of test images: the tolerance that an equally good encoder meets in 80 % of all cases, and at "
+        "least 0.01. If null, the encoder is compared with neither.",
     )
     least_recall: Fraction | None = Field(
         None, description="Lowest recall of the probe in every single class. If null, any."

@@ -82,6 +82,13 @@ class Chunk(NamedTuple):
     rows: dict[str, np.ndarray]
 
 
+class Features(NamedTuple):
+    """The embeddings of a split, float32 [N, d], and the number of rows that were not finite and are now zeros."""
+
+    values: np.ndarray
+    not_finite: int
+
+
 @dataclass(frozen=True)
 class Rows:
     """Labels, folds and hashes of the images of a split, in the order of files and records.
@@ -249,7 +256,7 @@ def read_rows(directory: str, split: str) -> Rows:
     )
 
 
-def read_features(directory: str, model: str, split: str, map_file: Path) -> np.ndarray:
+def read_features(directory: str, model: str, split: str, map_file: Path) -> Features:
     """Reads the embeddings that `EmbedImages` wrote for a split, one chunk at a time.
 
     Args:
@@ -259,15 +266,18 @@ def read_features(directory: str, model: str, split: str, map_file: Path) -> np.
         map_file: The local file to collect the embeddings in.
 
     Returns:
-        The embeddings, float32 [N, d], as a memory map of `map_file`.
+        The embeddings as a memory map of `map_file`.
     """
-    count, dimensions = 0, []
+    count, dimensions, not_finite = 0, [], 0
     with open(map_file, "wb") as file:
         for path in _files(directory, model, split):
             part = np.ascontiguousarray(_load(path)["features"], np.float32)
+            bad = ~np.isfinite(part).all(1)
+            part[bad] = 0
+            not_finite += int(bad.sum())
             file.write(part.tobytes())
             count, dimensions = count + len(part), [part.shape[1]]
-    return np.memmap(map_file, np.float32, "r", shape=(count, *dimensions))
+    return Features(np.memmap(map_file, np.float32, "r", shape=(count, *dimensions)), not_finite)
 
 
 def _files(directory: str, content: str, split: str) -> list[str]:

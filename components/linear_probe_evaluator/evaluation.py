@@ -12,7 +12,7 @@ import tensorflow as tf
 from components.champion_resolver.artifact import Champion
 from components.data_gate.artifact import DataCheck
 from components.image_example_gen import artifact as examples_artifact
-from components.linear_probe_evaluator import embedding, findings, gate, probes, protocols
+from components.linear_probe_evaluator import embedding, findings, gate, probes, protocols, significance
 from components.linear_probe_evaluator.artifact import (
     MOST_CLASSES_IN_MATRIX,
     Check,
@@ -28,13 +28,19 @@ from components.linear_probe_evaluator.embedding import Encoder, Rows, Size
 from components.linear_probe_evaluator.probes import Labelled, LinearProbe, Score
 from trainer import data, export, fine_tuning, metrics, splits
 
-CANDIDATE, UNTRAINED, CHAMPION = "candidate", "untrained", "champion"
+CANDIDATE, UNTRAINED, CHAMPION, BEST_RELEASE = "candidate", "untrained", "champion", "best_release"
+_TITLES = {
+    CANDIDATE: "encoder",
+    UNTRAINED: "untrained encoder",
+    CHAMPION: "champion",
+    BEST_RELEASE: "best release so far",
+}
 
 
-class ChampionModel(NamedTuple):
-    """The champion, and the path or URI of its SavedModel."""
+class RegisteredModel(NamedTuple):
+    """A registered version, and the path or URI of its SavedModel."""
 
-    champion: Champion
+    version: Champion
     model: str
 
 
@@ -47,6 +53,7 @@ class Inputs:
         labelled: ImageExampleGen's artifact with the labelled splits; often the same one.
         model: The candidate's SavedModel.
         champion: The champion, if there is one.
+        best_release: The best release so far, if it is not the champion.
         scratch: Folder for intermediate results, which every Beam worker can write to.
         local_scratch: Local folder for memory maps, which must outlive the evaluation.
         data_checks: DataGate's verdicts on the images.
@@ -55,18 +62,34 @@ class Inputs:
     pretraining: str
     labelled: str
     model: str
-    champion: ChampionModel | None
+    champion: RegisteredModel | None
     scratch: str
     local_scratch: Path
+    best_release: RegisteredModel | None = None
     data_checks: tuple[DataCheck, ...] = ()
+
+    @property
+    def registered(self) -> dict[str, RegisteredModel]:
+        """The registered versions to compare with, by role."""
+        roles = {CHAMPION: self.champion, BEST_RELEASE: self.best_release}
+        return {role: registered for role, registered in roles.items() if registered}
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A model's features, the probe that was fitted on them, and the probe's score on the test split."""
+    """A model's features, the probe that was fitted on them, and the probe's score on the test split.
+
+    Attributes:
+        train: Features and labels of the train split.
+        test: Features and labels of the test split.
+        without_embedding: Number of labelled images whose embedding is not finite; their features are zeros.
+        probe: The probe that was fitted on `train`.
+        score: The probe's score on `test`.
+    """
 
     train: Labelled
     test: Labelled
+    without_embedding: int
     probe: LinearProbe
     score: Score
 
@@ -116,7 +139,7 @@ def evaluate(
     if not counts[splits.TEST]:
         return Evaluation(Metrics.of(described, _no_verdict(), findings.of_data(inputs.data_checks)))
     size, classes = (labelled.image_size, labelled.image_size), list(labelled.class_names)
-    models, problem = _models(settings, inputs, size)
+    models, problems = _models(settings, inputs, size)
     directories = dict.fromkeys((splits.TRAIN, splits.TEST), inputs.labelled)
     directories[splits.UNLABELLED] = inputs.pretraining
     files = {
@@ -128,13 +151,23 @@ def evaluate(
     rows = {split: embedding.read_rows(inputs.scratch, split) for split in files}
 
     measured = {model: _measure(settings, inputs, model, rows, len(classes)) for model in models}
+    for role in (CHAMPION, BEST_RELEASE):
+        if role in measured and measured[role].without_embedding:
+            problems[role] = f"it gives no finite embedding of {measured.pop(role).without_embedding:,} labelled images"
     candidate = measured[CANDIDATE]
-    champion = inputs.champion.champion if inputs.champion else None
+    verdict = _verdict(settings, inputs, measured, classes, problems)
     figures = Metrics.of(
         described,
-        _verdict(settings, measured, classes, champion, problem),
+        verdict,
         _reported(settings, inputs, candidate, rows[splits.TRAIN].folds, classes, files, size),
-        findings.find(rows, candidate.test, inputs.data_checks),
+        findings.find(
+            rows,
+            candidate.test.features,
+            measured[UNTRAINED].test.features,
+            verdict.over_untrained,
+            (*_unconverged(measured), *_uncompared(inputs, problems)),
+            inputs.data_checks,
+        ),
     )
 
     def images(split: str, numbers: np.ndarray) -> np.ndarray:
@@ -143,26 +176,27 @@ def evaluate(
     return Evaluation(figures, candidate, images)
 
 
-def _models(settings: EvaluatorSettings, inputs: Inputs, size: Size) -> tuple[dict[str, Encoder], str | None]:
-    """Returns the encoders to measure by role, and why the champion is not among them, if that is so.
+def _models(settings: EvaluatorSettings, inputs: Inputs, size: Size) -> tuple[dict[str, Encoder], dict[str, str]]:
+    """Returns the encoders to measure by role, and why the others cannot be measured.
 
     Args:
         settings: The settings, for the seed of the untrained encoder.
-        inputs: The candidate and the champion.
-        size: The size that a champion takes which does not tell its own.
+        inputs: The candidate and the registered versions.
+        size: The size of the images for a registered version that does not tell its own.
     """
     untrained = f"{inputs.scratch}/untrained-twin"
     export.export_untrained_twin(inputs.model, untrained, settings.seed)
     own_size = export.describe(inputs.model).image_size
     models = {CANDIDATE: Encoder(inputs.model, own_size), UNTRAINED: Encoder(untrained, own_size)}
-    if inputs.champion is None:
-        return models, None
-    champion, model = inputs.champion
-    encoder = Encoder(model, export.image_size(model) or size)
-    problem = champion.problem or _embedding_problem(encoder)
-    if problem:
-        return models, f"The champion {champion} cannot be compared ({problem})"
-    return models | {CHAMPION: encoder}, None
+    problems = {}
+    for role, registered in inputs.registered.items():
+        encoder = Encoder(registered.model, export.image_size(registered.model) or size)
+        problem = registered.version.problem or _embedding_problem(encoder)
+        if problem:
+            problems[role] = problem
+        else:
+            models[role] = encoder
+    return models, problems
 
 
 def _embedding_problem(encoder: Encoder) -> str | None:
@@ -175,35 +209,70 @@ def _embedding_problem(encoder: Encoder) -> str | None:
 
 
 def _measure(settings: EvaluatorSettings, inputs: Inputs, model: str, rows: dict[str, Rows], classes: int) -> Measured:
-    train, test = (
-        Labelled(
-            embedding.read_features(inputs.scratch, model, split, inputs.local_scratch / f"{model}-{split}"),
-            rows[split].labels,
-        )
+    read = {
+        split: embedding.read_features(inputs.scratch, model, split, inputs.local_scratch / f"{model}-{split}")
         for split in (splits.TRAIN, splits.TEST)
-    )
+    }
+    train, test = (Labelled(features.values, rows[split].labels) for split, features in read.items())
     probe = probes.fit(train, classes, settings.seed)
-    return Measured(train, test, probe, probes.score(probe, test, settings.seed))
+    without_embedding = sum(features.not_finite for features in read.values())
+    return Measured(train, test, without_embedding, probe, probes.score(probe, test))
+
+
+def _unconverged(measured: dict[str, Measured]) -> list[str]:
+    return [
+        f"The probe of the {_TITLES[role]} did not converge within {probes.MOST_ITERATIONS:,} iterations, so its "
+        "accuracy may be too low."
+        for role, model in measured.items()
+        if not model.probe.converged
+    ]
+
+
+def _uncompared(inputs: Inputs, problems: dict[str, str]) -> list[str]:
+    """Says that the best release is not compared; the champion has a check of its own."""
+    return [
+        f"The best release so far, {inputs.registered[role].version}, cannot be compared ({problem}): whether losses "
+        "add up over the releases is unknown."
+        for role, problem in problems.items()
+        if role == BEST_RELEASE
+    ]
 
 
 def _verdict(
     settings: EvaluatorSettings,
+    inputs: Inputs,
     measured: dict[str, Measured],
     classes: list[str],
-    champion: Champion | None,
-    problem: str | None,
+    problems: dict[str, str],
 ) -> Verdict:
     """Judges the candidate."""
     score = measured[CANDIDATE].score
+    champion, best = (inputs.registered.get(role) for role in (CHAMPION, BEST_RELEASE))
 
-    def rival(role: str, name: str) -> gate.Rival:
+    def rival(role: str, name: str) -> gate.Rival | None:
+        if role not in measured:
+            return None
         other = measured[role].score
-        return gate.Rival(name, other.accuracy, probes.difference(score, other, settings.seed))
+        return gate.Rival(name, other.accuracy, significance.difference(score.hits, other.hits))
 
     untrained = rival(UNTRAINED, "an untrained encoder")
-    compared = rival(CHAMPION, f"the champion {champion}") if CHAMPION in measured else None
+    assert untrained
+    compared = rival(CHAMPION, f"the champion {champion.version}") if champion else None
+    best_release = rival(BEST_RELEASE, f"the best release so far, {best.version}") if best else None
     recall = dict(zip(classes, score.recall, strict=True))
-    checks = gate.checks(settings, score.accuracy, recall, untrained, compared, problem)
+    candidate = gate.Candidate(
+        accuracy=score.accuracy,
+        recall=recall,
+        images=len(score.hits),
+        untrained=untrained,
+        champion=compared,
+        champion_problem=f"The champion {champion.version} cannot be compared ({problems[CHAMPION]})"
+        if champion and CHAMPION in problems
+        else None,
+        best_release=best_release,
+        without_embedding=measured[CANDIDATE].without_embedding,
+    )
+    checks = gate.checks(settings, candidate)
     return Verdict(
         blessed=all(check.passed for check in checks),
         reasons=tuple(check.sentence for check in checks if not check.passed),
@@ -214,11 +283,14 @@ def _verdict(
         untrained_accuracy=untrained.accuracy,
         untrained_interval=measured[UNTRAINED].score.interval,
         over_untrained=untrained.lead,
-        champion=str(champion) if champion else None,
-        champion_version=champion.version if champion else None,
+        champion=str(champion.version) if champion else None,
+        champion_version=champion.version.version if champion else None,
         champion_accuracy=compared.accuracy if compared else None,
         champion_interval=measured[CHAMPION].score.interval if compared else None,
         over_champion=compared.lead if compared else None,
+        best_release=str(best.version) if best else None,
+        best_release_accuracy=best_release.accuracy if best_release else None,
+        over_best_release=best_release.lead if best_release else None,
     )
 
 

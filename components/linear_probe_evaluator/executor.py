@@ -17,7 +17,7 @@ from components.data_gate import artifact as data_gate_artifact
 from components.linear_probe_evaluator import artifact, page
 from components.linear_probe_evaluator.artifact import BLESSING, EVALUATION
 from components.linear_probe_evaluator.config import EvaluatorSettings
-from components.linear_probe_evaluator.evaluation import ChampionModel, Inputs, evaluate
+from components.linear_probe_evaluator.evaluation import Inputs, RegisteredModel, evaluate
 
 EXAMPLES, LABELLED_EXAMPLES, MODEL, CHAMPION = "examples", "labelled_examples", "model", "champion"
 MODEL_RUN, DATA_CHECKS = "model_run", "data_checks"
@@ -43,7 +43,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 pretraining=pretraining,
                 labelled=artifact_utils.get_single_uri(labelled) if labelled else pretraining,
                 model=path_utils.serving_model_path(artifact_utils.get_single_uri(input_dict[MODEL])),
-                champion=_champion(artifact_utils.get_single_uri(input_dict[CHAMPION])),
+                **_registered(artifact_utils.get_single_uri(input_dict[CHAMPION])),
                 scratch=f"{evaluation_dir}/partial",
                 local_scratch=Path(local),
                 data_checks=data_gate_artifact.read_checks(artifact_utils.get_single_uri(input_dict[DATA_CHECKS])),
@@ -61,6 +61,10 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         )
 
 
-def _champion(directory: str) -> ChampionModel | None:
-    champion = champion_artifact.read(directory)
-    return ChampionModel(champion, path_utils.serving_model_path(directory)) if champion else None
+def _registered(directory: str) -> dict[str, RegisteredModel | None]:
+    resolved = champion_artifact.read(directory)
+    folders = {"champion": directory, "best_release": champion_artifact.best_release_directory(directory)}
+    return {
+        role: RegisteredModel(version, path_utils.serving_model_path(folders[role])) if version else None
+        for role, version in resolved
+    }

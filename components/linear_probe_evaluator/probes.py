@@ -1,25 +1,27 @@
 """Fits and scores the linear probe: a linear classifier on frozen features, which measures a representation."""
 
 import tempfile
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import bootstrap
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import confusion_matrix, recall_score
 from sklearn.model_selection import StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from components.linear_probe_evaluator.artifact import Difference
+from components.linear_probe_evaluator import significance
 
 # Inverse regularisation strengths, a decade apart.
 _STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 # scikit-learn's default, used if a class has too few images for cross-validation.
 _DEFAULT_STRENGTH = 1.0
 _CROSS_VALIDATION_FOLDS = 3
-_RESAMPLES = 2_000
+#: The fit of a probe stops after so many iterations at the latest.
+MOST_ITERATIONS = 1_000
 _BATCH = 4_096
 
 
@@ -47,11 +49,13 @@ class LinearProbe:
         weights: The weights for features that are not standardised, float32 [d, classes].
         bias: The bias, float32 [classes]; minus infinity for a class without training images.
         strength: The inverse regularisation strength that the classifier was fitted with.
+        converged: Whether the fit reached its optimum within the greatest number of iterations.
     """
 
     weights: np.ndarray
     bias: np.ndarray
     strength: float
+    converged: bool = True
 
     def predict(self, features: np.ndarray) -> np.ndarray:
         """Predicts the classes, int64 [N], of features, float32 [N, d]."""
@@ -64,15 +68,15 @@ class Score:
 
     Attributes:
         accuracy: The share of correctly classified images.
-        interval: The 95 % bootstrap interval of the accuracy over images.
-        recall: The recall of each class, in the order of the classes.
-        hits: 1.0 for a correctly classified image and 0.0 for any other, float64 [N].
+        interval: The 95 % interval of the accuracy over images.
+        recall: The recall of each class, in the order of the classes; None for a class without test images.
+        hits: Whether each image is correctly classified, bool [N].
         predicted: The predicted classes, int64 [N].
     """
 
     accuracy: float
     interval: tuple[float, float]
-    recall: list[float]
+    recall: list[float | None]
     hits: np.ndarray
     predicted: np.ndarray
 
@@ -109,7 +113,9 @@ def fit(train: Labelled, classes: int, seed: int, strength: float | None = None)
     for rows in _batches(train.features):
         scaler.partial_fit(train.features[rows])
     # Each step of the fit is so small that several threads would wait for each other longer than they compute.
-    with tempfile.TemporaryFile() as file, threadpool_limits(1, user_api="blas"):
+    with tempfile.TemporaryFile() as file, threadpool_limits(1, user_api="blas"), warnings.catch_warnings():
+        # The caller decides what to say of a fit that did not converge.
+        warnings.simplefilter("ignore", ConvergenceWarning)
         standardised = np.memmap(file, np.float32, "w+", shape=train.features.shape)
         for rows in _batches(train.features):
             standardised[rows] = scaler.transform(train.features[rows])
@@ -123,11 +129,11 @@ def fit(train: Labelled, classes: int, seed: int, strength: float | None = None)
         columns, offsets = columns * [[0, 1]], offsets * [0, 1]
     weights[:, present] = columns / scaler.scale_[:, np.newaxis]
     bias[present] = offsets - scaler.mean_ @ weights[:, present]
-    return LinearProbe(weights, bias, strength)
+    return LinearProbe(weights, bias, strength, converged=bool(model.n_iter_.max() < MOST_ITERATIONS))
 
 
 def _regression(strength: float) -> LogisticRegression:
-    return LogisticRegression(C=strength, max_iter=1_000, warm_start=True)
+    return LogisticRegression(C=strength, max_iter=MOST_ITERATIONS, warm_start=True)
 
 
 def _best_strength(features: np.ndarray, labels: np.ndarray, seed: int) -> float:
@@ -156,49 +162,23 @@ def _best_strength(features: np.ndarray, labels: np.ndarray, seed: int) -> float
     return best
 
 
-def score(probe: LinearProbe, test: Labelled, seed: int) -> Score:
-    """Scores a probe on a test split. The recall of a class without test images is 0.
+def score(probe: LinearProbe, test: Labelled) -> Score:
+    """Scores a probe on a test split.
 
     Args:
         probe: A probe that was fitted on other images.
         test: The features and labels of the test split.
-        seed: The seed of the bootstrap.
     """
     predicted = probe.predict(test.features)
-    hits = (predicted == test.labels).astype(np.float64)
-    recall = recall_score(test.labels, predicted, labels=range(len(probe.bias)), average=None, zero_division=0.0)
-    return Score(float(hits.mean()), _interval(hits, seed), recall.tolist(), hits, predicted)
-
-
-def difference(ours: Score, theirs: Score, seed: int) -> Difference:
-    """Computes the accuracy of `ours` minus that of `theirs`, paired by image.
-
-    An image that is hard for one encoder tends to be hard for the other, so the paired interval is narrower than the
-    intervals of the two accuracies suggest.
-
-    Args:
-        ours: The score of one probe.
-        theirs: The score of another probe on the same images.
-        seed: The seed of the bootstrap.
-    """
-    gains = ours.hits - theirs.hits
-    low, high = _interval(gains, seed)
-    return Difference(mean=float(gains.mean()), low=low, high=high)
-
-
-def _interval(values: np.ndarray, seed: int) -> tuple[float, float]:
-    """Computes the 95 % percentile bootstrap interval of the mean over images."""
-    if values.min() == values.max():
-        return float(values[0]), float(values[0])
-    result = bootstrap(
-        [values],
-        np.mean,
-        n_resamples=_RESAMPLES,
-        method="percentile",
-        batch=100,
-        random_state=np.random.default_rng(seed),
+    hits = predicted == test.labels
+    recall = recall_score(test.labels, predicted, labels=range(len(probe.bias)), average=None, zero_division=np.nan)
+    return Score(
+        accuracy=float(hits.mean()),
+        interval=significance.accuracy_interval(hits),
+        recall=[None if np.isnan(share) else float(share) for share in recall],
+        hits=hits,
+        predicted=predicted,
     )
-    return float(result.confidence_interval.low), float(result.confidence_interval.high)
 
 
 def _batches(rows: np.ndarray) -> Iterator[slice]:

@@ -96,7 +96,18 @@ def rollback_target(moves: Iterable[Move], alias: str, current: int, existing: C
     Returns:
         The version's number; None if there is no version to roll back to.
     """
-    # The versions that the alias pointed to, without those that a rollback left.
+    trail = releases(moves, alias, current)
+    return next((version for version in reversed(trail) if version != current and version in existing), None)
+
+
+def releases(moves: Iterable[Move], alias: str, current: int) -> list[int]:
+    """Returns the numbers of the versions that an alias pointed to, oldest first, without those that a rollback left.
+
+    Args:
+        moves: The moves of all aliases, oldest first.
+        alias: The alias.
+        current: The version that the alias points to now, which is the last of the result.
+    """
     trail: list[int] = []
     for move in completed_moves(moves, alias):
         if move.kind == ROLLBACK and move.version in trail:
@@ -109,7 +120,7 @@ def rollback_target(moves: Iterable[Move], alias: str, current: int, existing: C
             trail.append(move.version)
     if not trail or trail[-1] != current:
         trail.append(current)
-    return next((version for version in reversed(trail) if version != current and version in existing), None)
+    return trail
 
 
 def _from_tag(key: str, value: str) -> Move:

@@ -59,8 +59,28 @@ class ModelRegistry(Versions, Aliases):
         target = history.rollback_target(self.history(name), alias, current, versions)
         return versions[target] if target is not None else None
 
+    def best_release(self, name: str, alias: str) -> Version | None:
+        """Returns the release with the highest recorded accuracy, if that is higher than the champion's.
+
+        A release is a version that the alias pointed to and that no rollback left.
+
+        Returns:
+            The version; None if the champion is the best release, or if there is no champion.
+        """
+        versions = {version.version: version for version in self.versions(name)}
+        champion = next((version for version in versions.values() if alias in version.aliases), None)
+        if champion is None:
+            return None
+        numbers = history.releases(self.history(name), alias, champion.version)
+        released = [versions[number] for number in numbers if number in versions]
+        best = max(released, key=lambda version: (version.probe_accuracy or 0, version.version))
+        return best if (best.probe_accuracy or 0) > (champion.probe_accuracy or 0) else None
+
     def versions_to_prune(self, name: str, keep: int) -> list[Version]:
-        """Returns the versions beyond the newest `keep`, without those that an alias or a rollback needs.
+        """Returns the versions beyond the newest `keep`, without those that are still needed.
+
+        An alias needs its version, the one that a rollback goes to, and the best release, which the next candidate is
+        compared with.
 
         Args:
             name: The name of the registered model.
@@ -68,6 +88,6 @@ class ModelRegistry(Versions, Aliases):
         """
         versions = self.versions(name)
         aliases = {alias for version in versions for alias in version.aliases}
-        targets = [self.rollback_target(name, alias) for alias in sorted(aliases)]
+        targets = [find(name, alias) for alias in sorted(aliases) for find in (self.rollback_target, self.best_release)]
         needed = {version.version for version in targets if version}
         return [version for version in versions[keep:] if not version.aliases and version.version not in needed]

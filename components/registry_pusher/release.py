@@ -179,8 +179,10 @@ def _numbers(metrics: Metrics, training: TrainingFigures | None) -> Iterator[tup
     for name, value in metrics:
         if isinstance(value, float):
             yield name, value
-    for name, value in metrics.class_accuracy.items():
-        yield f"class_accuracy/{_metric_name(name)}", value
+    for name, recall in metrics.class_accuracy.items():
+        # MLflow has no value for a class without test images.
+        if recall is not None:
+            yield f"class_accuracy/{_metric_name(name)}", recall
     for k, value in metrics.knn.items():
         yield f"knn_accuracy/{k}", value
     for share, result in metrics.label_shares.items():

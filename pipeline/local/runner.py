@@ -110,7 +110,7 @@ def _run_components(
         screen.say(f"[yellow]Warning:[/] {escape(unused)}")
     if settings.registry.serving_directory:
         serving.require_usable(registry, settings.registry.model_name, settings.registry.serving_directory)
-    champion = registry.aliased(settings.registry.model_name, settings.registry.alias)
+    name, alias = settings.registry.model_name, settings.registry.alias
     former = metadata.prepare(workdir)
     if former:
         screen.say(f"The working directory was {escape(str(former))} before: its records name its own files now.")
@@ -122,7 +122,7 @@ def _run_components(
         pipeline_root=str(workdir.artifacts.resolve()),
         registry_directory=str(workdir.registry.resolve()),
         checkpoint_root=str(workdir.checkpoints.resolve()),
-        champion=champion_artifact.identity(champion),
+        champion=champion_artifact.identity(registry.aliased(name, alias), registry.best_release(name, alias)),
         enable_cache=enable_cache,
         metadata=store,
     )

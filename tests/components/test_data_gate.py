@@ -22,7 +22,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
 
 from components.champion_resolver import artifact as champion_artifact
-from components.champion_resolver.artifact import Champion
+from components.champion_resolver.artifact import Champion, Resolved
 from components.data_gate import artifact, executor
 from components.data_gate.config import GateSettings
 from components.image_example_gen import artifact as examples_artifact
@@ -104,16 +104,16 @@ class Gate:
         self._directory = directory
         self._champion = standard_artifacts.Model()
         self._champion.uri = str(directory / "champion")
-        champion_artifact.write(self._champion.uri, None)
+        champion_artifact.write(self._champion.uri, Resolved())
 
     def release(self, checks: str) -> None:
         """Makes the images that passed the gate those of the champion."""
-        champion_artifact.write(self._champion.uri, Champion(name="m", version=3))
+        champion_artifact.write(self._champion.uri, Resolved(champion=Champion(name="m", version=3)))
         champion_artifact.write_statistics(self._champion.uri, artifact.read_statistics(checks))
 
     def release_without_statistics(self) -> None:
         """Makes a version of nnclr 0.1.0 the champion."""
-        champion_artifact.write(self._champion.uri, Champion(name="m", version=3))
+        champion_artifact.write(self._champion.uri, Resolved(champion=Champion(name="m", version=3)))
 
     def judge(self, data: Data, separate: Data | None = None, edit=lambda example: None, **settings) -> str:
         """Runs DataGate, and returns the folder of its verdicts.

@@ -19,7 +19,7 @@ from tfx.types import standard_artifacts
 
 from components.champion_resolver import artifact as champion_artifact
 from components.champion_resolver import executor as resolver
-from components.champion_resolver.artifact import Champion
+from components.champion_resolver.artifact import Champion, Resolved
 from components.data_gate import artifact as data_gate_artifact
 from components.linear_probe_evaluator import artifact as evaluation_artifact
 from components.linear_probe_evaluator.artifact import ProbeWeights
@@ -419,10 +419,11 @@ def resolve(tmp_path: Path, name: str, expected: str | None = None, required: bo
 
 def test_resolver_brings_the_champion_or_says_that_there_is_none(tmp_path, registry):
     before = resolve(tmp_path, "before", expected="none")
-    assert (champion_artifact.read(before), champion_artifact.read_statistics(before)) == (None, None)
+    assert (champion_artifact.read(before), champion_artifact.read_statistics(before)) == (Resolved(), None)
     push(tmp_path, seed=1, run_id="run-1")
-    champion = resolve(tmp_path, "after", expected=champion_artifact.identity(registry.aliased("encoder", "champion")))
-    assert champion_artifact.read(champion) == Champion(name="encoder", version=1)
+    identity = champion_artifact.identity(registry.aliased("encoder", "champion"), None)
+    champion = resolve(tmp_path, "after", expected=identity)
+    assert champion_artifact.read(champion) == Resolved(champion=Champion(name="encoder", version=1))
     assert champion_artifact.read_statistics(champion) == releases.STATISTICS
     noise = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
     np.testing.assert_allclose(
@@ -442,11 +443,45 @@ def test_a_damaged_champion_stops_a_run_with_advice(tmp_path, registry):
     ) as raised:
         resolve(tmp_path, "strict")
     assert "--accept-baseline-reset" in str(raised.value)
-    found = champion_artifact.read(resolve(tmp_path, "lenient", required=False))
+    found = champion_artifact.read(resolve(tmp_path, "lenient", required=False)).champion
     assert (found.version, "saved_model.pb has another sha256" in found.problem) == (1, True)
     shutil.rmtree(stored(registry, 1))
     with pytest.raises(UserError, match="its files are gone"):
         resolve(tmp_path, "gone")
+
+
+def test_resolver_also_brings_the_best_release_unless_a_rollback_left_it_or_it_is_the_champion(tmp_path, registry):
+    def found(name: str) -> Resolved:
+        best = registry.best_release("encoder", "champion")
+        identity = champion_artifact.identity(registry.aliased("encoder", "champion"), best)
+        return champion_artifact.read(resolve(tmp_path, name, expected=identity))
+
+    def version(number: int) -> Champion:
+        return Champion(name="encoder", version=number)
+
+    assert registry.best_release("encoder", "champion") is None
+    for seed, accuracy in enumerate((0.58, 0.6, 0.59, 0.585), start=1):
+        push(tmp_path, seed=seed, run_id=f"run-{seed}", accuracy=accuracy, champion=seed - 1 or None)
+        best = version(2) if seed > 2 else None
+        assert found(f"after-{seed}") == Resolved(champion=version(seed), best_release=best)
+    noise = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    best = champion_artifact.best_release_directory(str(tmp_path / "after-4"))
+    np.testing.assert_allclose(
+        export.Embeddings.of_export(f"{best}/Format-Serving")(noise),
+        export.Embeddings.of_export(str(tmp_path / "model-2" / "Format-Serving"))(noise),
+        atol=1e-6,
+    )
+    # Pruning keeps it, next to the champion and the version that a rollback goes to.
+    assert [v.version for v in registry.versions_to_prune("encoder", keep=0)] == [1]
+    # Its files are damaged, which is told, but does not stop a run.
+    shutil.rmtree(stored(registry, 2))
+    damaged = found("damaged").best_release
+    assert (damaged.version, "its files are gone" in damaged.problem) == (2, True)
+    # A rollback left versions 4 and 2, because they were bad in practice.
+    registry.move_alias("encoder", Move("champion", None, 3, "rollback", "ada@box", "bad"))
+    registry.move_alias("encoder", Move("champion", None, 2, "rollback", "ada@box", "worse"))
+    registry.move_alias("encoder", Move("champion", None, 1, "rollback", "ada@box", "very bad"))
+    assert found("rolled back") == Resolved(champion=version(1))
 
 
 def test_resolver_refuses_a_champion_that_changed_since_the_start_of_the_run(tmp_path, registry):
@@ -465,7 +500,7 @@ def test_a_real_server_holds_the_whole_release(tmp_path, mlflow_server):
     server = ModelRegistry("unused")
     assert [(v.version, v.aliases) for v in server.versions("encoder")] == [(2, ("champion",)), (1, ())]
     assert [differences(server, version) for version in server.versions("encoder")] == [[], []]
-    assert champion_artifact.read(resolve(tmp_path, "champion")) == Champion(name="encoder", version=2)
+    assert champion_artifact.read(resolve(tmp_path, "champion")).champion == Champion(name="encoder", version=2)
     server.delete(server.version("encoder", 1))
     assert [v.version for v in server.versions("encoder")] == [2]
     # Nothing was written to the embedded registry.

@@ -83,10 +83,10 @@ def _compared(metrics: Metrics) -> list[tuple[str, float, Interval]]:
     return [(name, accuracy, interval) for name, accuracy, interval in rows if accuracy is not None and interval]
 
 
-def _classes(metrics: Metrics) -> list[tuple[str, int, float]]:
+def _classes(metrics: Metrics) -> list[tuple[str, int, float | None]]:
     """Returns name, number of test images and recall of each class, the lowest recall first."""
     rows = [(name, metrics.class_counts[name], recall) for name, recall in metrics.class_accuracy.items()]
-    return sorted(rows, key=lambda row: row[2])
+    return sorted(rows, key=lambda row: (row[2] is None, row[2] or 0.0))
 
 
 def _confusion(evaluation: Evaluation) -> dict[str, Any]:
