@@ -1,5 +1,6 @@
 """The trainer's settings: one typed tree, independent of where its values come from."""
 
+from collections.abc import Callable
 from importlib import metadata
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
@@ -207,6 +208,12 @@ class PretrainedSettings(StrictModel):
     def is_path(self) -> bool:
         """Whether `network` is a path and no name of keras.applications."""
         return "/" in self.network or self.network.endswith(".keras")
+
+    def at(self, place: Callable[[str], str]) -> "PretrainedSettings":
+        """Returns these settings with their path changed by a function, for instance to an absolute one."""
+        if self.is_path:
+            return self.model_copy(update={"network": place(self.network), "name": self.title})
+        return self if self.weights == IMAGENET else self.model_copy(update={"weights": place(self.weights)})
 
     @property
     def title(self) -> str:

@@ -271,9 +271,14 @@ def _own_scaling(network: str) -> Callable[[tf.Tensor], tf.Tensor]:
 
 def _scaling(name: str) -> Callable[[tf.Tensor], tf.Tensor]:
     """Returns a function of pixels from 0 to 255."""
-    if name in _MODES:
-        return lambda images: keras.applications.imagenet_utils.preprocess_input(images, mode=name)
-    return (lambda images: images) if name == "none" else (lambda images: images / 255.0)
+
+
+    def scaled(images: tf.Tensor) -> tf.Tensor:
+        if name in _MODES:
+            return keras.applications.imagenet_utils.preprocess_input(images, mode=name)
+        return images / 255.0 if name == "unit" else images
+
+    return scaled
 
 
 def _in_a_folder(settings: PretrainedSettings) -> Pretrained:

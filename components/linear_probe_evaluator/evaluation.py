@@ -12,7 +12,15 @@ import tensorflow as tf
 from components.champion_resolver.artifact import Champion
 from components.data_gate.artifact import DataCheck
 from components.image_example_gen import artifact as examples_artifact
-from components.linear_probe_evaluator import embedding, findings, gate, probes, protocols, significance
+from components.linear_probe_evaluator import (
+    embedding,
+    findings,
+    gate,
+    probes,
+    protocols,
+    references,
+    significance,
+)
 from components.linear_probe_evaluator.artifact import (
     MOST_CLASSES_IN_MATRIX,
     Check,
@@ -22,10 +30,12 @@ from components.linear_probe_evaluator.artifact import (
     Repeated,
     Reported,
     Verdict,
+    Worth,
 )
 from components.linear_probe_evaluator.config import EvaluatorSettings
 from components.linear_probe_evaluator.embedding import Encoder, Rows, Size
 from components.linear_probe_evaluator.probes import Labelled, LinearProbe, Score
+from components.linear_probe_evaluator.references import Images, References, Subject
 from trainer import data, export, fine_tuning, metrics, splits
 
 CANDIDATE, UNTRAINED, CHAMPION, BEST_RELEASE = "candidate", "untrained", "champion", "best_release"
@@ -155,17 +165,25 @@ def evaluate(
         if role in measured and measured[role].without_embedding:
             problems[role] = f"it gives no finite embedding of {measured.pop(role).without_embedding:,} labelled images"
     candidate = measured[CANDIDATE]
-    verdict = _verdict(settings, inputs, measured, classes, problems)
+    names = references.roles(settings)
+    without_embedding = {role: model.without_embedding for role, model in measured.items()}
+    beside = _beside_references(settings, Images(files, rows, len(classes)), models, measured)
+    verdict = _verdict(settings, inputs, measured, classes, problems, beside)
     figures = Metrics.of(
         described,
         verdict,
         _reported(settings, inputs, candidate, rows[splits.TRAIN].folds, classes, files, size),
+        beside.figures,
         findings.find(
             rows,
             candidate.test.features,
             measured[UNTRAINED].test.features,
             verdict.over_untrained,
-            (*_unconverged(measured), *_uncompared(inputs, problems)),
+            (
+                *_unconverged(measured, _TITLES | names),
+                *_uncompared(inputs, problems),
+                *references.doubts(names, models, without_embedding, labelled.stored_size or labelled.image_size),
+            ),
             inputs.data_checks,
         ),
     )
@@ -196,7 +214,7 @@ def _models(settings: EvaluatorSettings, inputs: Inputs, size: Size) -> tuple[di
             problems[role] = problem
         else:
             models[role] = encoder
-    return models, problems
+    return models | references.exported(settings, inputs.scratch), problems
 
 
 def _embedding_problem(encoder: Encoder) -> str | None:
@@ -219,9 +237,31 @@ def _measure(settings: EvaluatorSettings, inputs: Inputs, model: str, rows: dict
     return Measured(train, test, without_embedding, probe, probes.score(probe, test))
 
 
-def _unconverged(measured: dict[str, Measured]) -> list[str]:
+def _beside_references(
+    settings: EvaluatorSettings, images: Images, models: dict[str, Encoder], measured: dict[str, Measured]
+) -> References:
+    """Measures the candidate beside its references, if there are any."""
+    if not settings.references.names:
+        return References(Worth(), {})
+    names = {CANDIDATE: references.THIS, UNTRAINED: "untrained"} | references.roles(settings)
+    subjects = [
+        Subject(
+            names.get(role, role),
+            models[role],
+            model.train,
+            model.test,
+            model.score.hits,
+            export.training_seconds(models[role].directory),
+        )
+        for role, model in measured.items()
+        if role != BEST_RELEASE
+    ]
+    return references.measure(settings, images, subjects)
+
+
+def _unconverged(measured: dict[str, Measured], titles: dict[str, str]) -> list[str]:
     return [
-        f"The probe of the {_TITLES[role]} did not converge within {probes.MOST_ITERATIONS:,} iterations, so its "
+        f"The probe of the {titles[role]} did not converge within {probes.MOST_ITERATIONS:,} iterations, so its "
         "accuracy may be too low."
         for role, model in measured.items()
         if not model.probe.converged
@@ -244,6 +284,7 @@ def _verdict(
     measured: dict[str, Measured],
     classes: list[str],
     problems: dict[str, str],
+    beside: References,
 ) -> Verdict:
     """Judges the candidate."""
     score = measured[CANDIDATE].score
@@ -270,6 +311,11 @@ def _verdict(
         if champion and CHAMPION in problems
         else None,
         best_release=best_release,
+        must_beat=tuple(
+            gate.Rival(f"the reference {name}", float(hits.mean()), significance.difference(score.hits, hits))
+            for name, hits in beside.hits.items()
+            if name in settings.must_beat
+        ),
         without_embedding=measured[CANDIDATE].without_embedding,
     )
     checks = gate.checks(settings, candidate)

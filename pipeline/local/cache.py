@@ -18,9 +18,11 @@ from ml_metadata.proto import metadata_store_pb2
 
 from components.image_example_gen import executor as ingest_executor
 from components.image_example_gen.executor import FINGERPRINT, SOURCE
+from components.linear_probe_evaluator import executor as evaluator_executor
+from components.linear_probe_evaluator.config import EvaluatorSettings
 from pipeline import installation
 from pipeline.local import code_fingerprint
-from trainer import export, run_fn
+from trainer import export, pretrained, run_fn
 from trainer.config import CHAMPION, TrainerSettings
 from trainer.errors import UserError
 
@@ -100,6 +102,10 @@ class _CacheKeys:
         parts["libraries"] = _libraries()
         if run_fn.__name__ in modules:
             parts |= _training_parts(parameters)
+        if evaluator_executor.__name__ in modules:
+            evaluator = EvaluatorSettings.model_validate_json(parameters[evaluator_executor.SETTINGS])
+            for network in evaluator.references.pretrained:
+                parts[f"files of the reference {network.title}"] = pretrained.fingerprint(network)
         if ingest_executor.__name__ in modules and (code := code_fingerprint.sources_fingerprint()):
             parts["code of declared sources"] = code
         return parts

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 
 from components.data_gate import artifact as data_gate_artifact
+from components.linear_probe_evaluator.config import REFERENCES
 from pipeline import config
 from pipeline.config import Settings
 from pipeline.config.kubeflow import DATA_GATE
@@ -101,7 +102,7 @@ def _run_components(
         from pipeline.local import cache, launching, metadata
         from pipeline.local.lineage import Lineage
         from pipeline.local.rejections import rejections_kept
-        from trainer import devices
+        from trainer import devices, pretrained
 
     # Before hours of ingest, and before anything has computed.
     devices.select(settings.trainer.devices)
@@ -110,6 +111,10 @@ def _run_components(
         screen.say(f"[yellow]Warning:[/] {escape(unused)}")
     if settings.registry.serving_directory:
         serving.require_usable(registry, settings.registry.model_name, settings.registry.serving_directory)
+    networks = settings.evaluator.references.pretrained
+    if networks:
+        screen.waiting("Loading the networks to compare with")
+        pretrained.require_loadable(networks, REFERENCES)
     name, alias = settings.registry.model_name, settings.registry.alias
     former = metadata.prepare(workdir)
     if former:
@@ -197,7 +202,7 @@ def _with_absolute_paths(settings: Settings, workdir: Workdir) -> Settings:
             "data": settings.data.model_copy(
                 update={"source": _source_path(settings, workdir), "exclude": absolute(settings.data.exclude)}
             ),
-            "evaluator": settings.evaluator.model_copy(update={"data": absolute(settings.evaluator.data)}),
+            "evaluator": settings.evaluator.at(absolute),
             "registry": registry.model_copy(
                 update={
                     "artifact_location": absolute(registry.artifact_location),

@@ -11,7 +11,7 @@ import tensorflow as tf
 import yaml
 
 from components.linear_probe_evaluator import probes
-from components.linear_probe_evaluator.artifact import MOST_CLASSES_IN_MATRIX, NOT_RELEASED, Interval, Metrics
+from components.linear_probe_evaluator.artifact import MOST_CLASSES_IN_MATRIX, NOT_RELEASED, Compared, Interval, Metrics
 from components.linear_probe_evaluator.evaluation import Evaluation
 from components.linear_probe_evaluator.page import plots, retrieval
 from trainer import export
@@ -46,7 +46,14 @@ def render(evaluation: Evaluation, model: str, run: str) -> str:
             "map": plots.embedding_map(evaluation.candidate.test, metrics.class_names),
             **_confusion(evaluation),
         }
+    if metrics.references:
+        facts |= beside(metrics.references)
     return _environment().get_template("report.html.j2").render(**facts)
+
+
+def beside(compared: tuple[Compared, ...]) -> dict[str, Any]:
+    """Returns what `worth.html.j2` shows of encoders beside each other."""
+    return {"compared": compared, "label_curves": plots.label_curves([(row.name, row.points) for row in compared])}
 
 
 def _environment() -> jinja2.Environment:
