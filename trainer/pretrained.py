@@ -272,7 +272,6 @@ def _own_scaling(network: str) -> Callable[[tf.Tensor], tf.Tensor]:
 def _scaling(name: str) -> Callable[[tf.Tensor], tf.Tensor]:
     """Returns a function of pixels from 0 to 255."""
 
-
     def scaled(images: tf.Tensor) -> tf.Tensor:
         if name in _MODES:
             return keras.applications.imagenet_utils.preprocess_input(images, mode=name)

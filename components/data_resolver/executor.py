@@ -10,8 +10,8 @@ from tfx.types import artifact_utils
 from components.champion_resolver import artifact as champion_artifact
 from components.data_resolver import artifact
 from components.data_resolver.resolution import nothing_new, resolve, settings_fingerprint
-from components.model_registry import ModelRegistry
 from components.linear_probe_evaluator.config import REFERENCES
+from components.model_registry import ModelRegistry
 from components.run_settings import RunSettings
 from trainer import pretrained
 

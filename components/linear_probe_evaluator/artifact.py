@@ -1,7 +1,7 @@
 """The artifacts of LinearProbeEvaluator.
 
-`evaluation` holds `metrics.json`, `report.html` and, if there are labelled images, the fitted probe. `blessing` holds
-TFX's file `BLESSED` or `NOT_BLESSED`, with a sentence for each requirement.
+`evaluation` holds `metrics.json`, `report.html` and, if there are labelled images, the fitted probe and
+`predictions.parquet`. `blessing` holds TFX's file `BLESSED` or `NOT_BLESSED`, with a sentence for each requirement.
 """
 
 import html
@@ -24,7 +24,7 @@ MOST_CLASSES_IN_MATRIX = 20
 # Text of the report that the registry's version replaces.
 NOT_RELEASED = '<p id="release">Not released.</p>'
 
-_METRICS, _REPORT, _PROBE = "metrics.json", "report.html", "probe.npz"
+_METRICS, _REPORT, _PROBE, _PREDICTIONS = "metrics.json", "report.html", "probe.npz", "predictions.parquet"
 # TFX's names.
 _BLESSED, _NOT_BLESSED = "BLESSED", "NOT_BLESSED"
 
@@ -246,6 +246,7 @@ class Reported(Content):
         knn: kNN accuracy by k.
         folds: Accuracy of probes on STL-10's predefined folds.
         label_shares: Accuracy of probes on shares of the labels.
+        calibration_error: Expected calibration error of the probe's probabilities (arXiv 1706.04599).
         fine_tuned_accuracy: Accuracy of the encoder after fine-tuning all of it.
         embedding_size: Length of an embedding.
     """
@@ -257,6 +258,7 @@ class Reported(Content):
     knn: dict[int, float] = {}
     folds: Repeated | None = None
     label_shares: dict[float, Repeated] = {}
+    calibration_error: float | None = None
     fine_tuned_accuracy: float | None = None
     embedding_size: int | None = None
 
@@ -320,7 +322,9 @@ class ProbeWeights(NamedTuple):
     bias: np.ndarray
 
 
-def write_evaluation(directory: str, metrics: Metrics, report: str, probe: ProbeWeights | None) -> None:
+def write_evaluation(
+    directory: str, metrics: Metrics, report: str, probe: ProbeWeights | None, predictions: bytes | None = None
+) -> None:
     """Writes the artifact `evaluation`; `metrics.json`, which completes it, comes last.
 
     Args:
@@ -328,7 +332,10 @@ def write_evaluation(directory: str, metrics: Metrics, report: str, probe: Probe
         metrics: What was measured.
         report: The report as HTML.
         probe: The fitted probe; None if there are no labelled images.
+        predictions: The probe's predictions, see `predictions.parquet`; None if there are no labelled images.
     """
+    if predictions:
+        artifact_files.write(f"{directory}/{_PREDICTIONS}", predictions)
     if probe:
         content = io.BytesIO()
         np.savez(content, weights=probe.weights, bias=probe.bias)

@@ -74,7 +74,7 @@ class Chunk(NamedTuple):
     Attributes:
         position: Where the chunk lies in the data set.
         pixels: The images by size, each fitted from its stored record: uint8 [n, height, width, 3].
-        rows: Labels, folds and hashes: arrays with n rows, as in `Rows`.
+        rows: Labels, folds, ids and hashes: arrays with n rows, as in `Rows`.
     """
 
     position: Position
@@ -91,19 +91,21 @@ class Features(NamedTuple):
 
 @dataclass(frozen=True)
 class Rows:
-    """Labels, folds and hashes of the images of a split, in the order of files and records.
+    """Labels, folds, hashes and ids of the images of a split, in the order of files and records.
 
     Attributes:
         labels: The class of each image, int64 [N].
         folds: Whether each image belongs to each of STL-10's folds, bool [N, 16].
         hashes: The hashes of the pixels, uint64 [N], by kind of hash (see `duplicates`).
         records: The number of the file and the number of the record within the file, int64 [N, 2].
+        ids: The ids of the images, strings [N].
     """
 
     labels: np.ndarray
     folds: np.ndarray
     hashes: dict[str, np.ndarray]
     records: np.ndarray
+    ids: np.ndarray
 
 
 class EmbedImages(beam.PTransform):
@@ -163,19 +165,20 @@ class _ReadChunks(beam.DoFn):
             fold = parsed[examples.FOLD]
             folds[fold.indices.numpy()[:, 0], fold.values.numpy()] = True
             hashes = duplicates.hashes(pixels[self._size])
-            rows = {"labels": parsed[examples.LABEL].numpy(), "folds": folds, **hashes}
+            ids = np.array([name.decode() for name in parsed[examples.ID].numpy()])
+            rows = {"labels": parsed[examples.LABEL].numpy(), "folds": folds, "ids": ids, **hashes}
             yield Chunk(Position(split, number, first), pixels, rows)
             first += len(records)
             self._reporter.advance(len(records))
 
 
 def _parser(sizes: set[Size]) -> Callable[[tf.Tensor], tuple[dict[str, tf.Tensor], dict[Size, tf.Tensor]]]:
-    """Returns a function that parses serialized examples to labels and folds, and to images in each size."""
+    """Returns a function that parses serialized examples to labels, folds and ids, and to images in each size."""
 
     # As a graph, because images of other sizes are decoded one by one, which takes long step by step.
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
     def parse(records: tf.Tensor) -> tuple[dict[str, tf.Tensor], dict[Size, tf.Tensor]]:
-        parsed = examples.parse(records, *examples.PIXEL_FEATURES, examples.LABEL, examples.FOLD)
+        parsed = examples.parse(records, *examples.PIXEL_FEATURES, examples.LABEL, examples.FOLD, examples.ID)
         return parsed, {size: examples.fitted(parsed, size) for size in sizes}
 
     return parse
@@ -253,6 +256,7 @@ def read_rows(directory: str, split: str) -> Rows:
             for kind in duplicates.KINDS
         },
         records=np.concatenate([np.zeros([0, 2], np.int64), *records]),
+        ids=np.concatenate([np.zeros([0], str), *(part["ids"] for part in parts)]),
     )
 
 

@@ -16,6 +16,7 @@ from components.linear_probe_evaluator import (
     embedding,
     findings,
     gate,
+    predictions,
     probes,
     protocols,
     references,
@@ -112,11 +113,13 @@ class Evaluation:
         metrics: All figures, and the verdict.
         candidate: The measured candidate, if there are labelled images.
         images: Reads labelled images by split and row numbers: uint8 [n, height, width, 3].
+        predictions: The candidate's predictions as a Parquet file, see `predictions.parquet`.
     """
 
     metrics: Metrics
     candidate: Measured | None = None
     images: Callable[[str, np.ndarray], np.ndarray] | None = None
+    predictions: bytes | None = None
 
     @property
     def probe(self) -> ProbeWeights | None:
@@ -191,7 +194,14 @@ def evaluate(
     def images(split: str, numbers: np.ndarray) -> np.ndarray:
         return embedding.images_at(files[split], rows[split].records[numbers], size)
 
-    return Evaluation(figures, candidate, images)
+    table = predictions.parquet(
+        candidate.train,
+        candidate.test,
+        candidate.score,
+        classes,
+        *(rows[split].ids for split in (splits.TRAIN, splits.TEST)),
+    )
+    return Evaluation(figures, candidate, images, table)
 
 
 def _models(settings: EvaluatorSettings, inputs: Inputs, size: Size) -> tuple[dict[str, Encoder], dict[str, str]]:
@@ -382,6 +392,7 @@ def _reported(
         label_shares={
             share: repeated(protocols.draws(train.labels, share, settings.seed)) for share in settings.label_shares
         },
+        calibration_error=candidate.score.calibration_error,
         fine_tuned_accuracy=fine_tuned,
         embedding_size=int(test.features.shape[1]),
     )

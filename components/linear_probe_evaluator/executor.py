@@ -52,7 +52,9 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             report = page.render(evaluation, inputs.model, artifact_utils.get_single_uri(input_dict[MODEL_RUN]))
             if fileio.exists(inputs.scratch):
                 fileio.rmtree(inputs.scratch)
-            artifact.write_evaluation(evaluation_dir, evaluation.metrics, report, evaluation.probe)
+            artifact.write_evaluation(
+                evaluation_dir, evaluation.metrics, report, evaluation.probe, evaluation.predictions
+            )
         blessing = artifact_utils.get_single_instance(output_dict[BLESSING])
         artifact.write_blessing(blessing.uri, evaluation.metrics)
         blessing.set_int_custom_property(

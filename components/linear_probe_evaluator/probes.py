@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import softmax
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import confusion_matrix, recall_score
@@ -22,6 +23,7 @@ _DEFAULT_STRENGTH = 1.0
 _CROSS_VALIDATION_FOLDS = 3
 #: The fit of a probe stops after so many iterations at the latest.
 MOST_ITERATIONS = 1_000
+_CALIBRATION_BINS = 15
 _BATCH = 4_096
 
 
@@ -59,7 +61,22 @@ class LinearProbe:
 
     def predict(self, features: np.ndarray) -> np.ndarray:
         """Predicts the classes, int64 [N], of features, float32 [N, d]."""
-        return np.concatenate([np.argmax(features[rows] @ self.weights + self.bias, -1) for rows in _batches(features)])
+        return self.predict_with_probability(features)[0]
+
+    def predict_with_probability(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Predicts classes, and their probabilities.
+
+        Args:
+            features: The features, float32 [N, d].
+
+        Returns:
+            The predicted classes, int64 [N], and their probabilities, float32 [N].
+        """
+        parts = [features[rows] @ self.weights + self.bias for rows in _batches(features)]
+        return (
+            np.concatenate([np.argmax(part, -1) for part in parts]),
+            np.concatenate([softmax(part, -1).max(-1) for part in parts]),
+        )
 
 
 @dataclass(frozen=True)
@@ -72,6 +89,7 @@ class Score:
         recall: The recall of each class, in the order of the classes; None for a class without test images.
         hits: Whether each image is correctly classified, bool [N].
         predicted: The predicted classes, int64 [N].
+        probability: The probabilities of the predicted classes by the probe, float32 [N].
     """
 
     accuracy: float
@@ -79,6 +97,17 @@ class Score:
     recall: list[float | None]
     hits: np.ndarray
     predicted: np.ndarray
+    probability: np.ndarray
+
+    @property
+    def calibration_error(self) -> float:
+        """The expected calibration error: how far the probabilities are from the accuracy (arXiv 1706.04599).
+
+        It is the mean difference of accuracy and mean probability in 15 bins of equal width, weighted by images.
+        """
+        bins = np.minimum((self.probability * _CALIBRATION_BINS).astype(int), _CALIBRATION_BINS - 1)
+        surplus = np.bincount(bins, self.hits - self.probability, _CALIBRATION_BINS)
+        return float(np.abs(surplus).sum() / len(self.hits))
 
 
 def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
@@ -169,7 +198,7 @@ def score(probe: LinearProbe, test: Labelled) -> Score:
         probe: A probe that was fitted on other images.
         test: The features and labels of the test split.
     """
-    predicted = probe.predict(test.features)
+    predicted, probability = probe.predict_with_probability(test.features)
     hits = predicted == test.labels
     recall = recall_score(test.labels, predicted, labels=range(len(probe.bias)), average=None, zero_division=np.nan)
     return Score(
@@ -178,6 +207,7 @@ def score(probe: LinearProbe, test: Labelled) -> Score:
         recall=[None if np.isnan(share) else float(share) for share in recall],
         hits=hits,
         predicted=predicted,
+        probability=probability,
     )
 
 

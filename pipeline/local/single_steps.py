@@ -91,7 +91,9 @@ def evaluate(settings: Settings, model: str, data: str, output: str) -> Metrics:
         )
         evaluation = evaluate_encoder(settings.evaluator, inputs, _pipelines(settings))
         report = page.render(evaluation, model, _run_folder(model))
-        evaluation_artifact.write_evaluation(output, evaluation.metrics, report, evaluation.probe)
+        evaluation_artifact.write_evaluation(
+            output, evaluation.metrics, report, evaluation.probe, evaluation.predictions
+        )
     return evaluation.metrics
 
 

@@ -76,6 +76,7 @@ def metrics(accuracy: float, champion_version: int | None = None) -> Metrics:
         champion_version=champion_version,
         embedding_size=8,
         rank_me=5.5,
+        untrained_rank_me=4.5,
         findings=["3 of the 40 images of test occur in train as well."],
         counts={"unlabelled": 100, "train": 40, "test": 40},
         data="pictures",

@@ -1,5 +1,6 @@
 """What is measured, and who is blessed."""
 
+import io
 import json
 import tempfile
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import apache_beam as beam
 import keras
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 from sklearn.linear_model import LogisticRegression
@@ -132,6 +134,18 @@ def test_official_folds_are_fitted_one_by_one_and_scored_on_all_of_test():
     assert protocols.official_folds(np.zeros([200, 16], bool)) == []
 
 
+def test_calibration_error_is_the_distance_of_probability_and_accuracy():
+    probability = np.repeat([0.5, 0.9], [100, 300]).astype(np.float32)
+    hits = np.concatenate([np.arange(100) < 50, np.arange(300) < 180])
+
+    def error(hits: np.ndarray) -> float:
+        return probes.Score(hits.mean(), (0, 1), [], hits, hits.astype(int), probability).calibration_error
+
+    # The first bin is right about itself, and the second is 90 % sure and right in 60 % of all cases.
+    assert error(hits) == pytest.approx(0.75 * 0.3)
+    assert probes.Score(1.0, (0, 1), [], np.ones(3), np.ones(3), np.ones(3)).calibration_error == 0
+
+
 def test_a_probe_that_does_not_converge_says_so(monkeypatch):
     assert probes.fit(clusters(1, 200, 1.0), 4, seed=0).converged
     monkeypatch.setattr(probes, "MOST_ITERATIONS", 2)
@@ -164,6 +178,7 @@ def test_the_rank_is_that_of_rows_from_everywhere_in_the_split(monkeypatch):
         np.zeros([2000, 16], bool),
         {kind: np.zeros([2000], np.uint64) for kind in duplicates.KINDS},
         np.zeros([2000, 2], np.int64),
+        np.array(["image"] * 2000),
     )
     found = findings.find(dict.fromkeys(("unlabelled", "train", "test"), rows), features, features, None, (), ())
     assert found.rank_me == pytest.approx(20, abs=1)
@@ -260,6 +275,12 @@ def test_evaluation_of_real_models_with_and_without_champion(tmp_path):
     assert found.blessed is False
     (reason,) = found.reasons
     assert "does not beat the 100.0% of an untrained encoder" in reason
+    table = pq.read_table(io.BytesIO(alone.predictions)).to_pylist()
+    assert [row["id"] for row in table] == [f"test/{i}" for i in range(30)]
+    assert [row["label"] for row in table] == ["red", "green", "blue"] * 10
+    assert all(row["predicted"] == row["label"] and 1 / 3 < row["probability"] <= 1 for row in table)
+    nearest = [[int(name.removeprefix("train/")) % 3 for name in row["nearest"]] for row in table]
+    assert nearest == [[i % 3] * 5 for i in range(30)]
     # Row numbers lead back to the images: those of a class have its colour.
     reds = np.flatnonzero(alone.candidate.test.labels == 0)[[0, 5, 9]]
     assert (alone.images("test", reds).mean((1, 2)).argmax(-1) == 0).all()

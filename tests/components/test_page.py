@@ -94,7 +94,7 @@ def measured(classes: int, train: int = 60, test: int = 30) -> tuple[Measured, d
         split: np.repeat(np.arange(len(part.labels), dtype=np.uint8), 16 * 16 * 3).reshape(-1, 16, 16, 3) * BRIGHTNESS
         for split, part in labelled.items()
     }
-    return Measured(labelled["train"], labelled["test"], probe, probes.score(probe, labelled["test"], 0)), images
+    return Measured(labelled["train"], labelled["test"], 0, probe, probes.score(probe, labelled["test"])), images
 
 
 def evaluation(names: list[str], **changes) -> Evaluation:
@@ -180,6 +180,25 @@ def row_of(uri: str) -> int:
     """The row number that a picture's brightness stands for."""
     picture = Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
     return round(float(np.asarray(picture).mean()) / BRIGHTNESS)
+
+
+def test_the_most_confident_mistakes_are_shown_with_what_the_probe_predicted(model, run):
+    subject = evaluation(CLASSES)
+    assert subject.candidate.score.hits.all()
+    assert "Most confident mistakes" not in page.render(subject, model, run)
+    # Rows 3 and 8, of the classes 0 and 2, are taken for class 1.
+    wrong = np.isin(np.arange(30), (3, 8))
+    score = replace(
+        subject.candidate.score,
+        hits=~wrong,
+        predicted=np.where(wrong, 1, subject.candidate.score.predicted),
+        probability=np.where(np.arange(30) == 8, 0.91, 0.6),
+    )
+    text = Page(page.render(replace(subject, candidate=replace(subject.candidate, score=score)), model, run)).text
+    mistakes = text[text.index("Most confident mistakes") :]
+    places = [mistakes.index(part) for part in ("dog", f"predicted: {CLASSES[1]} 91%", f"predicted: {CLASSES[1]} 60%")]
+    assert places == sorted(places)
+    assert mistakes.count("predicted:") == 2
 
 
 def test_many_classes_give_the_confusions_instead_of_a_matrix(model, run):

@@ -43,6 +43,7 @@ def render(evaluation: Evaluation, model: str, run: str) -> str:
             "intervals": plots.intervals(_compared(metrics)),
             "classes": _classes(metrics),
             "retrieval": retrieval.examples(evaluation),
+            "mistakes": retrieval.mistakes(evaluation),
             "map": plots.embedding_map(evaluation.candidate.test, metrics.class_names),
             **_confusion(evaluation),
         }

@@ -24,11 +24,13 @@ class Picture:
         uri: The image as a data URI.
         class_name: The name of the image's class.
         right: Whether the class is that of the query.
+        predicted: The class that the probe predicts, with its probability; None where it does not matter.
     """
 
     uri: str
     class_name: str
     right: bool
+    predicted: str | None = None
 
 
 @dataclass(frozen=True)
@@ -47,17 +49,33 @@ class Row:
 def examples(evaluation: Evaluation) -> list[Row]:
     """Draws test images of different classes, and finds their nearest neighbours by cosine similarity."""
     assert evaluation.candidate is not None
+    return _rows(evaluation, _spread(evaluation.candidate.test.labels))
+
+
+def mistakes(evaluation: Evaluation) -> list[Row]:
+    """Selects the test images that the probe gets wrong with the highest probability, and their nearest neighbours."""
+    assert evaluation.candidate is not None
+    score = evaluation.candidate.score
+    wrong = np.flatnonzero(~score.hits)
+    worst = wrong[np.argsort(-score.probability[wrong], kind="stable")][:_QUERIES]
+    predicted = [
+        f"{evaluation.metrics.class_names[score.predicted[row]]} {score.probability[row]:.0%}" for row in worst
+    ]
+    return _rows(evaluation, worst, predicted) if len(worst) else []
+
+
+def _rows(evaluation: Evaluation, queries: np.ndarray, predicted: list[str] | None = None) -> list[Row]:
+    assert evaluation.candidate is not None
     assert evaluation.images is not None
     train, test = evaluation.candidate.train, evaluation.candidate.test
     names = evaluation.metrics.class_names
-    queries = _spread(test.labels)
     index = NearestNeighbors(n_neighbors=min(_NEIGHBOURS, len(train.labels)), metric="cosine").fit(train.features)
     neighbours = index.kneighbors(test.features[queries], return_distance=False)
     shown = evaluation.images(splits.TEST, queries)
     near = evaluation.images(splits.TRAIN, neighbours.ravel()).reshape(*neighbours.shape, *shown.shape[1:])
     return [
         Row(
-            Picture(_uri(shown[i]), names[test.labels[query]], True),
+            Picture(_uri(shown[i]), names[test.labels[query]], True, predicted[i] if predicted else None),
             [
                 Picture(_uri(near[i, j]), names[train.labels[row]], bool(train.labels[row] == test.labels[query]))
                 for j, row in enumerate(neighbours[i])
