@@ -209,6 +209,11 @@ class PretrainedSettings(StrictModel):
         """Whether `network` is a path and no name of keras.applications."""
         return "/" in self.network or self.network.endswith(".keras")
 
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The path of the network or of its weights, if it has one."""
+        return (self.network,) if self.is_path else () if self.weights == IMAGENET else (self.weights,)
+
     def at(self, place: Callable[[str], str]) -> "PretrainedSettings":
         """Returns these settings with their path changed by a function, for instance to an absolute one."""
         if self.is_path:

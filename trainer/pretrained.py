@@ -112,7 +112,7 @@ def require_loadable(networks: tuple[PretrainedSettings, ...], setting: str) -> 
 def fingerprint(settings: PretrainedSettings) -> str:
     """Returns a hash of the files of a network; it is the same for all networks that Keras downloads."""
     digest = hashlib.sha256()
-    for path in [settings.network] * settings.is_path + [settings.weights] * (settings.weights != IMAGENET):
+    for path in settings.paths:
         files = sorted(_files_below(path)) if tf.io.gfile.isdir(path) else [path]
         for file in files:
             digest.update(file.removeprefix(path).encode())

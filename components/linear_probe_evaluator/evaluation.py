@@ -261,7 +261,7 @@ def _beside_references(
             model.train,
             model.test,
             model.score.hits,
-            export.training_seconds(models[role].directory),
+            0.0 if role == UNTRAINED else export.training_seconds(models[role].directory),
         )
         for role, model in measured.items()
         if role != BEST_RELEASE

@@ -21,9 +21,13 @@ def known() -> dict[str, settings_reference.Setting]:
     return {setting.name: setting for section in settings_reference.sections() for setting in section.settings}
 
 
+# Sections that may be null.
+_NULLABLE = ("evaluator.fine_tuning.", "evaluator.references.supervised.", "data.split.")
+
+
 def is_inner(name: str) -> bool:
     """Whether the setting belongs to an element of a list or mapping, or to a section that may be null."""
-    return "[]" in name or ".NAME." in name or name.startswith(("evaluator.fine_tuning.", "data.split."))
+    return "[]" in name or ".NAME." in name or name.startswith(_NULLABLE)
 
 
 @pytest.fixture(scope="module")
