@@ -155,6 +155,26 @@ class Compared(Content):
     batch: int
 
 
+class Comparison(Content):
+    """Several encoders on the same labelled images.
+
+    Attributes:
+        data: Path or URI of the images.
+        fingerprint: Fingerprint of the images.
+        counts: Number of images by split.
+        models: The encoders, in the order in which they were named.
+        leads: Accuracy of each encoder but the first, minus that of the first one, by number of labels.
+        notes: A sentence for each reason to doubt the figures.
+    """
+
+    data: str
+    fingerprint: str
+    counts: dict[str, int]
+    models: tuple[Compared, ...]
+    leads: dict[str, tuple[Lead, ...]]
+    notes: tuple[str, ...] = ()
+
+
 class Duplicates(Content):
     """Number of images of one split that occur in another one too.
 

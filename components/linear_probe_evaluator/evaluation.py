@@ -163,7 +163,10 @@ def evaluate(
         _ = pipeline | embedding.EmbedImages(files, size, models, inputs.scratch, sum(counts.values()))
     rows = {split: embedding.read_rows(inputs.scratch, split) for split in files}
 
-    measured = {model: _measure(settings, inputs, model, rows, len(classes)) for model in models}
+    measured = {
+        model: measure(settings.seed, inputs.scratch, inputs.local_scratch, model, rows, len(classes))
+        for model in models
+    }
     for role in (CHAMPION, BEST_RELEASE):
         if role in measured and measured[role].without_embedding:
             problems[role] = f"it gives no finite embedding of {measured.pop(role).without_embedding:,} labelled images"
@@ -236,13 +239,23 @@ def _embedding_problem(encoder: Encoder) -> str | None:
     return None if embeddings.ndim == 2 else f"its embeddings have the shape {list(embeddings.shape)}"
 
 
-def _measure(settings: EvaluatorSettings, inputs: Inputs, model: str, rows: dict[str, Rows], classes: int) -> Measured:
+def measure(seed: int, scratch: str, local_scratch: Path, model: str, rows: dict[str, Rows], classes: int) -> Measured:
+    """Fits and scores the linear probe of a model whose embeddings were written.
+
+    Args:
+        seed: Seed of the cross-validation.
+        scratch: Folder that `EmbedImages` wrote to.
+        local_scratch: Local folder for memory maps.
+        model: Name of the model.
+        rows: Labels of the images by split.
+        classes: Number of classes.
+    """
     read = {
-        split: embedding.read_features(inputs.scratch, model, split, inputs.local_scratch / f"{model}-{split}")
+        split: embedding.read_features(scratch, model, split, local_scratch / f"{model}-{split}")
         for split in (splits.TRAIN, splits.TEST)
     }
     train, test = (Labelled(features.values, rows[split].labels) for split, features in read.items())
-    probe = probes.fit(train, classes, settings.seed)
+    probe = probes.fit(train, classes, seed)
     without_embedding = sum(features.not_finite for features in read.values())
     return Measured(train, test, without_embedding, probe, probes.score(probe, test))
 

@@ -11,7 +11,14 @@ import tensorflow as tf
 import yaml
 
 from components.linear_probe_evaluator import probes
-from components.linear_probe_evaluator.artifact import MOST_CLASSES_IN_MATRIX, NOT_RELEASED, Compared, Interval, Metrics
+from components.linear_probe_evaluator.artifact import (
+    MOST_CLASSES_IN_MATRIX,
+    NOT_RELEASED,
+    Compared,
+    Comparison,
+    Interval,
+    Metrics,
+)
 from components.linear_probe_evaluator.evaluation import Evaluation
 from components.linear_probe_evaluator.page import plots, retrieval
 from trainer import export
@@ -50,6 +57,12 @@ def render(evaluation: Evaluation, model: str, run: str) -> str:
     if metrics.references:
         facts |= beside(metrics.references)
     return _environment().get_template("report.html.j2").render(**facts)
+
+
+def render_comparison(comparison: Comparison) -> str:
+    """Renders a comparison of encoders as HTML."""
+    template = _environment().get_template("comparison.html.j2")
+    return template.render(comparison=comparison, **beside(comparison.models))
 
 
 def beside(compared: tuple[Compared, ...]) -> dict[str, Any]:

@@ -74,6 +74,13 @@ TABLE = [
         2,
         "nowhere.h5 of weights does not exist",
     ),
+    (["compare", "nowhere", "--data", "pictures"], 2, "MODEL: "),
+    (["compare", "keras:MobileNetv2", "--data", "pictures"], 2, "did you mean MobileNetV2"),
+    (["compare", "keras:MobileNetV2=nowhere.h5", "--data", "pictures"], 2, "nowhere.h5 of weights does not exist"),
+    (["compare", "{netwrk: A}", "--data", "pictures"], 2, "netwrk"),
+    (["compare", "s3://bucket/encoder", "--data", "pictures"], 2, "MODEL is s3://bucket/encoder, but TensorFlow"),
+    (["compare", "models:/m", "--data", "pictures"], 2, "write models:/NAME/VERSION"),
+    (["compare", "models:/m/3", "--data", "pictures", "--workdir", "folder"], 2, "no model registry in folder"),
     # Registry
     (["models", "list", "--workdir", "folder"], 2, "folder"),
     (["models", "show", "champion", "--workdir", "registry"], 2, "no models"),
