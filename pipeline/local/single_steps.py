@@ -25,6 +25,7 @@ from components.linear_probe_evaluator.artifact import Metrics
 from components.linear_probe_evaluator.evaluation import Inputs
 from components.linear_probe_evaluator.evaluation import evaluate as evaluate_encoder
 from pipeline.config import Settings
+from pipeline.local.paths import absolute
 from pipeline.local.rejections import rejections_kept
 from trainer import aside, export, storage
 from trainer.errors import SettingsError
@@ -89,7 +90,7 @@ def evaluate(settings: Settings, model: str, data: str, output: str) -> Metrics:
             scratch=f"{scratch}/embeddings",
             local_scratch=Path(local),
         )
-        evaluation = evaluate_encoder(settings.evaluator, inputs, pipelines(settings))
+        evaluation = evaluate_encoder(settings.evaluator.at(absolute), inputs, pipelines(settings))
         report = page.render(evaluation, model, _run_folder(model))
         evaluation_artifact.write_evaluation(
             output, evaluation.metrics, report, evaluation.probe, evaluation.predictions
