@@ -75,8 +75,10 @@ def exported(settings: EvaluatorSettings, directory: str) -> dict[str, Encoder]:
     encoders = {}
     for role, reference in zip(roles(settings), settings.references.pretrained, strict=True):
         network = pretrained.load(reference, REFERENCES)
-        pretrained.export_pretrained(network, f"{directory}/{role}")
-        encoders[role] = Encoder(f"{directory}/{role}", network.size)
+        # Apart from the embeddings, whose folder has the name of the role.
+        path = f"{directory}/networks/{role}"
+        pretrained.export_pretrained(network, path)
+        encoders[role] = Encoder(path, network.size)
     return encoders
 
 

@@ -57,7 +57,7 @@ def answer(found: tuple[Lead, ...]) -> str:
         )
     least = max(lost, key=lambda lead: lead.mean)
     return _sentence(
-        f"No: with every number of labels an alternative is better; {_loss(least)} ({_interval(least)}{together})",
+        f"No: with every number of labels an alternative is better; {_loss(least)} ({_turned(least)}{together})",
         *(_loss(lead) for lead in lost if lead is not least),
     )
 
@@ -81,6 +81,11 @@ def _listed(leads: list[Lead]) -> str:
 
 def _count(lead: Lead) -> str:
     return f"{lead.labels:,} label{'s' if lead.labels > 1 else ''}"
+
+
+def _turned(lead: Lead) -> str:
+    """Returns the interval of the other encoder's lead."""
+    return f"95 % interval {-100 * lead.high:+.1f} to {-100 * lead.low:+.1f}"
 
 
 def _interval(lead: Lead) -> str:

@@ -11,7 +11,8 @@ from components.linear_probe_evaluator import embedding, gate, label_curves, pag
 from components.linear_probe_evaluator.artifact import Lead
 from components.linear_probe_evaluator.config import EvaluatorSettings
 from tests.components.test_evaluator import SETTINGS, evaluated, write_examples
-from trainer import export
+from trainer import export, pretrained
+from trainer.config import PretrainedSettings
 from trainer.encoders import build_encoder
 from trainer.results import TrainingFigures
 
@@ -80,7 +81,7 @@ def lead(labels: int, mean: float, half: float, over: str = "EfficientNetB0") ->
         (
             [lead(1, -0.05, 0.02)],
             "No: with every number of labels an alternative is better; with 1 label EfficientNetB0 is better by 5.0 "
-            "points (95 % interval -7.0 to -3.0).",
+            "points (95 % interval +3.0 to +7.0).",
         ),
         ([lead(9, 0.05, 0.05)], "Not shown: "),
         ([lead(9, 0.05, 0.02), lead(90, 0.07, 0.02)], "Yes, with 90 labels: pretraining gained 7.0 points"),
@@ -152,10 +153,10 @@ def test_an_encoder_beside_its_references(tmp_path):
     model = str(tmp_path / "model")
     export.export_encoder(encoder, SETTINGS, (32, 32), model, TrainingFigures(steps=9, seconds=2.0))
     keras.Sequential([keras.Input([16, 16, 3]), keras.layers.Conv2D(4, 3, 2)]).save(tmp_path / "other.keras")
-    pretrained = {"network": str(tmp_path / "other.keras"), "name": "other/<b>"}
+    other = {"network": str(tmp_path / "other.keras"), "name": "other/<b>"}
     result = evaluated(
         *(tmp_path, examples, model),
-        references={"supervised": {"patience": 2}, "pretrained": [pretrained]},
+        references={"supervised": {"patience": 2}, "pretrained": [other]},
         must_beat=["supervised", "other/<b>"],
         label_shares=(0.1,),
         neighbours=(5,),
@@ -174,6 +175,10 @@ def test_an_encoder_beside_its_references(tmp_path):
     assert rows["this encoder"].points[0].accuracy == found.label_shares[0.1].mean
     assert rows["other/<b>"].image_size == (16, 16)
     assert rows["other/<b>"].parameters == 3 * 3 * 3 * 4 + 4
+    network = pretrained.load(PretrainedSettings.model_validate(other), "SETTING")
+    pretrained.export_pretrained(network, str(tmp_path / "exported"))
+    # The same files; the names of functions in them differ by some letters.
+    assert rows["other/<b>"].size_bytes == pytest.approx(export.size(str(tmp_path / "exported")).size_bytes, abs=500)
     seconds = [row.training_seconds for row in found.references]
     assert seconds[:3] == [2.0, 0.0, None]
     assert 0 < seconds[3] < 10

@@ -77,7 +77,7 @@ def intervals(rows: list[tuple[str, float, tuple[float, float]]]) -> Markup:
 def label_curves(rows: list[tuple[str, tuple[CurvePoint, ...]]]) -> Markup:
     """Draws the accuracy of each encoder by number of labels, with a band for its 95 % interval."""
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(6.4, 3.8), layout="constrained")
+        figure = Figure(figsize=(4.8, 3.4), layout="constrained")
         axes = figure.subplots()
         counts = sorted({point.labels for _, points in rows for point in points})
         for number, (name, points) in enumerate(rows):
@@ -95,7 +95,7 @@ def label_curves(rows: list[tuple[str, tuple[CurvePoint, ...]]]) -> Markup:
         axes.set_xticks(counts, [f"{count:,}" for count in counts])
         axes.minorticks_off()
         axes.set(xlabel="number of labels", ylabel="accuracy, %")
-        figure.legend(loc="outside lower center", ncols=min(3, len(rows)))
+        figure.legend(loc="outside lower center", ncols=2)
         best = ", ".join(f"{name} {100 * points[-1].accuracy:.1f} %" for name, points in rows)
         return _svg(figure, f"Accuracy by number of labels; with {counts[-1]:,} labels: {best}", "label-curves")
 
