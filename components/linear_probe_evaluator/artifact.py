@@ -298,6 +298,73 @@ class Worth(Content):
     worth: str = ""
 
 
+class ViewQuality(Content):
+    """An encoder's figures without labels, see `trainer.view_metrics`.
+
+    Attributes:
+        neighbour_consistency: Share of the images whose first view has its nearest neighbour, among the second views of
+            all images, in the second view of the same image.
+        interval: Its 95 % interval (Wilson).
+        alignment: Mean squared distance of an image's two views on the unit sphere (arXiv 2005.10242).
+        uniformity: How evenly the first views fill the unit sphere (arXiv 2005.10242).
+        rank_me: Effective rank of the embeddings of the first views (RankMe, arXiv 2210.02885).
+        lidar: Number of directions in which images differ by more than their views (LiDAR, arXiv 2312.04000).
+    """
+
+    neighbour_consistency: float
+    interval: Interval
+    alignment: float
+    uniformity: float
+    rank_me: float
+    lidar: float
+
+
+class LabelFree(Content):
+    """What was measured on unlabelled images, with the same views of the same images for all encoders.
+
+    Attributes:
+        images: Number of images, a random sample of those of the pretraining.
+        views: Number of views of each image.
+        candidate: Figures of the encoder.
+        champion: Figures of the champion, if it can be compared.
+        best_release: Figures of the best release so far, if it is not the champion and can be compared.
+        untrained: Figures of an untrained encoder of the same architecture.
+        over_untrained: Lead in neighbour consistency over the untrained encoder.
+        over_champion: Lead in neighbour consistency over the champion.
+        over_best_release: Lead in neighbour consistency over the best release.
+    """
+
+    images: int
+    views: int
+    candidate: ViewQuality
+    champion: ViewQuality | None = None
+    best_release: ViewQuality | None = None
+    untrained: ViewQuality
+    over_untrained: Difference
+    over_champion: Difference | None = None
+    over_best_release: Difference | None = None
+
+    def encoders(self) -> dict[str, ViewQuality]:
+        """Returns the figures of each encoder that was measured, by its name for people."""
+        named = {
+            "this encoder": self.candidate,
+            "champion": self.champion,
+            "best release so far": self.best_release,
+            "untrained encoder": self.untrained,
+        }
+        return {name: quality for name, quality in named.items() if quality}
+
+
+class WithoutLabels(Content):
+    """What is measured if there are no labelled images.
+
+    Attributes:
+        label_free: The figures; None if there are labelled images.
+    """
+
+    label_free: LabelFree | None = None
+
+
 class Findings(Content):
     """What makes the other figures doubtful.
 
@@ -314,7 +381,7 @@ class Findings(Content):
     findings: tuple[str, ...] = ()
 
 
-class Metrics(Findings, Worth, Reported, Verdict, Data):
+class Metrics(Findings, Worth, WithoutLabels, Reported, Verdict, Data):
     """Everything that an evaluation measures: the content of `metrics.json`."""
 
     @classmethod

@@ -108,6 +108,12 @@ class EvaluatorSettings(StrictModel):
         description="Whether an encoder may be released without a comparison if the champion cannot be read or does "
         "not embed the images.",
     )
+    without_labels: Literal["refuse", "compare"] = Field(
+        "refuse",
+        description="Whether an encoder can be blessed if there are no labelled images. `refuse`: never. `compare`: if "
+        "it recognises augmented unlabelled images significantly better than an untrained encoder (beat_untrained) and "
+        "no worse than the champion (tolerance), which does not show whether it separates classes.",
+    )
     neighbours: tuple[PositiveInt, ...] = Field(
         (20, 200), min_length=1, description="Numbers of neighbours k for which a kNN accuracy is reported."
     )
@@ -144,6 +150,23 @@ class EvaluatorSettings(StrictModel):
         networks = tuple(network.at(place) for network in self.references.pretrained)
         references = self.references.model_copy(update={"pretrained": networks})
         return self.model_copy(update={"data": self.data and place(self.data), "references": references})
+
+    def refusals_without_labels(self) -> list[str]:
+        """Returns a sentence for each setting that prevents a release if there are no labelled images."""
+        if self.without_labels == "refuse":
+            return [
+                "There are no labelled images (train/ and test/), so whether the encoder separates your classes is "
+                "unknown, and it is not released. Name a labelled set with evaluator.data, or set "
+                "evaluator.without_labels to compare: the encoder is then released if it recognises augmented pictures "
+                "better than an untrained one and no worse than the champion."
+            ]
+        # A floor of 0 requires nothing.
+        return [
+            f"evaluator.{name} cannot be checked without labelled images: set it to {off}, or name a labelled set with "
+            "evaluator.data."
+            for name, off in (("floor", "null"), ("least_recall", "null"), ("must_beat", "[]"))
+            if getattr(self, name)
+        ]
 
     @property
     def needs_champion(self) -> bool:

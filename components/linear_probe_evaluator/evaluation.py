@@ -9,13 +9,16 @@ import apache_beam as beam
 import numpy as np
 import tensorflow as tf
 
+from components.artifact_files import Content
 from components.champion_resolver.artifact import Champion
 from components.data_gate.artifact import DataCheck
 from components.image_example_gen import artifact as examples_artifact
+from components.image_example_gen.artifact import Dataset
 from components.linear_probe_evaluator import (
     embedding,
     findings,
     gate,
+    label_free,
     predictions,
     probes,
     protocols,
@@ -24,22 +27,24 @@ from components.linear_probe_evaluator import (
 )
 from components.linear_probe_evaluator.artifact import (
     MOST_CLASSES_IN_MATRIX,
-    Check,
     Data,
+    Findings,
     Metrics,
     ProbeWeights,
     Repeated,
     Reported,
     Verdict,
+    WithoutLabels,
     Worth,
 )
 from components.linear_probe_evaluator.config import EvaluatorSettings
 from components.linear_probe_evaluator.embedding import Encoder, Rows, Size
 from components.linear_probe_evaluator.probes import Labelled, LinearProbe, Score
 from components.linear_probe_evaluator.references import Images, References, Subject
+from components.linear_probe_evaluator.roles import BEST_RELEASE, CANDIDATE, CHAMPION, UNTRAINED
 from trainer import data, export, fine_tuning, metrics, splits
+from trainer.errors import DataError
 
-CANDIDATE, UNTRAINED, CHAMPION, BEST_RELEASE = "candidate", "untrained", "champion", "best_release"
 _TITLES = {
     CANDIDATE: "encoder",
     UNTRAINED: "untrained encoder",
@@ -136,6 +141,9 @@ def evaluate(
         settings: What is measured, and what the encoder must reach.
         inputs: Artifacts and folders.
         make_pipeline: Makes the Beam pipeline that embeds the images.
+
+    Raises:
+        DataError: If there is nothing to measure the encoder on.
     """
     pretraining, labelled = examples_artifact.read(inputs.pretraining), examples_artifact.read(inputs.labelled)
     counts = {split: labelled.counts[split] for split in (splits.TRAIN, splits.TEST)}
@@ -150,9 +158,10 @@ def evaluate(
         data_checks=inputs.data_checks,
     )
     if not counts[splits.TEST]:
-        return Evaluation(Metrics.of(described, _no_verdict(), findings.of_data(inputs.data_checks)))
+        return Evaluation(Metrics.of(described, *_without_labels(settings, inputs, pretraining)))
     size, classes = (labelled.image_size, labelled.image_size), list(labelled.class_names)
     models, problems = _models(settings, inputs, size)
+    models |= references.exported(settings, inputs.scratch)
     directories = dict.fromkeys((splits.TRAIN, splits.TEST), inputs.labelled)
     directories[splits.UNLABELLED] = inputs.pretraining
     files = {
@@ -227,7 +236,7 @@ def _models(settings: EvaluatorSettings, inputs: Inputs, size: Size) -> tuple[di
             problems[role] = problem
         else:
             models[role] = encoder
-    return models | references.exported(settings, inputs.scratch), problems
+    return models, problems
 
 
 def _embedding_problem(encoder: Encoder) -> str | None:
@@ -418,9 +427,27 @@ def _small_matrix(counts: np.ndarray) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(row) for row in counts.tolist())
 
 
-def _no_verdict() -> Verdict:
-    reason = (
-        "There are no labelled images (train/ and test/), so the encoder cannot be measured: name a labelled set with "
-        "evaluator.data."
+def _without_labels(settings: EvaluatorSettings, inputs: Inputs, pretraining: Dataset) -> tuple[Content, ...]:
+    """Measures and judges the candidate on unlabelled images; returns the groups of figures."""
+    size, count = (pretraining.image_size, pretraining.image_size), pretraining.counts[splits.UNLABELLED]
+    if count < 2:
+        raise DataError(
+            f"{inputs.pretraining} has no labelled images and fewer than two unlabelled ones, so there is nothing to "
+            "measure the encoder on: name other images."
+        )
+    models, problems = _models(settings, inputs, size)
+    directory = examples_artifact.split_directory(inputs.pretraining, splits.UNLABELLED)
+    directories = {role: encoder.directory for role, encoder in models.items()}
+    measured = label_free.measure(directories, data.matching_files([f"{directory}/*"]), count, settings.seed)
+    for role in (CHAMPION, BEST_RELEASE):
+        if role in measured and measured[role].not_finite:
+            problems[role] = f"it gives no finite embedding of {measured.pop(role).not_finite:,} unlabelled images"
+    found = label_free.figures(measured)
+    registered = {role: registered.version for role, registered in inputs.registered.items()}
+    sentences = [*findings.of_data(inputs.data_checks).findings, *_uncompared(inputs, problems), label_free.BIAS]
+    return (
+        label_free.verdict(settings, measured, found, registered, problems),
+        WithoutLabels(label_free=found),
+        Reported(embedding_size=measured[CANDIDATE].embedding_size),
+        Findings(findings=tuple(sentences)),
     )
-    return Verdict(reasons=(reason,), checks=(Check(passed=False, sentence=reason),))

@@ -58,7 +58,9 @@ def list_versions(
     table = Table("Model", "Version", "Alias", "Probe", "Created")
     for version in versions:
         aliases, created = ", ".join(version.aliases), f"{version.created.astimezone():%Y-%m-%d %H:%M}"
-        table.add_row(version.name, str(version.version), aliases, _percent(version.probe_accuracy), created)
+        unlabelled = version.probe_accuracy is None and version.neighbour_consistency is not None
+        probe = "no labels" if unlabelled else _percent(version.probe_accuracy)
+        table.add_row(version.name, str(version.version), aliases, probe, created)
     Console().print(table)
 
 

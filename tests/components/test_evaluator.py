@@ -15,7 +15,6 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from components.champion_resolver.artifact import Champion
-from components.data_gate.artifact import DataCheck
 from components.image_example_gen import duplicates
 from components.image_example_gen.encoding import to_example
 from components.image_example_gen.sources.base import Picture
@@ -185,17 +184,6 @@ def test_the_rank_is_that_of_rows_from_everywhere_in_the_split(monkeypatch):
     assert found.findings == ()
 
 
-def test_what_the_gate_of_the_data_warned_of_is_a_finding_also_without_labelled_images(tmp_path):
-    checks = (
-        DataCheck(name="noise", passed=True, sentences=("There is no noise.",)),
-        DataCheck(name="drift", passed=False, sentences=("The height differs.",)),
-    )
-    directory = write_examples(tmp_path / "examples", {"unlabelled": 3, "train": 0, "test": 0})
-    inputs = Inputs(directory, directory, "unused", None, str(tmp_path), tmp_path, data_checks=checks)
-    found = evaluation.evaluate(EvaluatorSettings(), inputs).metrics
-    assert (found.findings, found.data_checks) == (("The height differs.",), checks)
-
-
 def test_hashes_find_copies_and_recompressed_pictures():
     from PIL import Image
 
@@ -333,7 +321,7 @@ def test_each_encoder_is_given_the_stored_images_in_its_own_size(tmp_path):
     with beam.Pipeline() as pipeline:
         _ = pipeline | embedding.EmbedImages(files, (32, 32), encoders, str(tmp_path / "out"), 3)
     for name, (directory, size) in encoders.items():
-        found = embedding.read_features(str(tmp_path / "out"), name, "test", tmp_path / f"map {name}")
+        found = embedding.read_features(str(tmp_path / "out"), name, "test", tmp_path / f"map {name}").values
         fitted = np.concatenate([np.round(fitting.fit(image[np.newaxis], size)) for image in images]).astype(np.uint8)
         np.testing.assert_allclose(found, export.Embeddings.of_export(directory)(fitted), rtol=1e-5, atol=1e-6)
     # Copies are found by the hashes at one size, whatever the encoders take.
@@ -484,12 +472,3 @@ def test_a_separate_labelled_set_is_measured_and_copies_in_it_are_reported(tmp_p
     assert found.duplicates["test in train"].exact == 0
     copies = "30 of the 30 images of train also occur in unlabelled (30 identical"
     assert any(copies in finding for finding in found.findings)
-
-
-def test_without_labels_nothing_is_blessed_and_it_says_so(tmp_path):
-    examples_dir = write_examples(tmp_path / "examples", {"unlabelled": 3, "train": 0, "test": 0})
-    result = evaluated(tmp_path, examples_dir, str(tmp_path / "unused"))
-    assert result.metrics.blessed is False
-    assert result.metrics.probe_accuracy is None
-    assert "no labelled images" in result.metrics.reasons[0]
-    assert result.candidate is None

@@ -216,6 +216,21 @@ def test_without_labels_it_says_so_and_shows_the_training(model, run):
     assert len(found.all("svg")) == 4
 
 
+def test_figures_without_labels_stand_beside_those_of_the_other_encoders(model, run):
+    metrics = releases.label_free_metrics(0.5, champion_version=2)
+    content = page.render(Evaluation(metrics), model, run)
+    found = Page(content)
+    assert found.all("title")[0].text == "Blessed: neighbour consistency 50.0 %"
+    assert found.all("strong")[0].text.startswith("50.0 %")
+    shown = found.text[found.text.index("Measured without labels") :]
+    assert "Measured on 8 views of each image this encoder champion untrained encoder" in shown
+    assert "uniformity (lower is better) \u22122.50 \u22122.50 \u22122.50" in shown
+    assert "whether it separates your classes is unknown without labels" in shown
+    assert "Evaluated on" not in shown
+    drawings = [drawing.attributes["aria-label"] for drawing in found.all("svg")]
+    assert drawings[0] == ("Neighbour consistency: this encoder 50.0 %, champion 40.0 %, untrained encoder 10.0 %")
+
+
 def test_it_lists_the_verdicts_on_the_images(model, run):
     assert "Data checks" not in Page(page.render(evaluation(CLASSES), model, run)).text
     checks = (

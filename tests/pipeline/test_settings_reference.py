@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from pipeline import config, settings_reference
 from pipeline.settings_reference import generated
 from trainer import settings_tree
+from trainer.config import PretrainedSettings
 from trainer.errors import SettingsError
 
 PRESETS = Path(config.__file__).parents[1] / "presets"
@@ -55,7 +56,8 @@ def test_every_field_of_every_model_is_listed(known):
 
     inner = {name for name in known if is_inner(name)}
     assert known.keys() - inner == names(config.Settings, "")
-    assert {name.rpartition(".")[2] for name in inner if "[]" in name} == {"key", "operator", "value", "effect"}
+    in_lists = {"key", "operator", "value", "effect", *PretrainedSettings.model_fields}
+    assert {name.rpartition(".")[2] for name in inner if "[]" in name} == in_lists
 
 
 def test_the_names_of_steps_are_listed(known):

@@ -45,6 +45,10 @@ def render(evaluation: Evaluation, model: str, run: str) -> str:
         "not_released": NOT_RELEASED,
         "curves": plots.curves(_history(run)),
     }
+    if metrics.label_free:
+        encoders = metrics.label_free.encoders().items()
+        rows = [(name, quality.neighbour_consistency, quality.interval) for name, quality in encoders]
+        facts["intervals"] = plots.intervals(rows, "neighbour consistency")
     if evaluation.candidate:
         facts |= {
             "intervals": plots.intervals(_compared(metrics)),

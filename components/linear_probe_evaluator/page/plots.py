@@ -58,8 +58,8 @@ _COMPONENTS = 50
 _PERPLEXITY = 30
 
 
-def intervals(rows: list[tuple[str, float, tuple[float, float]]]) -> Markup:
-    """Draws a dot with an error bar for each name, accuracy and 95 % interval; the first row is on top."""
+def intervals(rows: list[tuple[str, float, tuple[float, float]]], measure: str = "linear probe accuracy") -> Markup:
+    """Draws a dot with an error bar for each name, share and 95 % interval; the first row is on top."""
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(4.6, 0.42 * len(rows) + 0.7), layout="constrained")
         axes = figure.subplots()
@@ -69,9 +69,9 @@ def intervals(rows: list[tuple[str, float, tuple[float, float]]]) -> Markup:
         axes.set_yticks([-row for row in range(len(rows))], [name for name, _, _ in rows])
         axes.set_ylim(0.5 - len(rows), 0.5)
         axes.grid(axis="y", visible=False)
-        axes.set_xlabel("linear probe accuracy, % (95 % interval)")
+        axes.set_xlabel(f"{measure}, % (95 % interval)")
         accuracies = ", ".join(f"{name} {100 * accuracy:.1f} %" for name, accuracy, _ in rows)
-        return _svg(figure, f"Linear probe accuracy: {accuracies}", "intervals")
+        return _svg(figure, f"{measure.capitalize()}: {accuracies}", "intervals")
 
 
 def label_curves(rows: list[tuple[str, tuple[CurvePoint, ...]]]) -> Markup:
