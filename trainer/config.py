@@ -1,6 +1,7 @@
 """The trainer's settings: one typed tree, independent of where its values come from."""
 
 import math
+from collections.abc import Callable
 from importlib import metadata
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
@@ -37,6 +38,8 @@ _LEAST_ROWS = 2
 BUILT_IN_ENCODERS = ("convnet", "resnet18", "resnet50")
 # The value of warm_start that stands for the registry's champion.
 CHAMPION = "champion"
+# The value of weights that stands for those that Keras downloads.
+IMAGENET = "imagenet"
 # The entry point group in which installed packages declare encoders (see trainer.encoders).
 ENCODER_ENTRY_POINTS = "nnclr.encoders"
 
@@ -175,6 +178,64 @@ class EncoderSettings(StrictModel):
                 raise ValueError(f"width of a {self.name} is one number: its later stages are multiples of it")
             if self.name == "convnet" and len(self.width) != CONVNET_CONVOLUTIONS:
                 raise ValueError(f"width is one number or {CONVNET_CONVOLUTIONS}, not {len(self.width)}")
+        return self
+
+
+class PretrainedSettings(StrictModel):
+    """A network that somebody else pretrained."""
+
+    network: str = Field(
+        ...,
+        min_length=1,
+        description="A network of keras.applications, such as EfficientNetB0; or the path, with a slash in it, of a "
+        ".keras file, a folder with a Keras model, or a SavedModel.",
+    )
+    weights: str = Field(
+        IMAGENET,
+        description="For a network of keras.applications: imagenet, which Keras downloads, or the path of a file "
+        "with weights (.weights.h5 or .h5).",
+    )
+    options: dict[str, int | float | str | bool] = Field(
+        {}, description="Further arguments of the function in keras.applications, for instance {alpha: 0.35}."
+    )
+    size: PositiveInt | None = Field(
+        None, description="The height and width of the images that it is given, in pixels; its own size if null."
+    )
+    preprocessing: Literal["unit", "tf", "torch", "caffe", "none"] | None = Field(
+        None,
+        description="The scale of the pixels that it takes: unit is 0 to 1, tf is -1 to 1, none is 0 to 255, and torch "
+        "and caffe are those of these libraries' ImageNet networks. If null, that of keras.applications for its "
+        "networks, and unit for others.",
+    )
+    name: str | None = Field(None, min_length=1, description="The name in reports; by default that of the network.")
+
+    @property
+    def is_path(self) -> bool:
+        """Whether `network` is a path and no name of keras.applications."""
+        return "/" in self.network or self.network.endswith(".keras")
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The path of the network or of its weights, if it has one."""
+        return (self.network,) if self.is_path else () if self.weights == IMAGENET else (self.weights,)
+
+    def at(self, place: Callable[[str], str]) -> "PretrainedSettings":
+        """Returns these settings with their path changed by a function, for instance to an absolute one."""
+        if self.is_path:
+            return self.model_copy(update={"network": place(self.network), "name": self.title})
+        return self if self.weights == IMAGENET else self.model_copy(update={"weights": place(self.weights)})
+
+    @property
+    def title(self) -> str:
+        """The name in reports."""
+        return self.name or self.network.rstrip("/").rpartition("/")[2].removesuffix(".keras")
+
+    @model_validator(mode="after")
+    def _options_are_used(self) -> "PretrainedSettings":
+        if self.is_path and (self.weights != IMAGENET or self.options):
+            raise ValueError(
+                f"weights and options are for networks of keras.applications, and {self.network} is a path"
+            )
         return self
 
 

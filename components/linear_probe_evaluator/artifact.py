@@ -93,6 +93,88 @@ class Repeated(Content):
     images: int
 
 
+class CurvePoint(Content):
+    """Accuracy with one number of labels, see `label_curves`.
+
+    Attributes:
+        labels: Number of labels.
+        accuracy: Mean accuracy over the draws of so many labels.
+        low: Lower end of the accuracy's 95 % interval.
+        high: Upper end of this interval.
+        draws: Number of draws.
+    """
+
+    labels: int
+    accuracy: float
+    low: float
+    high: float
+    draws: int
+
+
+class Lead(Content):
+    """Accuracy of an encoder minus that of another one, with one number of labels on the same test images.
+
+    Attributes:
+        labels: Number of labels.
+        over: Name of the other encoder.
+        mean: The difference.
+        low: Lower end of its 95 % interval.
+        high: Upper end of this interval.
+    """
+
+    labels: int
+    over: str
+    mean: float
+    low: float
+    high: float
+
+
+class Compared(Content):
+    """An encoder beside others: what it reaches and what it costs.
+
+    Attributes:
+        name: Name of the encoder.
+        points: Accuracy by number of labels.
+        knn_accuracy: kNN accuracy for the first k of `evaluator.neighbours`; None for a network without embeddings.
+        image_size: Height and width of the images that it was given, in pixels.
+        parameters: Number of its weights.
+        size_bytes: Bytes of its SavedModel.
+        training_seconds: Time that its training took; None if it is unknown.
+        images_per_second: Number of images that it embeds in a second, on the machine of the evaluation.
+        batch: Number of images that it was given at once for this.
+    """
+
+    name: str
+    points: tuple[CurvePoint, ...]
+    knn_accuracy: float | None
+    image_size: tuple[int, int]
+    parameters: int
+    size_bytes: int
+    training_seconds: float | None
+    images_per_second: float
+    batch: int
+
+
+class Comparison(Content):
+    """Several encoders on the same labelled images.
+
+    Attributes:
+        data: Path or URI of the images.
+        fingerprint: Fingerprint of the images.
+        counts: Number of images by split.
+        models: The encoders, in the order in which they were named.
+        leads: Accuracy of each encoder but the first, minus that of the first one, by number of labels.
+        notes: A sentence for each reason to doubt the figures.
+    """
+
+    data: str
+    fingerprint: str
+    counts: dict[str, int]
+    models: tuple[Compared, ...]
+    leads: dict[str, tuple[Lead, ...]]
+    notes: tuple[str, ...] = ()
+
+
 class Duplicates(Content):
     """Number of images of one split that occur in another one too.
 
@@ -201,6 +283,21 @@ class Reported(Content):
     embedding_size: int | None = None
 
 
+class Worth(Content):
+    """The encoder beside its references; empty if `evaluator.references` names none.
+
+    Attributes:
+        references: The encoders that were measured, this one first.
+        leads: Lead of this encoder over the best reference that is an alternative to pretraining, by number of labels;
+            the intervals hold together.
+        worth: The answer in a sentence.
+    """
+
+    references: tuple[Compared, ...] = ()
+    leads: tuple[Lead, ...] = ()
+    worth: str = ""
+
+
 class ViewQuality(Content):
     """An encoder's figures without labels, see `trainer.view_metrics`.
 
@@ -284,7 +381,7 @@ class Findings(Content):
     findings: tuple[str, ...] = ()
 
 
-class Metrics(Findings, WithoutLabels, Reported, Verdict, Data):
+class Metrics(Findings, Worth, WithoutLabels, Reported, Verdict, Data):
     """Everything that an evaluation measures: the content of `metrics.json`."""
 
     @classmethod

@@ -38,6 +38,7 @@ class Candidate:
         champion: The registry's champion; None if there is none or if it cannot be measured.
         champion_problem: Why the champion cannot be measured; None if it can or if there is none.
         best_release: The release with the highest recorded accuracy, if it is not the champion.
+        must_beat: The references that the candidate must beat.
         without_embedding: The number of images whose embedding is not finite.
     """
 
@@ -48,6 +49,7 @@ class Candidate:
     champion: Rival | None = None
     champion_problem: str | None = None
     best_release: Rival | None = None
+    must_beat: tuple[Rival, ...] = ()
     without_embedding: int = 0
 
 
@@ -73,6 +75,8 @@ def _checks(settings: EvaluatorSettings, candidate: Candidate) -> Iterator[Check
         yield _reaches_recall_in_every_class(candidate.recall, settings.least_recall)
     if settings.beat_untrained:
         yield beats("beat_untrained", "probe accuracy", accuracy, candidate.untrained)
+    for reference in candidate.must_beat:
+        yield beats("must_beat", "probe accuracy", accuracy, reference)
     if settings.tolerance is None:
         return
     if candidate.champion:

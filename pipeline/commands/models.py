@@ -279,10 +279,7 @@ def _opened(directory: Path) -> Iterator["ModelRegistry"]:
     from pipeline.terminal import imports
 
     workdir = Workdir(directory)
-    if not os.environ.get("MLFLOW_TRACKING_URI") and not workdir.registry.exists():
-        raise SettingsError(
-            f"There is no model registry in {directory}: run the pipeline first, or choose another --workdir."
-        )
+    workdir.require_registry()
     with output.captured(workdir.root / "models.log") as (_, stderr), Screen(Console(file=stderr)):
         with imports.gc_paused():
             from components.model_registry import ModelRegistry

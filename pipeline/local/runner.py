@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from components.data_gate import artifact as data_gate_artifact
 from components.image_example_gen import artifact as examples_artifact
-from components.linear_probe_evaluator.config import EvaluatorSettings
+from components.linear_probe_evaluator.config import REFERENCES, EvaluatorSettings
 from pipeline import config
 from pipeline.config import Settings
 from pipeline.config.kubeflow import DATA_GATE
@@ -103,7 +103,7 @@ def _run_components(
         from pipeline.local import cache, launching, metadata
         from pipeline.local.lineage import Lineage
         from pipeline.local.rejections import rejections_kept
-        from trainer import devices
+        from trainer import devices, pretrained
 
     # Before hours of ingest, and before anything has computed.
     devices.select(settings.trainer.devices)
@@ -112,6 +112,10 @@ def _run_components(
         screen.say(f"[yellow]Warning:[/] {escape(unused)}")
     if settings.registry.serving_directory:
         serving.require_usable(registry, settings.registry.model_name, settings.registry.serving_directory)
+    networks = settings.evaluator.references.pretrained
+    if networks:
+        screen.waiting("Loading the networks to compare with")
+        pretrained.require_loadable(networks, REFERENCES)
     name, alias = settings.registry.model_name, settings.registry.alias
     former = metadata.prepare(workdir)
     if former:
@@ -204,7 +208,7 @@ def _with_absolute_paths(settings: Settings, workdir: Workdir) -> Settings:
             "data": settings.data.model_copy(
                 update={"source": _source_path(settings, workdir), "exclude": absolute(settings.data.exclude)}
             ),
-            "evaluator": settings.evaluator.model_copy(update={"data": absolute(settings.evaluator.data)}),
+            "evaluator": settings.evaluator.at(absolute),
             "registry": registry.model_copy(
                 update={
                     "artifact_location": absolute(registry.artifact_location),

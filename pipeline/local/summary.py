@@ -178,6 +178,7 @@ def evaluation_rows(evaluation: Metrics) -> list[tuple[str, str]]:
         ("Linear probe", f"{evaluation.probe_accuracy:.1%} (95 % interval {low:.1%} to {high:.1%})"),
         ("kNN", f"{evaluation.knn_accuracy:.1%}"),
         ("Untrained encoder", f"{evaluation.untrained_accuracy:.1%}"),
+        *([("Was it worth it?", evaluation.worth)] if evaluation.worth else []),
     ]
 
 

@@ -193,6 +193,13 @@ def test_small_losses_do_not_add_up_over_the_releases():
     assert missed(judged(models | {"best_release": of_share(320)}, tolerance=0.02)) == ["best_release"]
 
 
+def test_references_cannot_be_beaten_without_labels():
+    models = {"candidate": of_share(300), "untrained": of_share(100)}
+    found = judged(models, must_beat=("supervised",), references={"supervised": {}})
+    assert missed(found) == ["needs_labels"]
+    assert "evaluator.must_beat cannot be checked without labelled images: set it to []" in found.reasons[0]
+
+
 @pytest.mark.parametrize(
     ("settings", "champion", "expected"),
     [

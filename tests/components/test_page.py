@@ -13,7 +13,7 @@ from sklearn.metrics.pairwise import cosine_similarity
 
 from components.data_gate.artifact import DataCheck
 from components.linear_probe_evaluator import artifact, page, probes
-from components.linear_probe_evaluator.artifact import Check, Duplicates
+from components.linear_probe_evaluator.artifact import Check, Compared, CurvePoint, Duplicates
 from components.linear_probe_evaluator.evaluation import Evaluation, Measured
 from components.linear_probe_evaluator.probes import Labelled
 from tests.components import releases
@@ -252,6 +252,37 @@ def test_it_lists_what_was_left_out(model, run):
     assert "Left out" not in Page(page.render(evaluation(CLASSES), model, run)).text
     subject = evaluation(CLASSES, left_out={"hidden": 1200, "not a picture: .<b>": 3})
     assert "Left out 1,200 hidden; 3 not a picture: .<b>" in Page(page.render(subject, model, run)).text
+
+
+def test_it_shows_the_encoder_beside_its_references(model, run):
+    assert "Was it worth it?" not in Page(page.render(evaluation(CLASSES), model, run)).text
+    rows = tuple(
+        Compared(
+            **{"name": name, "knn_accuracy": knn, "image_size": (32, 32), "parameters": 1_234, "size_bytes": 56_000},
+            **{"training_seconds": seconds, "images_per_second": 789.0, "batch": 30},
+            points=tuple(
+                CurvePoint(labels=labels, accuracy=accuracy, low=accuracy - 0.1, high=accuracy + 0.1, draws=5)
+                for labels, accuracy in ((6, 0.5), (60, 0.75))
+            ),
+        )
+        for name, knn, seconds in (("this encoder", 0.5, 120.0), ("$x$ <b>", None, None))
+    )
+    found = Page(page.render(evaluation(CLASSES, references=rows, worth="Not shown: <b>."), model, run))
+    shown = found.text[found.text.index("Was it worth it?") :]
+    for part in (
+        "Not shown: <b>.",
+        "6 labels",
+        "60 labels",
+        "$x$ <b>",
+        "unknown",
+        "120 s",
+        "1,234",
+        "0.1 MB",
+        "30 at once",
+    ):
+        assert part in shown.replace("\xa0", " ")
+    (drawing,) = [e for e in found.all("svg") if "by number of labels" in e.attributes["aria-label"]]
+    assert "this encoder 75.0 %" in drawing.attributes["aria-label"]
 
 
 def test_the_registrys_version_comes_in_afterwards(model, run):

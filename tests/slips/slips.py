@@ -34,8 +34,65 @@ _HISTORY, _SPANS = "components/model_registry/history.py", "components/data_reso
 _FINGERPRINT, _PARAMETERS = "components/image_example_gen/fingerprint.py", "pipeline/kubeflow/parameters.py"
 _DATA_GATE = "tests/components/test_data_gate.py::"
 _FILES = "components/image_example_gen/sources/files.py"
+_EMBEDDING, _EVALUATOR = "components/linear_probe_evaluator/embedding.py", "tests/components/test_evaluator.py::"
 
 SLIPS = [
+    Slip(
+        "an encoder is given images in another one's size",
+        _EMBEDDING,
+        "model(chunk.pixels[self._encoder.size])",
+        "model(next(iter(chunk.pixels.values())))",
+        f"{_EVALUATOR}test_each_encoder_is_given_the_stored_images_in_its_own_size",
+    ),
+    Slip(
+        "weights that a file lacks stay random",
+        "trainer/pretrained.py",
+        "    if missing:",
+        "    if not variables:",
+        "tests/trainer/test_pretrained.py::test_a_file_that_lacks_weights_is_refused",
+    ),
+    Slip(
+        "a network is given pixels in another scale than its own",
+        "trainer/pretrained.py",
+        "return module.preprocess_input",
+        'return _scaling("unit")',
+        "tests/trainer/test_pretrained.py::test_a_network_of_keras_with_its_own_scaling_averaged_over_positions",
+    ),
+    Slip(
+        "an encoder must not beat the references that it must beat",
+        _GATE,
+        "for reference in candidate.must_beat:",
+        "for reference in ():",
+        "tests/components/test_references.py::test_what_must_be_beaten_is_beaten_by_the_gates_own_test",
+    ),
+    Slip(
+        "the luck of a single draw is left out of an interval",
+        "components/linear_probe_evaluator/label_curves.py",
+        "share = 1 / draws if len(ours) == len(theirs) else 1 / draws + 1",
+        "share = 1 / draws",
+        "tests/components/test_references.py::test_draws_that_vary_widen_the_intervals",
+    ),
+    Slip(
+        "held-out images are trained on",
+        "trainer/fine_tuning.py",
+        "return _taken(images, ~held_out), _taken(images, held_out)",
+        "return images, _taken(images, held_out)",
+        "tests/trainer/test_fine_tuning.py::test_a_fifth_of_each_class_is_held_out_if_each_has_five_images",
+    ),
+    Slip(
+        "a network to compare with is loaded only after the training",
+        "pipeline/local/runner.py",
+        "        pretrained.require_loadable(networks, REFERENCES)\n",
+        "",
+        "tests/pipeline/commands/test_bad_input.py::test_every_command_answers_a_mistake_with_one_sentence_and_its_exit_code",
+    ),
+    Slip(
+        "record numbers start anew in each chunk",
+        _EMBEDDING,
+        "first + np.arange(",
+        "np.arange(",
+        f"{_EVALUATOR}test_embeddings_from_beam_are_the_models_own_in_the_order_of_the_records",
+    ),
     Slip(
         "the paper's anchors are exchanged: NN(z1) meets p1",
         _LOSSES,

@@ -14,6 +14,8 @@ from components.linear_probe_evaluator import probes
 from components.linear_probe_evaluator.artifact import (
     MOST_CLASSES_IN_MATRIX,
     NOT_RELEASED,
+    Compared,
+    Comparison,
     Interval,
     Metrics,
 )
@@ -56,7 +58,20 @@ def render(evaluation: Evaluation, model: str, run: str) -> str:
             "map": plots.embedding_map(evaluation.candidate.test, metrics.class_names),
             **_confusion(evaluation),
         }
+    if metrics.references:
+        facts |= beside(metrics.references)
     return _environment().get_template("report.html.j2").render(**facts)
+
+
+def render_comparison(comparison: Comparison) -> str:
+    """Renders a comparison of encoders as HTML."""
+    template = _environment().get_template("comparison.html.j2")
+    return template.render(comparison=comparison, **beside(comparison.models))
+
+
+def beside(compared: tuple[Compared, ...]) -> dict[str, Any]:
+    """Returns what `worth.html.j2` shows of encoders beside each other."""
+    return {"compared": compared, "label_curves": plots.label_curves([(row.name, row.points) for row in compared])}
 
 
 def _environment() -> jinja2.Environment:
