@@ -133,7 +133,7 @@ class EvaluatorSettings(StrictModel):
         "names of pretrained networks. Without it, references have no influence on a release.",
     )
     seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(
-        0, description="Seed of cross-validation, bootstrap, random shares of labels, and the untrained encoder."
+        0, description="Seed of cross-validation, random shares of labels, random views, and the untrained encoder."
     )
 
     @model_validator(mode="after")
