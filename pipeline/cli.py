@@ -8,6 +8,7 @@ from rich.markup import escape
 
 from pipeline.commands import (
     bench,
+    compare,
     data,
     doctor,
     evaluate,
@@ -39,6 +40,7 @@ app.command("init")(init.init)
 app.command("settings")(settings.settings)
 app.command("ingest")(ingest.ingest)
 app.command("evaluate", epilog=evaluate.EPILOG)(evaluate.evaluate)
+app.command("compare", epilog=compare.EPILOG)(compare.compare)
 app.command("compile")(kubeflow.compile_for_kubeflow)
 app.command("submit")(kubeflow.submit)
 app.command("runs")(kubeflow.list_runs)

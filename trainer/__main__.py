@@ -81,7 +81,7 @@ def main(
     **The records** are tf.train.Example protos with `image` (raw uint8 pixels, height x width x 3), `height`, `width`,
     `id`, and `label` (-1 if unknown). All images must have the same size.
     """
-    tree: dict[str, Any] = settings_tree.read(config_file) if config_file else {}
+    tree = _only_trainer(config_file, overrides or [])
     settings = settings_tree.validated(_File, settings_tree.overridden(tree, overrides or [])).trainer
     if settings.warm_start == CHAMPION:
         raise SettingsError(
@@ -122,6 +122,20 @@ def main(
             f"{result.final_loss:.3f}."
         )
         print(f"The encoder is a SavedModel in {output}/model. To see its curves: tensorboard --logdir {output}/logs")
+
+
+def _only_trainer(config_file: Path | None, overrides: list[str]) -> dict[str, Any]:
+    """Reads the settings file, and refuses one, or an override, that sets nothing of the section `trainer`."""
+    section = next(iter(_File.model_fields))
+    tree: dict[str, Any] = settings_tree.read(config_file) if config_file else {}
+    if tree and section not in tree:
+        raise SettingsError(f"{config_file} has no section {section}; it has {', '.join(map(str, tree))}.")
+    for override in overrides:
+        if not override.startswith((f"{section}.", f"{section}=")):
+            raise SettingsError(
+                f"--set {override}: python -m trainer reads only the section {section}. Write {section}.NAME=VALUE."
+            )
+    return tree
 
 
 class _ProgressFilter(logging.Filter):

@@ -148,7 +148,10 @@ def _crop(
         ends *= 1.0 - 1e-6
     down, across = tf.unstack(ends, axis=1)
     boxes = tf.stack([top * down, left * across, (top + height) * down, right * across], axis=1)
-    return tf.image.crop_and_resize(images.pixels, boxes, image_indices, size or tf.shape(images.pixels)[1:3])
+    # TensorFlow crops uint8 on a CPU only: a GPU would wait for the host and for the transfer of the views. Crops of
+    # float32 have the same values.
+    pixels = tf.cast(images.pixels, tf.float32)
+    return tf.image.crop_and_resize(pixels, boxes, image_indices, size or tf.shape(pixels)[1:3])
 
 
 def _recolour(views: tf.Tensor, numbers: tf.Tensor, settings: AugmentationSettings) -> tf.Tensor:

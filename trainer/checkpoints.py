@@ -5,6 +5,7 @@ file is either complete or absent on every file system, after a rename as well a
 checksums of the zip format reveal damage, and NumPy reads the file without unpickling.
 """
 
+import contextlib
 import hashlib
 import io
 import json
@@ -12,7 +13,7 @@ import logging
 import os
 import posixpath
 import re
-import zipfile
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -97,11 +98,20 @@ class Checkpoints:
         name = f"step-{step:08d}.npz"
         path = f"{self._folder}/{name}"
         unfinished = aside.beside(path)
-        content = io.BytesIO()
         contents: dict[str, Any] = arrays | {_DESCRIPTION: np.frombuffer(description.encode(), np.uint8)}
-        np.savez(content, **contents)
-        self._files.pipe_file(unfinished, content.getvalue())
-        self._files.mv(unfinished, path)
+        try:
+            with self._files.open(unfinished, "wb") as file:
+                np.savez(file, **contents)
+                if not storage.in_bucket(self.directory):
+                    # A rename can reach the disk before the content, which a power failure would then lose.
+                    file.flush()
+                    os.fsync(file.fileno())
+            self._files.mv(unfinished, path)
+        except BaseException:
+            # The disk may be full, and the file takes some of it.
+            with contextlib.suppress(Exception):
+                self._files.rm_file(unfinished)
+            raise
         self._delete_superseded()
         return f"{self.directory}/{name}"
 
@@ -122,6 +132,23 @@ class Checkpoints:
                 logger.warning("The checkpoint %s is not used: %s. Taking the one before it.", path, problem)
         return None
 
+    def of_other_trainings(self) -> Iterator[tuple[str, int, dict[str, Any]]]:
+        """Yields path, step and journal of the latest checkpoint of each other training below the same root."""
+        root = posixpath.dirname(self._folder)
+        if not self._files.exists(root):
+            return
+        for folder in sorted(self._files.ls(root, detail=False)):
+            other = posixpath.basename(folder.rstrip("/"))
+            if other == self._key:
+                continue
+            checkpoints = Checkpoints(posixpath.dirname(self.directory), other, self._keep)
+            for name in checkpoints._names()[-1:]:
+                # A damaged one is passed over: it is of no use.
+                with contextlib.suppress(Exception), checkpoints._files.open(f"{checkpoints._folder}/{name}") as file:
+                    # NumPy reads the description alone.
+                    description = json.loads(np.load(file, allow_pickle=False)[_DESCRIPTION].tobytes())
+                    yield f"{checkpoints.directory}/{name}", description["step"], description["journal"]
+
     def clear(self) -> None:
         """Deletes all checkpoints of the training."""
         if self._files.exists(self._folder):
@@ -140,22 +167,48 @@ class Checkpoints:
         aside.remove_abandoned(self._files, self._folder)
 
     def _read(self, name: str, shapes: dict[str, tuple[int, ...]]) -> Checkpoint:
-        content = self._files.cat_file(f"{self._folder}/{name}")
-        try:
-            stored = np.load(io.BytesIO(content), allow_pickle=False)
-            # Reading an array verifies its checksum.
-            arrays = {name: stored[name] for name in stored.files}
-            description = json.loads(arrays.pop(_DESCRIPTION).tobytes())
-        except (zipfile.BadZipFile, EOFError, ValueError, KeyError, OSError, AttributeError) as error:
-            raise _Unusable(f"it is damaged ({error})") from error
-        if description["key"] != self._key:
-            raise _Unusable(f"it belongs to another training ({description['key']})")
-        stored_shapes = {name: array.shape for name, array in arrays.items()}
-        if stored_shapes != shapes:
-            names = stored_shapes.keys() | shapes.keys()
-            differing = sorted(name for name in names if stored_shapes.get(name) != shapes.get(name))
-            raise _Unusable(f"it has other variables ({', '.join(differing[:3])})")
-        return Checkpoint(f"{self.directory}/{name}", description["step"], arrays, description["journal"])
+        key, checkpoint = _parsed(self._files.cat_file(f"{self._folder}/{name}"), f"{self.directory}/{name}", shapes)
+        if key != self._key:
+            raise _Unusable(f"it belongs to another training ({key})")
+        return checkpoint
+
+
+def read(path: str, shapes: dict[str, tuple[int, ...]]) -> Checkpoint:
+    """Reads a checkpoint of any training.
+
+    Args:
+        path: Local path or URI of the file.
+        shapes: Shapes of the arrays that the checkpoint must contain, by name.
+
+    Raises:
+        SettingsError: If there is no such file, or if it cannot be used.
+    """
+    files, location = storage.located(path)
+    try:
+        return _parsed(files.cat_file(location), path, shapes)[1]
+    except FileNotFoundError as error:
+        raise SettingsError(f"trainer.from_checkpoint: there is no file {path}.") from error
+    except _Unusable as error:
+        raise SettingsError(f"trainer.from_checkpoint: {path} cannot be used: {error}.") from error
+
+
+def _parsed(content: bytes, path: str, shapes: dict[str, tuple[int, ...]]) -> tuple[str, Checkpoint]:
+    """Returns the key of the training and its checkpoint."""
+    try:
+        stored = np.load(io.BytesIO(content), allow_pickle=False)
+        # Reading an array verifies its checksum.
+        arrays = {name: stored[name] for name in stored.files}
+        description = json.loads(arrays.pop(_DESCRIPTION).tobytes())
+        key, step, journal = (description[field] for field in ("key", "step", "journal"))
+    except Exception as error:
+        # Each damaged byte leads zipfile, NumPy or the JSON parser to an error of another kind.
+        raise _Unusable(f"it is damaged ({error})") from error
+    stored_shapes = {name: array.shape for name, array in arrays.items()}
+    if stored_shapes != shapes:
+        names = stored_shapes.keys() | shapes.keys()
+        differing = sorted(name for name in names if stored_shapes.get(name) != shapes.get(name))
+        raise _Unusable(f"it has other variables ({', '.join(differing[:3])})")
+    return key, Checkpoint(path, step, arrays, journal)
 
 
 class _Unusable(Exception):

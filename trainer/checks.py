@@ -1,13 +1,20 @@
 """The checks of a training that need nothing but its settings, the number of images and the number of devices."""
 
+import logging
+
 from trainer import devices, splits
 from trainer.config import TrainerSettings
 from trainer.errors import DataError, SettingsError
 from trainer.plan import Plan
 
+logger = logging.getLogger("nnclr")
+
+# With fewer, most images of a part are easy to tell apart, and the loss teaches little.
+_ENOUGH_NEGATIVES = 31
+
 
 def check(settings: TrainerSettings, images: int, replicas: int) -> None:
-    """Refuses a training that cannot work, before anything is built for it.
+    """Refuses a training that cannot work, before anything is built for it, and warns of one that works badly.
 
     Args:
         settings: Settings of the trainer.
@@ -24,6 +31,7 @@ def check(settings: TrainerSettings, images: int, replicas: int) -> None:
     _require_even_shares(settings, replicas)
     _require_a_whole_batch(settings, images)
     _require_training_after_warmup(settings, Plan.of(settings, images))
+    _warn_of_few_negatives(settings)
 
 
 def _require_even_shares(settings: TrainerSettings, replicas: int) -> None:
@@ -53,4 +61,16 @@ def _require_training_after_warmup(settings: TrainerSettings, plan: Plan) -> Non
         raise SettingsError(
             f"trainer.optimizer.warmup is {settings.optimizer.warmup}, which is {plan.warmup} steps, and the whole "
             f"training has {plan.steps}: make it shorter, or train longer."
+        )
+
+
+def _warn_of_few_negatives(settings: TrainerSettings) -> None:
+    negatives = settings.batch_size // settings.accumulate - 1
+    if negatives < _ENOUGH_NEGATIVES:
+        divided = f" divided by trainer.accumulate={settings.accumulate}" if settings.accumulate > 1 else ""
+        logger.warning(
+            "Each image has only %d negatives, from trainer.batch_size=%d%s: expect little of the encoder.",
+            negatives,
+            settings.batch_size,
+            divided,
         )

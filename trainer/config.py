@@ -1,5 +1,7 @@
 """The trainer's settings: one typed tree, independent of where its values come from."""
 
+import math
+from collections.abc import Callable
 from importlib import metadata
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
@@ -15,7 +17,7 @@ from pydantic import (
 )
 
 from trainer import storage
-from trainer.duration import Duration
+from trainer.duration import Duration, PositiveDuration
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 # One probability for both views or one for each, because BYOL's two views differ.
@@ -31,9 +33,13 @@ PerView = Annotated[
 Neighbour = Literal["paper", "straight_through", "none"]
 
 CONVNET_CONVOLUTIONS = 4
+# The negatives of an image are the other images of its part of the batch.
+_LEAST_ROWS = 2
 BUILT_IN_ENCODERS = ("convnet", "resnet18", "resnet50")
 # The value of warm_start that stands for the registry's champion.
 CHAMPION = "champion"
+# The value of weights that stands for those that Keras downloads.
+IMAGENET = "imagenet"
 # The entry point group in which installed packages declare encoders (see trainer.encoders).
 ENCODER_ENTRY_POINTS = "nnclr.encoders"
 
@@ -125,14 +131,16 @@ class AugmentationSettings(StrictModel):
 
     @model_validator(mode="after")
     def _ranges_are_ordered(self) -> "AugmentationSettings":
-        for name, (low, high), top in (
-            ("crop_scale", self.crop_scale, 1.0),
-            ("crop_ratio", self.crop_ratio, float("inf")),
-            ("blur_sigma", self.blur_sigma, float("inf")),
-        ):
-            if not 0 < low <= high <= top:
-                raise ValueError(f"{name} must be two rising numbers above 0{' up to 1' if top == 1 else ''}")
+        _require_range("crop_scale", self.crop_scale, 1.0)
+        _require_range("crop_ratio", self.crop_ratio)
+        _require_range("blur_sigma", self.blur_sigma)
         return self
+
+
+def _require_range(name: str, ends: tuple[float, float], top: float = math.inf) -> None:
+    low, high = ends
+    if not 0 < low <= high <= top or math.isinf(high):
+        raise ValueError(f"{name} must be two rising numbers above 0{' up to 1' if top == 1 else ''}")
 
 
 class EncoderSettings(StrictModel):
@@ -173,6 +181,64 @@ class EncoderSettings(StrictModel):
         return self
 
 
+class PretrainedSettings(StrictModel):
+    """A network that somebody else pretrained."""
+
+    network: str = Field(
+        ...,
+        min_length=1,
+        description="A network of keras.applications, such as EfficientNetB0; or the path, with a slash in it, of a "
+        ".keras file, a folder with a Keras model, or a SavedModel.",
+    )
+    weights: str = Field(
+        IMAGENET,
+        description="For a network of keras.applications: imagenet, which Keras downloads, or the path of a file "
+        "with weights (.weights.h5 or .h5).",
+    )
+    options: dict[str, int | float | str | bool] = Field(
+        {}, description="Further arguments of the function in keras.applications, for instance {alpha: 0.35}."
+    )
+    size: PositiveInt | None = Field(
+        None, description="The height and width of the images that it is given, in pixels; its own size if null."
+    )
+    preprocessing: Literal["unit", "tf", "torch", "caffe", "none"] | None = Field(
+        None,
+        description="The scale of the pixels that it takes: unit is 0 to 1, tf is -1 to 1, none is 0 to 255, and torch "
+        "and caffe are those of these libraries' ImageNet networks. If null, that of keras.applications for its "
+        "networks, and unit for others.",
+    )
+    name: str | None = Field(None, min_length=1, description="The name in reports; by default that of the network.")
+
+    @property
+    def is_path(self) -> bool:
+        """Whether `network` is a path and no name of keras.applications."""
+        return "/" in self.network or self.network.endswith(".keras")
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The path of the network or of its weights, if it has one."""
+        return (self.network,) if self.is_path else () if self.weights == IMAGENET else (self.weights,)
+
+    def at(self, place: Callable[[str], str]) -> "PretrainedSettings":
+        """Returns these settings with their path changed by a function, for instance to an absolute one."""
+        if self.is_path:
+            return self.model_copy(update={"network": place(self.network), "name": self.title})
+        return self if self.weights == IMAGENET else self.model_copy(update={"weights": place(self.weights)})
+
+    @property
+    def title(self) -> str:
+        """The name in reports."""
+        return self.name or self.network.rstrip("/").rpartition("/")[2].removesuffix(".keras")
+
+    @model_validator(mode="after")
+    def _options_are_used(self) -> "PretrainedSettings":
+        if self.is_path and (self.weights != IMAGENET or self.options):
+            raise ValueError(
+                f"weights and options are for networks of keras.applications, and {self.network} is a path"
+            )
+        return self
+
+
 class HeadSettings(StrictModel):
     """A stack of dense layers with ReLU between them."""
 
@@ -186,12 +252,17 @@ class MultiCropSettings(StrictModel):
     """Additional small views, which are compared with the neighbours of both views (arXiv 2006.09882, section 3.2)."""
 
     views: Annotated[int, Field(ge=0)] = Field(0, description="The number of small views of each image; 0 is off.")
-    size: Fraction = Field(
+    size: Annotated[float, Field(gt=0, le=1)] = Field(
         0.43, description="The height and width of a small view as a share of the image's (96 of 224 in the paper)."
     )
     scale: tuple[float, float] = Field(
         (0.05, 0.14), description="A small view keeps a random share of the image's area from this range."
     )
+
+    @model_validator(mode="after")
+    def _range_is_ordered(self) -> "MultiCropSettings":
+        _require_range("scale", self.scale, 1.0)
+        return self
 
 
 class ProgressiveResizingSettings(StrictModel):
@@ -221,7 +292,9 @@ class OptimizerSettings(StrictModel):
     )
     momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="The momentum of sgd and lars.")
     weight_decay: Annotated[float, Field(ge=0)] = Field(
-        0.0, description="The weight decay of adamw, sgd and lars; biases and batch norm never decay."
+        0.0,
+        description="The weight decay of adamw, decoupled as in its paper, and of sgd and lars, part of the gradient "
+        "as in the published recipes; biases and batch norm never decay.",
     )
     clip_norm: PositiveFloat | None = Field(
         None, description="Longer gradients, over all weights together, are shortened to this norm; null is off."
@@ -260,7 +333,7 @@ class OnlineProbeSettings(StrictModel):
 class WatchSettings(StrictModel):
     """Regular measurements on fixed images, and when they end the training."""
 
-    every: Duration = Field(
+    every: PositiveDuration = Field(
         "1 epochs", description="The interval between measurements, each of which adds a row to history.csv."
     )
     images: Annotated[int, Field(ge=2)] = Field(
@@ -284,7 +357,7 @@ class WatchSettings(StrictModel):
 class CheckpointSettings(StrictModel):
     """How often the whole state of the training is saved."""
 
-    every: Duration = Field("1 epochs", description="The interval between checkpoints.")
+    every: PositiveDuration = Field("1 epochs", description="The interval between checkpoints.")
     keep: Annotated[int, Field(ge=1)] = Field(2, description="The number of latest checkpoints that are kept.")
 
 
@@ -324,7 +397,7 @@ class TrainerSettings(StrictModel):
         "come from one part only.",
     )
     epochs: Annotated[int, Field(gt=0)] = Field(25, description="The number of passes over the unlabelled images.")
-    duration: Duration | None = Field(
+    duration: PositiveDuration | None = Field(
         None, description="The length of the training instead of `epochs`: `5000 steps` or `1e6 examples`."
     )
     optimizer: OptimizerSettings = Field(OptimizerSettings(), description="The optimiser of encoder and heads.")
@@ -344,6 +417,11 @@ class TrainerSettings(StrictModel):
         None,
         description=f"Training starts from the weights of the registry's champion (`{CHAMPION}`) or of the exported "
         "encoder in this folder, local or gs://; null starts from random weights.",
+    )
+    from_checkpoint: str | None = Field(
+        None,
+        description="Training goes on from this checkpoint of a training with other settings or images, local or in a "
+        "bucket, at its step, unless it has checkpoints of its own; null starts anew. The network must be the same.",
     )
     devices: Literal["auto", "gpu", "cpu"] = Field(
         "auto",
@@ -376,6 +454,12 @@ class TrainerSettings(StrictModel):
             raise ValueError(
                 f"prediction.units ends with {self.prediction.units[-1]} and projection.units with "
                 f"{self.projection.units[-1]}: predictions are compared with projections, so both must be the same"
+            )
+        if self.batch_size < _LEAST_ROWS * self.accumulate:
+            raise ValueError(
+                f"accumulate divides the batch of {self.batch_size} images into {self.accumulate} parts, but an image "
+                f"has negatives only in a part of at least {_LEAST_ROWS} images: set accumulate to at most "
+                f"{self.batch_size // _LEAST_ROWS}"
             )
         if self.top_k > self.support_set_size:
             raise ValueError(f"top_k is {self.top_k}, and the support set has only {self.support_set_size} members")

@@ -2,10 +2,16 @@
 
 import math
 
+import numpy as np
+
 from trainer.config import TrainerSettings
 from trainer.errors import TrainingError
 
 _NAMED_IDS = 5
+_REMEDY = (
+    "Lower trainer.optimizer.learning_rate, warm up longer, or set trainer.optimizer.clip_norm. Checkpoints from "
+    "before that step are kept: trainer.from_checkpoint goes on from one with other settings."
+)
 
 
 def is_finite(metrics: dict[str, float]) -> bool:
@@ -27,9 +33,27 @@ def divergence(step: int, metrics: dict[str, float], learning_rate: float, ids: 
     return TrainingError(
         f"Training diverged: the {'gradient' if math.isfinite(loss) else 'loss'} of step {step} is not finite "
         f"(loss {loss:.4g}, gradient norm {norm:.4g}, learning rate {learning_rate:.3g}). Its images: "
-        f"{', '.join(ids[:_NAMED_IDS])}{rest}. Lower trainer.optimizer.learning_rate, warm up longer, or set "
-        "trainer.optimizer.clip_norm. Checkpoints from before that step are kept."
+        f"{', '.join(ids[:_NAMED_IDS])}{rest}. {_REMEDY}"
     )
+
+
+def require_finite_embeddings(step: int, embeddings: np.ndarray, learning_rate: float) -> None:
+    """Refuses to continue if the embeddings of measured images are not finite although the loss of the step was.
+
+    Args:
+        step: Number of steps done.
+        embeddings: Embeddings of unlabelled images, [N, d].
+        learning_rate: Learning rate of the last step.
+
+    Raises:
+        TrainingError: If an embedding is not finite.
+    """
+    bad = int((~np.isfinite(embeddings).all(axis=1)).sum())
+    if bad:
+        raise TrainingError(
+            f"Training diverged: after step {step}, the embeddings of {bad} of {len(embeddings)} measured images are "
+            f"not finite (learning rate {learning_rate:.3g}). {_REMEDY}"
+        )
 
 
 def require_no_collapse(settings: TrainerSettings, history: list[dict[str, float]]) -> None:

@@ -4,9 +4,11 @@ import math
 import re
 from typing import Annotated
 
-from pydantic import BeforeValidator, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
-_FORM = re.compile(r"(\d+(?:[._]\d+)*(?:e\d+)?)\s*(steps?|epochs?|examples?)?")
+_FORM = re.compile(r"(\d+(?:_\d+)*(?:\.\d+)?(?:e\+?\d+)?)\s*(steps?|epochs?|examples?)?")
+# More steps than any training has; TensorFlow counts them in 64 bits.
+_MOST = 1e15
 
 
 def _normalised(value: object) -> str:
@@ -14,7 +16,15 @@ def _normalised(value: object) -> str:
     if not match or isinstance(value, bool):
         raise ValueError("Write a number and its unit, like `10 epochs`, `500 steps` or `1e6 examples`")
     number, unit = match.groups()
+    if float(number) > _MOST:
+        raise ValueError(f"Write a number of at most {_MOST:g}")
     return f"{number} {(unit or 'epochs').removesuffix('s')}s"
+
+
+def _positive(value: str) -> str:
+    if float(value.split(maxsplit=1)[0]) == 0:
+        raise ValueError("Write a number above 0")
+    return value
 
 
 #: A number of epochs, or a number with a unit: `10 epochs`, `0.5 epochs`, `500 steps`, `1_000_000 examples`.
@@ -29,6 +39,9 @@ Duration = Annotated[
         }
     ),
 ]
+
+#: A duration above 0.
+PositiveDuration = Annotated[Duration, AfterValidator(_positive)]
 
 
 def in_steps(duration: Duration, batch_size: int, steps_per_epoch: int) -> int:

@@ -70,6 +70,15 @@ def parse(serialized: tf.Tensor, *features: str) -> dict[str, tf.Tensor]:
 PIXEL_FEATURES = (IMAGE, HEIGHT, WIDTH, ENCODING)
 
 
+def decode(image: tf.Tensor, height: tf.Tensor, width: tf.Tensor, encoding: tf.Tensor) -> tf.Tensor:
+    """Decodes `PIXEL_FEATURES` of one image in the size in which it is stored: uint8 [height, width, 3]."""
+    return tf.cond(
+        encoding == JPEG,
+        lambda: tf.io.decode_jpeg(image, channels=3, dct_method="INTEGER_ACCURATE"),
+        lambda: tf.reshape(tf.io.decode_raw(image, tf.uint8), [height, width, 3]),
+    )
+
+
 def fitted(parsed: dict[str, tf.Tensor], size: tuple[int, int]) -> tf.Tensor:
     """Decodes images and fits them to one size, as an exported encoder does: see `fitting.fit`.
 
@@ -111,14 +120,8 @@ def _decoded(
 ) -> tf.Tensor:
     """Decodes images, and brings those of another size to `size`: uint8 [N, height, width, 3]."""
 
-    def decode(one: tuple[tf.Tensor, ...]) -> tf.Tensor:
-        image, height, width, encoding = one
-        pixels = tf.cond(
-            encoding == JPEG,
-            lambda: tf.io.decode_jpeg(image, channels=3, dct_method="INTEGER_ACCURATE"),
-            lambda: tf.reshape(tf.io.decode_raw(image, tf.uint8), [height, width, 3]),
-        )
-        return tf.ensure_shape(finish(pixels), [*size, 3])
+    def decode_and_finish(one: tuple[tf.Tensor, ...]) -> tf.Tensor:
+        return tf.ensure_shape(finish(decode(*one)), [*size, 3])
 
     # One operation for all images is many times as fast as one for each.
     alike = tf.reduce_all(
@@ -128,7 +131,7 @@ def _decoded(
         alike,
         lambda: tf.reshape(tf.io.decode_raw(parsed[IMAGE], tf.uint8), [-1, *size, 3]),
         lambda: tf.map_fn(
-            decode,
+            decode_and_finish,
             tuple(parsed[name] for name in PIXEL_FEATURES),
             fn_output_signature=tf.TensorSpec([*size, 3], tf.uint8),
         ),

@@ -1,6 +1,7 @@
 """Exports encoders as SavedModels, and reads them back."""
 
 import hashlib
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -13,6 +14,11 @@ from trainer.errors import SettingsError
 from trainer.results import EncoderDescription, TrainingFigures
 from trainer.signatures import Classifier, ClassifyingEmbedder, Embedder
 
+# The bytes of pixels that a network is given at once. The memory that a network needs grows with them: with 8 MiB, a
+# convnet of 128 channels needs about 0.4 GB.
+_BATCH_BYTES = 8 * 2**20
+# More images at once are not faster, however small they are.
+_MOST_AT_ONCE = 256
 # TensorFlow Serving reserves this folder for a model's own files.
 _DESCRIPTION = "assets.extra/nnclr.json"
 
@@ -97,7 +103,15 @@ def load_weights(encoder: keras.Model, settings: TrainerSettings, size: tuple[in
         )
     # The variables of a SavedModel are stored as a checkpoint of the saved object.
     checkpoint = tf.train.Checkpoint(_encoder=encoder)
-    checkpoint.read(f"{directory}/variables/variables").assert_existing_objects_matched().expect_partial()
+    try:
+        checkpoint.read(f"{directory}/variables/variables").assert_existing_objects_matched().expect_partial()
+    except (ValueError, AssertionError) as error:
+        # A ResNet, for instance, begins with another convolution for small images.
+        raise SettingsError(
+            f"trainer.warm_start: the weights of the encoder in {directory}, which was trained on "
+            f"{description.image_size[0]}x{description.image_size[1]} pixels, do not fit the network for "
+            f"{size[0]}x{size[1]} pixels: set data.image_size to the former, or trainer.warm_start to null."
+        ) from error
 
 
 def fingerprint(directory: str) -> str:
@@ -138,6 +152,25 @@ def describe(directory: str) -> EncoderDescription:
         return EncoderDescription.model_validate_json(file.read())
 
 
+def image_size(directory: str) -> tuple[int, int] | None:
+    """Returns height and width of the images that the model in `directory` takes; None if no description tells it."""
+    description = _description_if_any(directory)
+    return description.image_size if description else None
+
+
+def training_seconds(directory: str) -> float | None:
+    """Returns the time that the training of the model in `directory` took; None if no description tells it."""
+    description = _description_if_any(directory)
+    return description.training.seconds or None if description and description.training else None
+
+
+def _description_if_any(directory: str) -> EncoderDescription | None:
+    try:
+        return describe(directory)
+    except (tf.errors.OpError, ValueError):
+        return None
+
+
 def load_encoder(directory: str) -> keras.Model:
     """Loads the encoder of an exported SavedModel as a Keras model.
 
@@ -167,16 +200,43 @@ def export_untrained_twin(directory: str, target: str, seed: int) -> None:
     export_encoder(encoder, description.settings, description.image_size, target)
 
 
+class ModelSize(NamedTuple):
+    """The size of a SavedModel.
+
+    Attributes:
+        parameters: Number of its variables' values.
+        size_bytes: Bytes of its files.
+    """
+
+    parameters: int
+    size_bytes: int
+
+
+def size(directory: str) -> ModelSize:
+    """Measures the SavedModel in `directory`."""
+    reader = tf.train.load_checkpoint(f"{directory}/variables/variables")
+    types = reader.get_variable_to_dtype_map()
+    shapes = reader.get_variable_to_shape_map()
+    # The structure of the saved objects is a string beside the variables.
+    parameters = sum(int(np.prod(shape)) for name, shape in shapes.items() if types[name] != tf.string)
+    files = [f"{folder}/{name}" for folder, _, names in tf.io.gfile.walk(directory) for name in names]
+    return ModelSize(parameters, sum(tf.io.gfile.stat(file).length for file in files))
+
+
+def batch_of(size: tuple[int, int]) -> int:
+    """Returns the number of images of this height and width that `Embeddings` embeds at once."""
+    return max(1, min(_MOST_AT_ONCE, _BATCH_BYTES // (3 * size[0] * size[1])))
+
+
 class Embeddings:
     """Computes embeddings of pixels.
 
     Args:
         embed: Maps pixels, a uint8 tensor [n, h, w, 3], to embeddings, a float32 tensor [n, d].
-        batch: Number of images in one call of `embed`.
     """
 
-    def __init__(self, embed, batch: int = 256):
-        self._embed, self._batch = embed, batch
+    def __init__(self, embed):
+        self._embed = embed
 
     @classmethod
     def of_export(cls, directory: str) -> "Embeddings":
@@ -187,8 +247,9 @@ class Embeddings:
         return cls(lambda pixels: (model, signature(pixels=pixels))[1]["embeddings"])
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
-        """Embeds pixels, uint8 [N, h, w, 3], in batches; returns float32 [N, d]."""
-        parts = [self._embed(tf.constant(pixels[i : i + self._batch])) for i in range(0, len(pixels), self._batch)]
+        """Embeds pixels, uint8 [N, h, w, 3], in batches (see `batch_of`); returns float32 [N, d]."""
+        batch = batch_of(pixels.shape[1:3])
+        parts = [self._embed(tf.constant(pixels[i : i + batch])) for i in range(0, len(pixels), batch)]
         return np.concatenate([part.numpy() for part in parts])
 
 

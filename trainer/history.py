@@ -18,6 +18,8 @@ class History:
     def __init__(self, directory: str | None, rows: list[dict[str, float]]):
         self.rows: list[dict[str, float]] = []
         self._directory = directory
+        if directory:
+            _delete_event_files(directory)
         self._writer = tf.summary.create_file_writer(directory) if directory else tf.summary.create_noop_writer()
         for row in rows:
             self._log(row)
@@ -47,7 +49,14 @@ class History:
         path = f"{self._directory}/history.csv"
         unfinished = aside.beside(path)
         with tf.io.gfile.GFile(unfinished, "w") as file:
-            writer = csv.DictWriter(file, fieldnames=list(self.rows[0]))
+            # A measurement may lack figures that others have.
+            writer = csv.DictWriter(file, fieldnames=list(dict.fromkeys(name for row in self.rows for name in row)))
             writer.writeheader()
             writer.writerows(self.rows)
         tf.io.gfile.rename(unfinished, path, overwrite=True)
+
+
+def _delete_event_files(directory: str) -> None:
+    """Deletes TensorBoard's files of an interrupted training: its rows are written again, and would be shown twice."""
+    for file in tf.io.gfile.glob(f"{directory}/events.out.tfevents.*"):
+        tf.io.gfile.remove(file)

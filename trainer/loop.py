@@ -74,7 +74,7 @@ def train(
         saved.require_writable()
     plan = Plan.of(settings, images.count)
     model, step = build(settings, plan, images.size, images.classes, strategy)
-    position = resuming.restore(saved, state.variables(model, step.optimizer), strategy)
+    position = resuming.restore(saved, settings, state.variables(model, step.optimizer), strategy)
     if position is None:
         position = Position()
         if job.warm_start is not None:
@@ -240,7 +240,7 @@ class _Training:
         row: dict[str, float] = {"epoch": -(-position.step // self._plan.steps_per_epoch), "step": position.step}
         row |= interval.means()
         row["learning_rate"] = self._learning_rate(position.step)
-        row |= self._watch.measure(self._model)
+        row |= self._watch.measure(self._model, position.step, row["learning_rate"])
         row["images_per_second"] = interval.steps * batch_size / max(interval.seconds, 1e-9)
         position.interval = Interval()
         self._history.append(row)
@@ -259,7 +259,9 @@ class _Training:
     def _save(self) -> None:
         if self._saved is not None and self._is_chief:
             self._position.history = self._history.rows
-            resuming.save(self._saved, state.variables(self._model, self._step.optimizer), self._position)
+            resuming.save(
+                self._saved, self._settings, state.variables(self._model, self._step.optimizer), self._position
+            )
 
     def end_early(self, stop: StopRequest) -> None:
         """Ends the training because of a request to stop.

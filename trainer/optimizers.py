@@ -44,7 +44,6 @@ def build_optimizer(
         rate: The learning rate after a number of steps.
         variables: The variables that the optimiser will update.
     """
-    decay = settings.weight_decay or None
     optimizer: keras.optimizers.Optimizer
     match settings.name:
         case "adam":
@@ -52,7 +51,7 @@ def build_optimizer(
         case "adamw":
             optimizer = keras.optimizers.AdamW(rate, weight_decay=settings.weight_decay)
         case "sgd":
-            optimizer = keras.optimizers.SGD(rate, momentum=settings.momentum, weight_decay=decay)
+            optimizer = SGD(rate, settings.momentum, settings.weight_decay)
         case "lars":
             optimizer = LARS(rate, settings.momentum, settings.weight_decay)
     optimizer.exclude_from_weight_decay(var_list=[variable for variable in variables if _is_vector(variable)])
@@ -66,6 +65,28 @@ def build_optimizer(
 def _is_vector(variable) -> bool:
     """Tells biases and batch norm's parameters from kernels."""
     return len(variable.shape) <= 1
+
+
+class SGD(keras.optimizers.SGD):
+    """Stochastic gradient descent with momentum and L2 regularisation, as in PyTorch and the published recipes.
+
+    Keras' own weight decay bypasses the momentum: with a momentum of 0.9 it is ten times weaker at the same setting.
+
+    Args:
+        learning_rate: The learning rate, a number or a schedule.
+        momentum: The momentum.
+        decay: L2 regularisation of kernels, which is part of the gradient.
+    """
+
+    def __init__(self, learning_rate, momentum: float = 0.9, decay: float = 0.0):
+        super().__init__(learning_rate, momentum=momentum)
+        self._decay = decay
+
+    def update_step(self, gradient, variable, learning_rate) -> None:
+        """Updates one variable."""
+        if self._decay and not _is_vector(variable):
+            gradient = gradient + self._decay * variable
+        super().update_step(gradient, variable, learning_rate)
 
 
 class LARS(keras.optimizers.Optimizer):

@@ -1,16 +1,22 @@
 """How a training continues from its last checkpoint."""
 
 import dataclasses
+import json
 import logging
 from dataclasses import dataclass, field
+from typing import Any
 
 import tensorflow as tf
 
-from trainer import checkpoints
+from trainer import checkpoints, devices, settings_tree
 from trainer.config import TrainerSettings
 from trainer.errors import SettingsError
 
 logger = logging.getLogger("nnclr")
+
+# Key of the settings in the journal of a checkpoint.
+_SETTINGS = "settings"
+_NAMED_CHECKPOINTS, _NAMED_SETTINGS = 2, 3
 
 
 @dataclass
@@ -59,21 +65,32 @@ def key(settings: TrainerSettings, fingerprints: tuple[str, ...], start: str) ->
     """Returns the key of a training's checkpoints.
 
     Args:
-        settings: Settings of the trainer. How often the state is saved and which devices compute do not count, because
-            they do not change the training.
+        settings: Settings of the trainer. When the state is measured and saved, and which devices compute, do not
+            count, because they do not change the training. The precision counts as it is on this machine.
         fingerprints: Fingerprints of the images.
         start: Fingerprint of the weights that the training starts from; empty if they are random.
     """
-    return checkpoints.key(settings.model_dump_json(exclude={"checkpoint", "devices"}), *fingerprints, start)
+    return checkpoints.key(json.dumps(_counting(settings)), *fingerprints, start)
+
+
+def _counting(settings: TrainerSettings) -> dict[str, Any]:
+    """Returns the settings that count for the key."""
+    return settings.model_dump(mode="json", exclude={"checkpoint", "devices", "watch"}) | {
+        "precision": devices.compute_dtype(settings.precision)
+    }
 
 
 def restore(
-    saved: checkpoints.Checkpoints | None, variables: dict[str, tf.Variable], strategy: tf.distribute.Strategy
+    saved: checkpoints.Checkpoints | None,
+    settings: TrainerSettings,
+    variables: dict[str, tf.Variable],
+    strategy: tf.distribute.Strategy,
 ) -> Position | None:
-    """Restores the variables from the last checkpoint.
+    """Restores the variables from the last checkpoint, or from that of `trainer.from_checkpoint` if there is none.
 
     Args:
         saved: The training's checkpoints; None if it has none.
+        settings: Settings of the trainer.
         variables: All variables that the training changes, by name.
         strategy: The strategy that trains.
 
@@ -81,12 +98,17 @@ def restore(
         The position of the checkpoint; None if there is no usable checkpoint.
 
     Raises:
-        SettingsError: If several machines do not see the same checkpoint.
+        SettingsError: If `trainer.from_checkpoint` cannot be used, or if several machines do not see the same
+            checkpoint.
     """
     shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
     checkpoint = saved.latest(shapes) if saved is not None else None
+    if checkpoint is None and settings.from_checkpoint is not None:
+        checkpoint = checkpoints.read(settings.from_checkpoint, shapes)
     _require_same_checkpoint(checkpoint.step if checkpoint else 0, strategy)
     if checkpoint is None:
+        if saved is not None:
+            _name_other_checkpoints(saved, settings)
         return None
     for name, variable in variables.items():
         variable.assign(checkpoint.arrays[name])
@@ -95,11 +117,33 @@ def restore(
     return Position(checkpoint.step, journal["seconds"], Interval(**journal["interval"]), journal["history"])
 
 
-def save(saved: checkpoints.Checkpoints, variables: dict[str, tf.Variable], position: Position) -> None:
-    """Saves a checkpoint of the variables and the position."""
-    journal = dataclasses.asdict(position)
+def save(
+    saved: checkpoints.Checkpoints, settings: TrainerSettings, variables: dict[str, tf.Variable], position: Position
+) -> None:
+    """Saves a checkpoint of the variables, the position and the settings."""
+    journal = dataclasses.asdict(position) | {_SETTINGS: _counting(settings)}
     step = journal.pop("step")
     saved.save(step, {name: variable.numpy() for name, variable in variables.items()}, journal)
+
+
+def _name_other_checkpoints(saved: checkpoints.Checkpoints, settings: TrainerSettings) -> None:
+    """Logs how to go on from a checkpoint of other settings or images, so that nobody starts again by mistake."""
+    for path, step, journal in list(saved.of_other_trainings())[-_NAMED_CHECKPOINTS:]:
+        other = settings_tree.flattened(journal.get(_SETTINGS, {}))
+        ours = settings_tree.flattened(_counting(settings))
+        names = sorted(name for name in other.keys() | ours.keys() if other.get(name) != ours.get(name))
+        differing = (
+            ", ".join(f"{name} ({other.get(name)}, now {ours.get(name)})" for name in names[:_NAMED_SETTINGS])
+            or "the images"
+        )
+        logger.info(
+            "This training starts anew. A training that differs in %s%s has a checkpoint after step %d; to go on from "
+            "there, set trainer.from_checkpoint=%s.",
+            differing,
+            " and more" if len(names) > _NAMED_SETTINGS else "",
+            step,
+            path,
+        )
 
 
 def _require_same_checkpoint(step: int, strategy: tf.distribute.Strategy) -> None:

@@ -112,6 +112,14 @@ def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
+def flattened(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns the values of a tree by their names, such as `optimizer.learning_rate`."""
+    result: dict[str, Any] = {}
+    for name, value in tree.items():
+        result |= flattened(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return result
+
+
 def _explained(root: type[BaseModel], problem: Any) -> str:
     """Returns one sentence that names the field, the value and what is allowed."""
     # pydantic marks a problem with a mapping's key, and not with its value, by a last part of its own.

@@ -1,11 +1,15 @@
 """Measurements of a model during its training, always on the same images."""
 
+import logging
+
 import numpy as np
 import tensorflow as tf
 
-from trainer import data, metrics
+from trainer import data, diagnosis, metrics
 from trainer.config import TrainerSettings
 from trainer.model import NNCLR
+
+logger = logging.getLogger("nnclr")
 
 _BATCH = 250
 # Papers report kNN accuracies with 20 and with 200 neighbours; 20 suits small sets.
@@ -35,20 +39,40 @@ class Watch:
         if labelled is not None:
             self._sides = [labelled.images(held_out, _BATCH, count).cache() for held_out in (False, True)]
 
-    def measure(self, model: NNCLR) -> dict[str, float]:
+    def measure(self, model: NNCLR, step: int, learning_rate: float) -> dict[str, float]:
         """Measures the model.
+
+        Args:
+            model: The model.
+            step: Number of steps done.
+            learning_rate: Learning rate of the last step.
 
         Returns:
             `rank_me` of the embeddings of unlabelled images. If there are labels, also `val_p_loss` and `val_p_acc` of
-            the online probe and `knn_acc` on held-out images, and `neighbour_label_share` on training images.
+            the online probe and `knn_acc` on held-out images, and `neighbour_label_share` on training images. The
+            figures of a probe whose outputs are not finite are left out.
+
+        Raises:
+            TrainingError: If an embedding is not finite.
         """
-        row = {"rank_me": metrics.rank_me(_infer_all(model, self._unlabelled)["embedding"])}
+        embeddings = _infer_all(model, self._unlabelled)["embedding"]
+        diagnosis.require_finite_embeddings(step, embeddings, learning_rate)
+        row = {"rank_me": metrics.rank_me(embeddings)}
         if self._sides is None:
             return row
         train, held_out = (_infer_all(model, side) for side in self._sides)
-        loss = tf.nn.sparse_softmax_cross_entropy_with_logits(held_out["label"], held_out["logits"])
-        hits = held_out["logits"].argmax(axis=1) == held_out["label"]
-        row |= {"val_p_loss": float(tf.reduce_mean(loss)), "val_p_acc": float(hits.mean())}
+        for side in (train, held_out):
+            diagnosis.require_finite_embeddings(step, side["embedding"], learning_rate)
+        if np.isfinite(held_out["logits"]).all():
+            loss = tf.nn.sparse_softmax_cross_entropy_with_logits(held_out["label"], held_out["logits"])
+            hits = held_out["logits"].argmax(axis=1) == held_out["label"]
+            row |= {"val_p_loss": float(tf.reduce_mean(loss)), "val_p_acc": float(hits.mean())}
+        else:
+            logger.warning(
+                "The online probe diverged at step %d, which does not affect the encoder: lower "
+                "trainer.online_probe.learning_rate to see its accuracy.",
+                step,
+            )
         row["knn_acc"] = metrics.knn_accuracy(
             train["embedding"], train["label"], held_out["embedding"], held_out["label"], _NEIGHBOURS
         )

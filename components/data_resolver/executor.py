@@ -10,8 +10,10 @@ from tfx.types import artifact_utils
 from components.champion_resolver import artifact as champion_artifact
 from components.data_resolver import artifact
 from components.data_resolver.resolution import nothing_new, resolve, settings_fingerprint
+from components.linear_probe_evaluator.config import REFERENCES
 from components.model_registry import ModelRegistry
 from components.run_settings import RunSettings
+from trainer import pretrained
 
 SETTINGS, REGISTRY_DIRECTORY, PIPELINE_RUN = "settings", "registry_directory", "pipeline_run"
 
@@ -28,6 +30,8 @@ class Executor(base_executor.BaseExecutor):
         exec_properties: dict[str, Any],
     ) -> None:
         settings = RunSettings.model_validate_json(exec_properties[SETTINGS])
+        # Before hours of training: the evaluator needs them after it.
+        pretrained.require_loadable(settings.evaluator.references.pretrained, REFERENCES)
         data = resolve(settings.data, settings.evaluator.data)
         for sentence in data.passed_over:
             logger.warning(sentence)

@@ -93,6 +93,88 @@ class Repeated(Content):
     images: int
 
 
+class CurvePoint(Content):
+    """Accuracy with one number of labels, see `label_curves`.
+
+    Attributes:
+        labels: Number of labels.
+        accuracy: Mean accuracy over the draws of so many labels.
+        low: Lower end of the accuracy's 95 % interval.
+        high: Upper end of this interval.
+        draws: Number of draws.
+    """
+
+    labels: int
+    accuracy: float
+    low: float
+    high: float
+    draws: int
+
+
+class Lead(Content):
+    """Accuracy of an encoder minus that of another one, with one number of labels on the same test images.
+
+    Attributes:
+        labels: Number of labels.
+        over: Name of the other encoder.
+        mean: The difference.
+        low: Lower end of its 95 % interval.
+        high: Upper end of this interval.
+    """
+
+    labels: int
+    over: str
+    mean: float
+    low: float
+    high: float
+
+
+class Compared(Content):
+    """An encoder beside others: what it reaches and what it costs.
+
+    Attributes:
+        name: Name of the encoder.
+        points: Accuracy by number of labels.
+        knn_accuracy: kNN accuracy for the first k of `evaluator.neighbours`; None for a network without embeddings.
+        image_size: Height and width of the images that it was given, in pixels.
+        parameters: Number of its weights.
+        size_bytes: Bytes of its SavedModel.
+        training_seconds: Time that its training took; None if it is unknown.
+        images_per_second: Number of images that it embeds in a second, on the machine of the evaluation.
+        batch: Number of images that it was given at once for this.
+    """
+
+    name: str
+    points: tuple[CurvePoint, ...]
+    knn_accuracy: float | None
+    image_size: tuple[int, int]
+    parameters: int
+    size_bytes: int
+    training_seconds: float | None
+    images_per_second: float
+    batch: int
+
+
+class Comparison(Content):
+    """Several encoders on the same labelled images.
+
+    Attributes:
+        data: Path or URI of the images.
+        fingerprint: Fingerprint of the images.
+        counts: Number of images by split.
+        models: The encoders, in the order in which they were named.
+        leads: Accuracy of each encoder but the first, minus that of the first one, by number of labels.
+        notes: A sentence for each reason to doubt the figures.
+    """
+
+    data: str
+    fingerprint: str
+    counts: dict[str, int]
+    models: tuple[Compared, ...]
+    leads: dict[str, tuple[Lead, ...]]
+    notes: tuple[str, ...] = ()
+
+
 class Duplicates(Content):
     """Number of images of one split that occur in another one too.
 
@@ -204,6 +286,88 @@ class Reported(Content):
     embedding_size: int | None = None
 
 
+class Worth(Content):
+    """The encoder beside its references; empty if `evaluator.references` names none.
+
+    Attributes:
+        references: The encoders that were measured, this one first.
+        leads: Lead of this encoder over the best reference that is an alternative to pretraining, by number of labels;
+            the intervals hold together.
+        worth: The answer in a sentence.
+    """
+
+    references: tuple[Compared, ...] = ()
+    leads: tuple[Lead, ...] = ()
+    worth: str = ""
+
+
+class ViewQuality(Content):
+    """An encoder's figures without labels, see `trainer.view_metrics`.
+
+    Attributes:
+        neighbour_consistency: Share of the images whose first view has its nearest neighbour, among the second views of
+            all images, in the second view of the same image.
+        interval: Its 95 % interval (Wilson).
+        alignment: Mean squared distance of an image's two views on the unit sphere (arXiv 2005.10242).
+        uniformity: How evenly the first views fill the unit sphere (arXiv 2005.10242).
+        rank_me: Effective rank of the embeddings of the first views (RankMe, arXiv 2210.02885).
+        lidar: Number of directions in which images differ by more than their views (LiDAR, arXiv 2312.04000).
+    """
+
+    neighbour_consistency: float
+    interval: Interval
+    alignment: float
+    uniformity: float
+    rank_me: float
+    lidar: float
+
+
+class LabelFree(Content):
+    """What was measured on unlabelled images, with the same views of the same images for all encoders.
+
+    Attributes:
+        images: Number of images, a random sample of those of the pretraining.
+        views: Number of views of each image.
+        candidate: Figures of the encoder.
+        champion: Figures of the champion, if it can be compared.
+        best_release: Figures of the best release so far, if it is not the champion and can be compared.
+        untrained: Figures of an untrained encoder of the same architecture.
+        over_untrained: Lead in neighbour consistency over the untrained encoder.
+        over_champion: Lead in neighbour consistency over the champion.
+        over_best_release: Lead in neighbour consistency over the best release.
+    """
+
+    images: int
+    views: int
+    candidate: ViewQuality
+    champion: ViewQuality | None = None
+    best_release: ViewQuality | None = None
+    untrained: ViewQuality
+    over_untrained: Difference
+    over_champion: Difference | None = None
+    over_best_release: Difference | None = None
+
+    def encoders(self) -> dict[str, ViewQuality]:
+        """Returns the figures of each encoder that was measured, by its name for people."""
+        named = {
+            "this encoder": self.candidate,
+            "champion": self.champion,
+            "best release so far": self.best_release,
+            "untrained encoder": self.untrained,
+        }
+        return {name: quality for name, quality in named.items() if quality}
+
+
+class WithoutLabels(Content):
+    """What is measured if there are no labelled images.
+
+    Attributes:
+        label_free: The figures; None if there are labelled images.
+    """
+
+    label_free: LabelFree | None = None
+
+
 class Findings(Content):
     """What makes the other figures doubtful.
 
@@ -220,7 +384,7 @@ class Findings(Content):
     findings: tuple[str, ...] = ()
 
 
-class Metrics(Findings, Reported, Verdict, Data):
+class Metrics(Findings, Worth, WithoutLabels, Reported, Verdict, Data):
     """Everything that an evaluation measures: the content of `metrics.json`."""
 
     @classmethod

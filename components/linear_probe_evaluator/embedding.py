@@ -6,7 +6,7 @@ files of their own, so that nothing is shuffled, and repeating a chunk after a f
 
 import contextlib
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,9 +22,27 @@ from trainer import examples, splits
 from trainer.export import Embeddings
 from trainer.progress import Reporter
 
-_CHUNK = 256
+#: Bytes of a chunk: those of its records, and of its images in every size that a model takes. A chunk is therefore as
+#: large for images of 512 pixels as for images of 32, and memory does not grow with their size.
+CHUNK_BYTES = 16 * 2**20
+
 _MOST_FOLDS = 16
 _ROWS = "rows"
+
+
+Size = tuple[int, int]
+
+
+class Encoder(NamedTuple):
+    """An exported encoder.
+
+    Attributes:
+        directory: The directory of the SavedModel; every worker must be able to read it.
+        size: Height and width of the images that the encoder takes, in pixels.
+    """
+
+    directory: str
+    size: Size
 
 
 class Position(NamedTuple):
@@ -33,12 +51,12 @@ class Position(NamedTuple):
     Attributes:
         split: The split of the chunk.
         shard: The number of its TFRecord file within the split, counted from 0.
-        number: The number of the chunk within the file, counted from 0.
+        first: The number of the chunk's first record within the file, counted from 0.
     """
 
     split: str
     shard: int
-    number: int
+    first: int
 
     def file_in(self, directory: str, content: str) -> str:
         """Returns the path of the chunk's results in a directory.
@@ -47,7 +65,7 @@ class Position(NamedTuple):
             directory: The directory of all results.
             content: What the file contains: the name of a model for its embeddings, or `rows`.
         """
-        return f"{directory}/{content}/{self.split}-{self.shard:05d}-{self.number:05d}.npz"
+        return f"{directory}/{content}/{self.split}-{self.shard:05d}-{self.first:09d}.npz"
 
 
 class Chunk(NamedTuple):
@@ -55,12 +73,12 @@ class Chunk(NamedTuple):
 
     Attributes:
         position: Where the chunk lies in the data set.
-        pixels: The images, uint8 [n, height, width, 3].
+        pixels: The images by size, each fitted from its stored record: uint8 [n, height, width, 3].
         rows: Labels, folds, ids and hashes: arrays with n rows, as in `Rows`.
     """
 
     position: Position
-    pixels: np.ndarray
+    pixels: dict[Size, np.ndarray]
     rows: dict[str, np.ndarray]
 
 
@@ -98,18 +116,18 @@ class EmbedImages(beam.PTransform):
 
     Args:
         files: The paths of the TFRecord files by split.
-        size: Height and width of the images, in pixels.
-        models: The directories of the exported encoders by name; every worker must be able to read them.
+        size: Height and width of the images that are hashed, in pixels.
+        models: The exported encoders by name. Each is given the images in its own size.
         directory: The directory for the results, local or `gs://`; every worker must be able to write to it.
         images: The number of images in all splits, for the progress display.
     """
 
     def __init__(
-        self, files: dict[str, list[str]], size: tuple[int, int], models: dict[str, str], directory: str, images: int
+        self, files: dict[str, list[str]], size: Size, models: dict[str, Encoder], directory: str, images: int
     ):
         super().__init__()
         self._shards = [(split, i, path) for split, paths in files.items() for i, path in enumerate(paths)]
-        self._read = _ReadChunks(size, images)
+        self._read = _ReadChunks(size, {model.size for model in models.values()}, images)
         self._models, self._directory = models, directory
 
     def expand(self, pipeline):
@@ -117,9 +135,9 @@ class EmbedImages(beam.PTransform):
         labelled = chunks | "KeepLabelled" >> beam.Filter(lambda chunk: chunk.position.split != splits.UNLABELLED)
         written = [
             labelled
-            | f"Embed {name}" >> RunInference(_Encoder(path))
+            | f"Embed {name}" >> RunInference(_Inference(model))
             | f"Write {name}" >> beam.Map(_write, directory=self._directory, content=name)
-            for name, path in self._models.items()
+            for name, model in self._models.items()
         ]
         rows = chunks | "Describe" >> beam.Map(lambda chunk: (chunk.position, chunk.rows))
         written.append(rows | "WriteRows" >> beam.Map(_write, directory=self._directory, content=_ROWS))
@@ -128,45 +146,77 @@ class EmbedImages(beam.PTransform):
 
 @beam.typehints.with_output_types(Chunk)
 class _ReadChunks(beam.DoFn):
-    def __init__(self, size: tuple[int, int], images: int):
-        self._size, self._images = size, images
+    def __init__(self, size: Size, wanted: set[Size], images: int):
+        self._size, self._wanted, self._images = size, wanted | {size}, images
 
     def setup(self):
         self._reporter = Reporter("Embedding", self._images)
+        # Images without labels are hashed, but not embedded.
+        self._parse = {split: _parser(self._wanted) for split in (splits.TRAIN, splits.TEST)}
+        self._parse[splits.UNLABELLED] = _parser({self._size})
 
     def process(self, shard: tuple[str, int, str]) -> Iterator[Chunk]:
         split, number, path = shard
-        records = tf.data.TFRecordDataset(path).batch(_CHUNK).prefetch(1)
-        for index, batch in enumerate(records):
-            parsed = examples.parse(batch, *examples.PIXEL_FEATURES, examples.LABEL, examples.FOLD, examples.ID)
-            pixels = examples.fitted(parsed, self._size).numpy()
-            folds = np.zeros([len(pixels), _MOST_FOLDS], bool)
+        first = 0
+        for records in _in_chunks(path, sum(3 * height * width for height, width in self._wanted)):
+            parsed, images = self._parse[split](tf.constant(records))
+            pixels = {size: batch.numpy() for size, batch in images.items()}
+            folds = np.zeros([len(records), _MOST_FOLDS], bool)
             fold = parsed[examples.FOLD]
             folds[fold.indices.numpy()[:, 0], fold.values.numpy()] = True
+            hashes = duplicates.hashes(pixels[self._size])
             ids = np.array([name.decode() for name in parsed[examples.ID].numpy()])
-            rows = {"labels": parsed[examples.LABEL].numpy(), "folds": folds, "ids": ids, **duplicates.hashes(pixels)}
-            yield Chunk(Position(split, number, index), pixels, rows)
-            self._reporter.advance(len(pixels))
+            rows = {"labels": parsed[examples.LABEL].numpy(), "folds": folds, "ids": ids, **hashes}
+            yield Chunk(Position(split, number, first), pixels, rows)
+            first += len(records)
+            self._reporter.advance(len(records))
 
 
-class _Encoder(ModelHandler[Chunk, tuple[Position, dict[str, np.ndarray]], Embeddings]):
+def _parser(sizes: set[Size]) -> Callable[[tf.Tensor], tuple[dict[str, tf.Tensor], dict[Size, tf.Tensor]]]:
+    """Returns a function that parses serialized examples to labels, folds and ids, and to images in each size."""
+
+    # As a graph, because images of other sizes are decoded one by one, which takes long step by step.
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    def parse(records: tf.Tensor) -> tuple[dict[str, tf.Tensor], dict[Size, tf.Tensor]]:
+        parsed = examples.parse(records, *examples.PIXEL_FEATURES, examples.LABEL, examples.FOLD, examples.ID)
+        return parsed, {size: examples.fitted(parsed, size) for size in sizes}
+
+    return parse
+
+
+def _in_chunks(path: str, pixels: int) -> Iterator[list[bytes]]:
+    """Yields the records of a file in lists of `CHUNK_BYTES`; a record with `pixels` bytes of images is never cut."""
+    chunk: list[bytes] = []
+    taken = 0
+    for record in tf.data.TFRecordDataset(path).as_numpy_iterator():
+        size = len(record) + pixels
+        if chunk and taken + size > CHUNK_BYTES:
+            yield chunk
+            chunk, taken = [], 0
+        chunk.append(record)
+        taken += size
+    if chunk:
+        yield chunk
+
+
+class _Inference(ModelHandler[Chunk, tuple[Position, dict[str, np.ndarray]], Embeddings]):
     """Runs an exported encoder in Beam's RunInference."""
 
-    def __init__(self, directory: str):
+    def __init__(self, encoder: Encoder):
         # Each chunk is already a batch.
         super().__init__(max_batch_size=1)
-        self._directory = directory
+        self._encoder = encoder
 
     def load_model(self) -> Embeddings:
-        return Embeddings.of_export(self._directory)
+        return Embeddings.of_export(self._encoder.directory)
 
     def run_inference(
         self, batch: Sequence[Chunk], model: Embeddings, inference_args: dict[str, Any] | None = None
     ) -> Iterable[tuple[Position, dict[str, np.ndarray]]]:
-        return [(chunk.position, {"features": model(chunk.pixels)}) for chunk in batch]
+        return [(chunk.position, {"features": model(chunk.pixels[self._encoder.size])}) for chunk in batch]
 
     def get_num_bytes(self, batch: Sequence[Chunk]) -> int:
-        return sum(chunk.pixels.nbytes for chunk in batch)
+        return sum(pixels.nbytes for chunk in batch for pixels in chunk.pixels.values())
 
 
 def _write(result: tuple[Position, dict[str, np.ndarray]], directory: str, content: str) -> str:
@@ -194,9 +244,9 @@ def read_rows(directory: str, split: str) -> Rows:
     loaded = [(path, _load(path)) for path in _files(directory, _ROWS, split)]
     parts = [part for _, part in loaded]
     records = [
-        np.column_stack([np.full(len(part["labels"]), shard), number * _CHUNK + np.arange(len(part["labels"]))])
+        np.column_stack([np.full(len(part["labels"]), shard), first + np.arange(len(part["labels"]))])
         for (path, part) in loaded
-        for shard, number in [map(int, Path(path).stem.split("-")[-2:])]
+        for shard, first in [map(int, Path(path).stem.split("-")[-2:])]
     ]
     return Rows(
         labels=np.concatenate([np.zeros([0], np.int64), *(part["labels"] for part in parts)]),
@@ -244,7 +294,7 @@ def _load(path: str) -> dict[str, np.ndarray]:
         return dict(arrays)
 
 
-def images_at(files: list[str], records: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def images_at(files: list[str], records: np.ndarray, size: Size) -> np.ndarray:
     """Reads single images from TFRecord files.
 
     Args:
@@ -264,7 +314,7 @@ def images_at(files: list[str], records: np.ndarray, size: tuple[int, int]) -> n
     return images
 
 
-def _read(file: str, numbers: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def _read(file: str, numbers: np.ndarray, size: Size) -> np.ndarray:
     """Reads the records with these ascending numbers in one pass over the file, which ends at the last of them."""
     numbered = tf.data.TFRecordDataset(file).enumerate()
     wanted = numbered.filter(lambda number, _: tf.reduce_any(number == numbers)).map(lambda _, record: record)

@@ -9,36 +9,44 @@ import apache_beam as beam
 import numpy as np
 import tensorflow as tf
 
+from components.artifact_files import Content
 from components.champion_resolver.artifact import Champion
 from components.data_gate.artifact import DataCheck
 from components.image_example_gen import artifact as examples_artifact
+from components.image_example_gen.artifact import Dataset
 from components.linear_probe_evaluator import (
     copies,
     embedding,
     findings,
     gate,
+    label_free,
     predictions,
     probes,
     protocols,
+    references,
     significance,
 )
 from components.linear_probe_evaluator.artifact import (
     MOST_CLASSES_IN_MATRIX,
-    Check,
     Data,
+    Findings,
     Metrics,
     ProbeWeights,
     Repeated,
     Reported,
     Verdict,
+    WithoutLabels,
+    Worth,
 )
 from components.linear_probe_evaluator.config import EvaluatorSettings
 from components.linear_probe_evaluator.copies import Copy
-from components.linear_probe_evaluator.embedding import Rows
+from components.linear_probe_evaluator.embedding import Encoder, Rows, Size
 from components.linear_probe_evaluator.probes import Labelled, LinearProbe, Score
+from components.linear_probe_evaluator.references import Images, References, Subject
+from components.linear_probe_evaluator.roles import BEST_RELEASE, CANDIDATE, CHAMPION, UNTRAINED
 from trainer import data, export, fine_tuning, metrics, splits
+from trainer.errors import DataError
 
-CANDIDATE, UNTRAINED, CHAMPION, BEST_RELEASE = "candidate", "untrained", "champion", "best_release"
 _TITLES = {
     CANDIDATE: "encoder",
     UNTRAINED: "untrained encoder",
@@ -137,6 +145,9 @@ def evaluate(
         settings: What is measured, and what the encoder must reach.
         inputs: Artifacts and folders.
         make_pipeline: Makes the Beam pipeline that embeds the images.
+
+    Raises:
+        DataError: If there is nothing to measure the encoder on.
     """
     pretraining, labelled = examples_artifact.read(inputs.pretraining), examples_artifact.read(inputs.labelled)
     counts = {split: labelled.counts[split] for split in (splits.TRAIN, splits.TEST)}
@@ -151,9 +162,10 @@ def evaluate(
         data_checks=inputs.data_checks,
     )
     if not counts[splits.TEST]:
-        return Evaluation(Metrics.of(described, _no_verdict(), findings.of_data(inputs.data_checks)))
+        return Evaluation(Metrics.of(described, *_without_labels(settings, inputs, pretraining)))
     size, classes = (labelled.image_size, labelled.image_size), list(labelled.class_names)
     models, problems = _models(settings, inputs, size)
+    models |= references.exported(settings, inputs.scratch)
     directories = dict.fromkeys((splits.TRAIN, splits.TEST), inputs.labelled)
     directories[splits.UNLABELLED] = inputs.pretraining
     files = {
@@ -164,23 +176,34 @@ def evaluate(
         _ = pipeline | embedding.EmbedImages(files, size, models, inputs.scratch, sum(counts.values()))
     rows = {split: embedding.read_rows(inputs.scratch, split) for split in files}
 
-    measured = {model: _measure(settings, inputs, model, rows, len(classes)) for model in models}
+    measured = {
+        model: measure(settings.seed, inputs.scratch, inputs.local_scratch, model, rows, len(classes))
+        for model in models
+    }
     for role in (CHAMPION, BEST_RELEASE):
         if role in measured and measured[role].without_embedding:
             problems[role] = f"it gives no finite embedding of {measured.pop(role).without_embedding:,} labelled images"
     candidate = measured[CANDIDATE]
     repeated = copies.find(rows)
-    verdict = _verdict(settings, inputs, measured, classes, problems)
+    names = references.roles(settings)
+    without_embedding = {role: model.without_embedding for role, model in measured.items()}
+    beside = _beside_references(settings, Images(files, rows, len(classes)), models, measured)
+    verdict = _verdict(settings, inputs, measured, classes, problems, beside)
     figures = Metrics.of(
         described,
         verdict,
         _reported(settings, inputs, candidate, rows[splits.TRAIN].folds, classes, files, size),
+        beside.figures,
         findings.find(
             repeated,
             candidate.test.features,
             measured[UNTRAINED].test.features,
             verdict.over_untrained,
-            (*_unconverged(measured), *_uncompared(inputs, problems)),
+            (
+                *_unconverged(measured, _TITLES | names),
+                *_uncompared(inputs, problems),
+                *references.doubts(names, models, without_embedding, labelled.stored_size or labelled.image_size),
+            ),
             inputs.data_checks,
         ),
     )
@@ -198,45 +221,84 @@ def evaluate(
     return Evaluation(figures, candidate, images, table, repeated.examples)
 
 
-def _models(
-    settings: EvaluatorSettings, inputs: Inputs, size: tuple[int, int]
-) -> tuple[dict[str, str], dict[str, str]]:
-    """Returns the SavedModels to measure by role, and why the others cannot be measured."""
-    models = {CANDIDATE: inputs.model, UNTRAINED: f"{inputs.scratch}/untrained-twin"}
-    export.export_untrained_twin(inputs.model, models[UNTRAINED], settings.seed)
+def _models(settings: EvaluatorSettings, inputs: Inputs, size: Size) -> tuple[dict[str, Encoder], dict[str, str]]:
+    """Returns the encoders to measure by role, and why the others cannot be measured.
+
+    Args:
+        settings: The settings, for the seed of the untrained encoder.
+        inputs: The candidate and the registered versions.
+        size: The size of the images for a registered version that does not tell its own.
+    """
+    untrained = f"{inputs.scratch}/untrained-twin"
+    export.export_untrained_twin(inputs.model, untrained, settings.seed)
+    own_size = export.describe(inputs.model).image_size
+    models = {CANDIDATE: Encoder(inputs.model, own_size), UNTRAINED: Encoder(untrained, own_size)}
     problems = {}
     for role, registered in inputs.registered.items():
-        problem = registered.version.problem or _embedding_problem(registered.model, size)
+        encoder = Encoder(registered.model, export.image_size(registered.model) or size)
+        problem = registered.version.problem or _embedding_problem(encoder)
         if problem:
             problems[role] = problem
         else:
-            models[role] = registered.model
+            models[role] = encoder
     return models, problems
 
 
-def _embedding_problem(model: str, size: tuple[int, int]) -> str | None:
+def _embedding_problem(encoder: Encoder) -> str | None:
     """Returns why a SavedModel gives no embeddings; None if it does."""
     try:
-        embeddings = export.Embeddings.of_export(model)(np.zeros([1, *size, 3], np.uint8))
+        embeddings = export.Embeddings.of_export(encoder.directory)(np.zeros([1, *encoder.size, 3], np.uint8))
     except (OSError, KeyError, ValueError, TypeError, tf.errors.OpError) as error:
         return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
     return None if embeddings.ndim == 2 else f"its embeddings have the shape {list(embeddings.shape)}"
 
 
-def _measure(settings: EvaluatorSettings, inputs: Inputs, model: str, rows: dict[str, Rows], classes: int) -> Measured:
+def measure(seed: int, scratch: str, local_scratch: Path, model: str, rows: dict[str, Rows], classes: int) -> Measured:
+    """Fits and scores the linear probe of a model whose embeddings were written.
+
+    Args:
+        seed: Seed of the cross-validation.
+        scratch: Folder that `EmbedImages` wrote to.
+        local_scratch: Local folder for memory maps.
+        model: Name of the model.
+        rows: Labels of the images by split.
+        classes: Number of classes.
+    """
     read = {
-        split: embedding.read_features(inputs.scratch, model, split, inputs.local_scratch / f"{model}-{split}")
+        split: embedding.read_features(scratch, model, split, local_scratch / f"{model}-{split}")
         for split in (splits.TRAIN, splits.TEST)
     }
     train, test = (Labelled(features.values, rows[split].labels) for split, features in read.items())
-    probe = probes.fit(train, classes, settings.seed)
+    probe = probes.fit(train, classes, seed)
     without_embedding = sum(features.not_finite for features in read.values())
     return Measured(train, test, without_embedding, probe, probes.score(probe, test))
 
 
-def _unconverged(measured: dict[str, Measured]) -> list[str]:
+def _beside_references(
+    settings: EvaluatorSettings, images: Images, models: dict[str, Encoder], measured: dict[str, Measured]
+) -> References:
+    """Measures the candidate beside its references, if there are any."""
+    if not settings.references.names:
+        return References(Worth(), {})
+    names = {CANDIDATE: references.THIS, UNTRAINED: "untrained"} | references.roles(settings)
+    subjects = [
+        Subject(
+            names.get(role, role),
+            models[role],
+            model.train,
+            model.test,
+            model.score.hits,
+            0.0 if role == UNTRAINED else export.training_seconds(models[role].directory),
+        )
+        for role, model in measured.items()
+        if role != BEST_RELEASE
+    ]
+    return references.measure(settings, images, subjects)
+
+
+def _unconverged(measured: dict[str, Measured], titles: dict[str, str]) -> list[str]:
     return [
-        f"The probe of the {_TITLES[role]} did not converge within {probes.MOST_ITERATIONS:,} iterations, so its "
+        f"The probe of the {titles[role]} did not converge within {probes.MOST_ITERATIONS:,} iterations, so its "
         "accuracy may be too low."
         for role, model in measured.items()
         if not model.probe.converged
@@ -259,6 +321,7 @@ def _verdict(
     measured: dict[str, Measured],
     classes: list[str],
     problems: dict[str, str],
+    beside: References,
 ) -> Verdict:
     """Judges the candidate."""
     score = measured[CANDIDATE].score
@@ -285,6 +348,11 @@ def _verdict(
         if champion and CHAMPION in problems
         else None,
         best_release=best_release,
+        must_beat=tuple(
+            gate.Rival(f"the reference {name}", float(hits.mean()), significance.difference(score.hits, hits))
+            for name, hits in beside.hits.items()
+            if name in settings.must_beat
+        ),
         without_embedding=measured[CANDIDATE].without_embedding,
     )
     checks = gate.checks(settings, candidate)
@@ -364,9 +432,27 @@ def _small_matrix(counts: np.ndarray) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(row) for row in counts.tolist())
 
 
-def _no_verdict() -> Verdict:
-    reason = (
-        "There are no labelled images (train/ and test/), so the encoder cannot be measured: name a labelled set with "
-        "evaluator.data."
+def _without_labels(settings: EvaluatorSettings, inputs: Inputs, pretraining: Dataset) -> tuple[Content, ...]:
+    """Measures and judges the candidate on unlabelled images; returns the groups of figures."""
+    size, count = (pretraining.image_size, pretraining.image_size), pretraining.counts[splits.UNLABELLED]
+    if count < 2:
+        raise DataError(
+            f"{inputs.pretraining} has no labelled images and fewer than two unlabelled ones, so there is nothing to "
+            "measure the encoder on: name other images."
+        )
+    models, problems = _models(settings, inputs, size)
+    directory = examples_artifact.split_directory(inputs.pretraining, splits.UNLABELLED)
+    directories = {role: encoder.directory for role, encoder in models.items()}
+    measured = label_free.measure(directories, data.matching_files([f"{directory}/*"]), count, settings.seed)
+    for role in (CHAMPION, BEST_RELEASE):
+        if role in measured and measured[role].not_finite:
+            problems[role] = f"it gives no finite embedding of {measured.pop(role).not_finite:,} unlabelled images"
+    found = label_free.figures(measured)
+    registered = {role: registered.version for role, registered in inputs.registered.items()}
+    sentences = [*findings.of_data(inputs.data_checks).findings, *_uncompared(inputs, problems), label_free.BIAS]
+    return (
+        label_free.verdict(settings, measured, found, registered, problems),
+        WithoutLabels(label_free=found),
+        Reported(embedding_size=measured[CANDIDATE].embedding_size),
+        Findings(findings=tuple(sentences)),
     )
-    return Verdict(reasons=(reason,), checks=(Check(passed=False, sentence=reason),))

@@ -38,6 +38,7 @@ class Candidate:
         champion: The registry's champion; None if there is none or if it cannot be measured.
         champion_problem: Why the champion cannot be measured; None if it can or if there is none.
         best_release: The release with the highest recorded accuracy, if it is not the champion.
+        must_beat: The references that the candidate must beat.
         without_embedding: The number of images whose embedding is not finite.
     """
 
@@ -48,6 +49,7 @@ class Candidate:
     champion: Rival | None = None
     champion_problem: str | None = None
     best_release: Rival | None = None
+    must_beat: tuple[Rival, ...] = ()
     without_embedding: int = 0
 
 
@@ -62,9 +64,9 @@ def checks(settings: EvaluatorSettings, candidate: Candidate) -> list[Check]:
 
 def _checks(settings: EvaluatorSettings, candidate: Candidate) -> Iterator[Check]:
     if candidate.without_embedding:
-        yield _has_embeddings(candidate.without_embedding)
+        yield has_no_embeddings(candidate.without_embedding, "labelled images")
     if candidate.images < settings.least_test_images:
-        yield _has_too_few_images(candidate.images, settings.least_test_images)
+        yield has_too_few_images(candidate.images, settings.least_test_images, "test images")
     accuracy = candidate.accuracy
     # A floor of 0 requires nothing.
     if settings.floor:
@@ -73,12 +75,14 @@ def _checks(settings: EvaluatorSettings, candidate: Candidate) -> Iterator[Check
         yield _reaches_recall_in_every_class(candidate.recall, settings.least_recall)
     if settings.beat_untrained:
         yield beats("beat_untrained", "probe accuracy", accuracy, candidate.untrained)
+    for reference in candidate.must_beat:
+        yield beats("must_beat", "probe accuracy", accuracy, reference)
     if settings.tolerance is None:
         return
     if candidate.champion:
         yield keeps_up("champion", "probe accuracy", accuracy, candidate.champion, settings.tolerance)
     if candidate.champion_problem:
-        yield _may_skip_champion(candidate.champion_problem, settings.accept_baseline_reset)
+        yield may_skip_champion(candidate.champion_problem, settings.accept_baseline_reset)
     # Small losses, each within the tolerance, could otherwise add up over the releases.
     if candidate.best_release:
         yield keeps_up("best_release", "probe accuracy", accuracy, candidate.best_release, settings.tolerance)
@@ -133,20 +137,37 @@ def keeps_up(name: str, measure: str, value: float, rival: Rival, tolerance: Tol
     )
 
 
-def _has_embeddings(without: int) -> Check:
+def has_no_embeddings(without: int, images: str) -> Check:
+    """Refuses a candidate whose embeddings of so many images, of the kind that `images` names, are not finite."""
     return Check(
         name="embeddings",
         passed=False,
-        sentence=f"The encoder gives no finite embedding of {without:,} labelled images; they count as zeros.",
+        sentence=f"The encoder gives no finite embedding of {without:,} {images}; they count as zeros.",
     )
 
 
-def _has_too_few_images(images: int, least: int) -> Check:
+def has_too_few_images(number: int, least: int, images: str) -> Check:
+    """Refuses a verdict on so few images, of the kind that `images` names."""
     return Check(
         name="least_test_images",
         passed=False,
-        sentence=f"The number of test images, {images:,}, is below {least:,} (evaluator.least_test_images).",
+        sentence=f"The number of {images}, {number:,}, is below {least:,} (evaluator.least_test_images).",
     )
+
+
+def may_skip_champion(problem: str, accepted: bool) -> Check:
+    """Checks whether a candidate may be released without a comparison with the champion.
+
+    Args:
+        problem: Why the champion cannot be measured, a clause.
+        accepted: Whether the settings allow it.
+    """
+    consequence = (
+        "the encoder may be released without a comparison (evaluator.accept_baseline_reset)"
+        if accepted
+        else "the encoder is not released without a comparison, unless --accept-baseline-reset allows it"
+    )
+    return Check(name="champion_problem", passed=accepted, sentence=f"{problem}: {consequence}.")
 
 
 def _reaches_floor(accuracy: float, floor: float) -> Check:
@@ -173,15 +194,6 @@ def _reaches_recall_in_every_class(recall: dict[str, float | None], least: float
             f"{measured[weakest]:.1%}"
         )
     return Check(name="least_recall", passed=not missed, sentence=f"{sentence} (evaluator.least_recall).{without}")
-
-
-def _may_skip_champion(problem: str, accepted: bool) -> Check:
-    consequence = (
-        "the encoder may be released without a comparison (evaluator.accept_baseline_reset)"
-        if accepted
-        else "the encoder is not released without a comparison, unless --accept-baseline-reset allows it"
-    )
-    return Check(name="champion_problem", passed=accepted, sentence=f"{problem}: {consequence}.")
 
 
 def _points(lead: Difference, method: str, remarks: str) -> str:

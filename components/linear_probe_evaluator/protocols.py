@@ -41,8 +41,8 @@ def draws(labels: np.ndarray, share: float, seed: int) -> list[np.ndarray]:
     ]
 
 
-def repeated(train: Labelled, test: Labelled, subsets: list[np.ndarray], classes: int, seed: int) -> Repeated:
-    """Fits a probe on each subset of `train`, and scores each probe on all of `test`.
+def hits(train: Labelled, test: Labelled, subsets: list[np.ndarray], classes: int, seed: int) -> np.ndarray:
+    """Fits a probe on each subset of `train`, and classifies all of `test` with each probe.
 
     The regularisation is selected by cross-validation within the first subset and used for all of them.
 
@@ -52,12 +52,18 @@ def repeated(train: Labelled, test: Labelled, subsets: list[np.ndarray], classes
         subsets: The row numbers of each subset of `train`.
         classes: The number of classes.
         seed: The seed of the cross-validation.
+
+    Returns:
+        Whether each probe is right on each test image, bool [subsets, N].
     """
     strength = probes.fit(train[subsets[0]], classes, seed).strength
-    accuracies = []
-    for rows in subsets:
-        probe = probes.fit(train[rows], classes, seed, strength)
-        accuracies.append(float((probe.predict(test.features) == test.labels).mean()))
+    fitted = [probes.fit(train[rows], classes, seed, strength) for rows in subsets]
+    return np.stack([probe.predict(test.features) == test.labels for probe in fitted])
+
+
+def repeated(train: Labelled, test: Labelled, subsets: list[np.ndarray], classes: int, seed: int) -> Repeated:
+    """Measures the accuracy of a probe on each subset of `train`; for the arguments see `hits`."""
+    accuracies = hits(train, test, subsets, classes, seed).mean(1)
     deviation = float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else 0.0
     images = round(np.mean([len(rows) for rows in subsets]))
     return Repeated(mean=float(np.mean(accuracies)), deviation=deviation, runs=len(accuracies), images=images)

@@ -62,7 +62,8 @@ class ModelRegistry(Versions, Aliases):
     def best_release(self, name: str, alias: str) -> Version | None:
         """Returns the release with the highest recorded accuracy, if that is higher than the champion's.
 
-        A release is a version that the alias pointed to and that no rollback left.
+        A release is a version that the alias pointed to and that no rollback left. Releases without an accuracy, which
+        were made without labels, are ordered by their neighbour consistency.
 
         Returns:
             The version; None if the champion is the best release, or if there is no champion.
@@ -73,8 +74,8 @@ class ModelRegistry(Versions, Aliases):
             return None
         numbers = history.releases(self.history(name), alias, champion.version)
         released = [versions[number] for number in numbers if number in versions]
-        best = max(released, key=lambda version: (version.probe_accuracy or 0, version.version))
-        return best if (best.probe_accuracy or 0) > (champion.probe_accuracy or 0) else None
+        best = max(released, key=lambda version: (_figures(version), version.version))
+        return best if _figures(best) > _figures(champion) else None
 
     def versions_to_prune(self, name: str, keep: int) -> list[Version]:
         """Returns the versions beyond the newest `keep`, without those that are still needed.
@@ -91,3 +92,7 @@ class ModelRegistry(Versions, Aliases):
         targets = [find(name, alias) for alias in sorted(aliases) for find in (self.rollback_target, self.best_release)]
         needed = {version.version for version in targets if version}
         return [version for version in versions[keep:] if not version.aliases and version.version not in needed]
+
+
+def _figures(version: Version) -> tuple[float, float]:
+    return version.probe_accuracy or 0.0, version.neighbour_consistency or 0.0

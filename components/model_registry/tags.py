@@ -7,7 +7,9 @@ SERVING_DIRECTORY = "serving_directory"
 RELEASE = "release"
 #: On a version: the sha256 of the manifest of its files.
 SHA256 = "sha256"
-#: On a version: the accuracy that was measured before the release.
+#: On a version: the accuracy that was measured before the release; missing if there were no labels.
 PROBE_ACCURACY = "probe_accuracy"
-#: On a version: the identity of the images on which the accuracy was measured.
+#: On a version that was released without labels: the share of images that were measured to have a consistent neighbour.
+NEIGHBOUR_CONSISTENCY = "neighbour_consistency"
+#: On a version: the identity of the images on which it was measured.
 TEST_DATA = "test_data"

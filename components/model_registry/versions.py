@@ -33,9 +33,10 @@ class Version:
         release: The identity of the release; a release that is registered is not registered again.
         sha256: The sha256 of the manifest of the version's files.
         probe_accuracy: The accuracy that was measured before the release; None if it is not recorded.
-        test_data: The identity of the images on which the accuracy was measured.
+        test_data: The identity of the images on which the version was measured.
         created: The time of registration.
         aliases: The aliases that point to the version, sorted.
+        neighbour_consistency: The neighbour consistency that was measured before a release without labels.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Version:
     test_data: str
     created: datetime
     aliases: tuple[str, ...] = ()
+    neighbour_consistency: float | None = None
 
     @property
     def uri(self) -> str:
@@ -82,8 +84,9 @@ class Release:
     Attributes:
         identity: The identity of the release; see `Version.release`.
         directory: The local folder of the files: an MLflow model and a manifest.
-        probe_accuracy: The measured accuracy.
-        test_data: The identity of the images on which the accuracy was measured.
+        probe_accuracy: The measured accuracy; None if there are no labels.
+        test_data: The identity of the images on which the encoder was measured.
+        neighbour_consistency: The measured neighbour consistency; None if there are labels.
         description: The description in Markdown, shown on the version's page.
         metrics: The figures for the MLflow run.
         parameters: The parameters for the MLflow run.
@@ -92,8 +95,9 @@ class Release:
 
     identity: str
     directory: Path
-    probe_accuracy: float
+    probe_accuracy: float | None
     test_data: str = ""
+    neighbour_consistency: float | None = None
     description: str = ""
     metrics: dict[str, float] = field(default_factory=dict)
     parameters: dict[str, str] = field(default_factory=dict)
@@ -289,16 +293,17 @@ class Versions:
         if name not in self.names():
             with ignoring("RESOURCE_ALREADY_EXISTS"):
                 client.create_registered_model(name)
+        figures = {
+            tags.PROBE_ACCURACY: release.probe_accuracy,
+            tags.NEIGHBOUR_CONSISTENCY: release.neighbour_consistency,
+        }
         client.create_model_version(
             name,
             files.source,
             run_id,
             tags=release_tags
-            | {
-                tags.SHA256: contents.manifest_sha256(release.directory),
-                tags.PROBE_ACCURACY: repr(release.probe_accuracy),
-                tags.TEST_DATA: release.test_data,
-            },
+            | {tags.SHA256: contents.manifest_sha256(release.directory), tags.TEST_DATA: release.test_data}
+            | {key: repr(figure) for key, figure in figures.items() if figure is not None},
             description=release.description,
         )
 
@@ -320,13 +325,17 @@ class Versions:
 def _from_mlflow(stored: "ModelVersion", alias_targets: dict[str, int]) -> Version:
     stored_tags: dict[str, Any] = stored.tags or {}
     number = int(stored.version)
+    figures = {
+        key: float(stored_tags[key]) for key in (tags.PROBE_ACCURACY, tags.NEIGHBOUR_CONSISTENCY) if key in stored_tags
+    }
     return Version(
         name=stored.name,
         version=number,
         run_id=stored.run_id or "",
         release=stored_tags.get(tags.RELEASE, ""),
         sha256=stored_tags.get(tags.SHA256, ""),
-        probe_accuracy=float(stored_tags[tags.PROBE_ACCURACY]) if tags.PROBE_ACCURACY in stored_tags else None,
+        probe_accuracy=figures.get(tags.PROBE_ACCURACY),
+        neighbour_consistency=figures.get(tags.NEIGHBOUR_CONSISTENCY),
         test_data=stored_tags.get(tags.TEST_DATA, ""),
         created=datetime.fromtimestamp(stored.creation_timestamp / 1000, UTC),
         aliases=tuple(sorted(alias for alias, target in alias_targets.items() if target == number)),

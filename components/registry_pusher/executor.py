@@ -52,7 +52,9 @@ class Executor(base_executor.BaseExecutor):
                 io_utils.copy_dir(exported, model)
                 candidate = Candidate(
                     model=model,
-                    classifier=Classifier(*evaluation_artifact.read_probe(evaluation), metrics.class_names),
+                    classifier=None
+                    if metrics.label_free
+                    else Classifier(*evaluation_artifact.read_probe(evaluation), metrics.class_names),
                     metrics=metrics,
                     report=report,
                     settings=settings,

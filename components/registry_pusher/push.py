@@ -69,7 +69,7 @@ def push(
             damage = differences(registry, version)
             if damage:
                 raise DamagedVersion(f"{version.uri}: {'; '.join(damage)}")
-            reason = f"Linear probe {version.probe_accuracy:.1%}, blessed by run {pipeline_run}."
+            reason = f"{release.headline(candidate.metrics)}, blessed by run {pipeline_run}."
             registry.move_alias(name, Move(alias, None, version.version, history.PUSH, pipeline_run, reason))
             moved = True
         _settle_race(registry, name, alias, pipeline_run)

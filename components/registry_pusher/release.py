@@ -3,11 +3,11 @@
 import hashlib
 import json
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jinja2
 import yaml
@@ -17,7 +17,7 @@ from components.model_registry import Release, contents
 from components.registry_pusher import verification
 from components.registry_pusher.provenance import CodeVersion, Parents, Provenance
 from components.run_settings import RunSettings
-from trainer import export
+from trainer import export, settings_tree
 from trainer.config import CHAMPION
 from trainer.results import TrainingFigures
 from trainer.signatures import Classifier
@@ -33,7 +33,7 @@ class Candidate:
 
     Attributes:
         model: Local path of Trainer's SavedModel.
-        classifier: The fitted probe.
+        classifier: The fitted probe; None if there are no labels.
         metrics: The evaluation's figures.
         report: The evaluation's report as HTML.
         settings: All settings of the run.
@@ -43,7 +43,7 @@ class Candidate:
     """
 
     model: str
-    classifier: Classifier
+    classifier: Classifier | None
     metrics: Metrics
     report: str
     settings: RunSettings
@@ -80,9 +80,10 @@ class Candidate:
 def build(candidate: Candidate, name: str, alias: str, directory: Path) -> Release:
     """Writes everything into a new local directory.
 
-    In MLflow's layout: the SavedModel with the classifier below `artifacts/saved_model`, MLflow's own `MLmodel` with
-    signature and input example, `model_card.md`, `metrics.json`, `settings.yaml`, `provenance.json`, `report.html`,
-    the statistics of the images, example images with their embeddings, and last a manifest of all files' sha256.
+    In MLflow's layout: the SavedModel below `artifacts/saved_model`, with the classifier if there is one, MLflow's own
+    `MLmodel` with signature and input example, `model_card.md`, `metrics.json`, `settings.yaml`, `provenance.json`,
+    `report.html`, the statistics of the images, example images with their embeddings, and last a manifest of all files'
+    sha256.
 
     Args:
         candidate: The encoder to release.
@@ -90,13 +91,16 @@ def build(candidate: Candidate, name: str, alias: str, directory: Path) -> Relea
         alias: Alias that the version will have.
         directory: Folder to create. Its parent exists.
     """
-    assert candidate.metrics.probe_accuracy is not None  # Only measured encoders are blessed.
     described, metrics, provenance = export.describe(candidate.model), candidate.metrics, candidate.provenance
     settings = candidate.settings.model_dump(mode="json")
     with tempfile.TemporaryDirectory() as scratch:
         saved_model = f"{scratch}/{contents.SAVED_MODEL.name}"
-        export.export_with_classifier(candidate.model, candidate.classifier, saved_model)
-        _save_mlflow_model(directory, saved_model, described.image_size, candidate.classifier.weights.shape[0])
+        if candidate.classifier:
+            export.export_with_classifier(candidate.model, candidate.classifier, saved_model)
+        else:
+            shutil.copytree(candidate.model, saved_model)
+        assert metrics.embedding_size  # Only measured encoders are blessed.
+        _save_mlflow_model(directory, saved_model, described.image_size, metrics.embedding_size)
     verification.write_examples(directory, candidate.model)
     card = (
         _environment()
@@ -127,11 +131,12 @@ def build(candidate: Candidate, name: str, alias: str, directory: Path) -> Relea
     return Release(
         identity=candidate.identity,
         directory=directory,
-        probe_accuracy=candidate.metrics.probe_accuracy,
+        probe_accuracy=metrics.probe_accuracy,
         test_data=metrics.labelled_fingerprint,
+        neighbour_consistency=metrics.label_free.candidate.neighbour_consistency if metrics.label_free else None,
         description=_description(metrics),
         metrics=dict(_numbers(metrics, described.training)),
-        parameters=dict(_flattened(settings)),
+        parameters={name: str(value) for name, value in settings_tree.flattened(settings).items()},
         tags=recorded | parents,
     )
 
@@ -162,12 +167,23 @@ def _save_mlflow_model(directory: Path, saved_model: str, size: tuple[int, int],
     )
 
 
+def headline(metrics: Metrics) -> str:
+    """Returns the figure that stands for an encoder."""
+    if metrics.label_free:
+        return f"Neighbour consistency {metrics.label_free.candidate.neighbour_consistency:.1%}, without labels"
+    return f"Linear probe {metrics.probe_accuracy:.1%}"
+
+
 def _description(metrics: Metrics) -> str:
-    assert metrics.probe_interval is not None
-    low, high = metrics.probe_interval
+    if metrics.label_free:
+        untrained = metrics.label_free.untrained.neighbour_consistency
+        (low, high), others = metrics.label_free.candidate.interval, f"untrained encoder {untrained:.1%}"
+    else:
+        assert metrics.probe_interval is not None
+        low, high = metrics.probe_interval
+        others = f"kNN {metrics.knn_accuracy:.1%}, untrained encoder {metrics.untrained_accuracy:.1%}"
     lines = [
-        f"Linear probe **{metrics.probe_accuracy:.1%}** (95 % interval {low:.1%} to {high:.1%}), kNN "
-        f"{metrics.knn_accuracy:.1%}, untrained encoder {metrics.untrained_accuracy:.1%}.",
+        f"**{headline(metrics)}** (95 % interval {low:.1%} to {high:.1%}), {others}.",
         *(check.sentence for check in metrics.checks),
         "`model_card.md` and `report.html` among the artifacts hold the details.",
     ]
@@ -189,6 +205,10 @@ def _numbers(metrics: Metrics, training: TrainingFigures | None) -> Iterator[tup
         yield f"label_share_accuracy/{share}", result.mean
     if metrics.folds:
         yield "folds_accuracy", metrics.folds.mean
+    for encoder, quality in metrics.label_free.encoders().items() if metrics.label_free else ():
+        for name, value in quality:
+            if isinstance(value, float):
+                yield f"label_free/{encoder.replace(' ', '_')}/{name}", value
     for name, value in training or ():
         yield f"training/{name}", float(value)
 
@@ -197,14 +217,6 @@ def _metric_name(name: str) -> str:
     """A class's name by MLflow's rules, distinct where the names are; metrics.json keeps the true ones."""
     allowed = _NOT_IN_METRIC_NAMES.sub("_", name)[:_LONGEST_CLASS]
     return allowed if allowed == name else f"{allowed}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-
-
-def _flattened(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            yield from _flattened(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", str(value)
 
 
 def _environment() -> jinja2.Environment:

@@ -58,7 +58,9 @@ def list_versions(
     table = Table("Model", "Version", "Alias", "Probe", "Created")
     for version in versions:
         aliases, created = ", ".join(version.aliases), f"{version.created.astimezone():%Y-%m-%d %H:%M}"
-        table.add_row(version.name, str(version.version), aliases, _percent(version.probe_accuracy), created)
+        unlabelled = version.probe_accuracy is None and version.neighbour_consistency is not None
+        probe = "no labels" if unlabelled else _percent(version.probe_accuracy)
+        table.add_row(version.name, str(version.version), aliases, probe, created)
     Console().print(table)
 
 
@@ -277,10 +279,7 @@ def _opened(directory: Path) -> Iterator["ModelRegistry"]:
     from pipeline.terminal import imports
 
     workdir = Workdir(directory)
-    if not os.environ.get("MLFLOW_TRACKING_URI") and not workdir.registry.exists():
-        raise SettingsError(
-            f"There is no model registry in {directory}: run the pipeline first, or choose another --workdir."
-        )
+    workdir.require_registry()
     with output.captured(workdir.root / "models.log") as (_, stderr), Screen(Console(file=stderr)):
         with imports.gc_paused():
             from components.model_registry import ModelRegistry

@@ -10,6 +10,7 @@ from kfp import dsl
 from kfp.kubernetes import kubernetes_executor_config_pb2 as kubernetes
 from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRunner, KubeflowV2DagRunnerConfig
 
+from components.linear_probe_evaluator.config import REFERENCES
 from pipeline.config import Settings
 from pipeline.config.kubeflow import CHECKPOINTS, SCRATCH, SHARED_MEMORY, TRAINER, KubeflowSettings, can_reach
 from pipeline.dag import create_pipeline
@@ -77,16 +78,17 @@ def compile_pipeline(settings: Settings) -> tuple[dict[str, Any], dict[str, Any]
 
 
 def _require_readable(settings: Settings) -> None:
-    paths = {
-        "data.source": settings.data.source,
-        "data.exclude": settings.data.exclude,
-        "evaluator.data": settings.evaluator.data,
-    }
-    for name, path in paths.items():
+    paths = [
+        ("data.source", settings.data.source),
+        ("data.exclude", settings.data.exclude),
+        ("evaluator.data", settings.evaluator.data),
+        *((REFERENCES, path) for network in settings.evaluator.references.pretrained for path in network.paths),
+    ]
+    for name, path in paths:
         if path and not can_reach(path, settings.kubeflow.volumes.values()):
             raise SettingsError(
                 f"{name} is {path}, which the steps cannot read: name a gs:// or s3:// URI, or mount the "
-                "PersistentVolumeClaim that holds the images in kubeflow.volumes (by its name, the path) and name a "
+                "PersistentVolumeClaim that holds it in kubeflow.volumes (by its name, the path) and name a "
                 "folder below that path."
             )
 

@@ -39,6 +39,7 @@ def _accuracy(directories: _Directories) -> _Content:
     return _Content(
         _known({name: getattr(metrics, name) for name in (*names, "fine_tuned_accuracy", "rank_me")})
         | {split: float(images) for split, images in metrics.counts.items()}
+        | (metrics.label_free.candidate.model_dump(exclude={"interval"}) if metrics.label_free else {})
     )
 
 

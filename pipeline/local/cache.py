@@ -14,13 +14,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import tensorflow as tf
 from ml_metadata.proto import metadata_store_pb2
 
 from components.image_example_gen import executor as ingest_executor
 from components.image_example_gen.executor import FINGERPRINT, SOURCE
+from components.linear_probe_evaluator import executor as evaluator_executor
+from components.linear_probe_evaluator.config import EvaluatorSettings
 from pipeline import installation
 from pipeline.local import code_fingerprint
-from trainer import export, run_fn
+from trainer import export, pretrained, run_fn
 from trainer.config import CHAMPION, TrainerSettings
 from trainer.errors import UserError
 
@@ -100,6 +103,8 @@ class _CacheKeys:
         parts["libraries"] = _libraries()
         if run_fn.__name__ in modules:
             parts |= _training_parts(parameters)
+        if evaluator_executor.__name__ in modules:
+            parts |= _reference_parts(parameters)
         if ingest_executor.__name__ in modules and (code := code_fingerprint.sources_fingerprint()):
             parts["code of declared sources"] = code
         return parts
@@ -161,6 +166,19 @@ def _training_parts(parameters: Mapping[str, Any]) -> dict[str, str]:
         except UserError as error:
             # The Trainer reports this error.
             parts["weights of the warm start"] = str(error)
+    return parts
+
+
+def _reference_parts(parameters: Mapping[str, Any]) -> dict[str, str]:
+    """Hashes the files of the networks that an encoder is compared with."""
+    settings = EvaluatorSettings.model_validate_json(parameters[evaluator_executor.SETTINGS])
+    parts = {}
+    for network in settings.references.pretrained:
+        try:
+            parts[f"files of {network.title}"] = pretrained.fingerprint(network)
+        except tf.errors.OpError as error:
+            # The evaluator reports this error.
+            parts[f"files of {network.title}"] = str(error)
     return parts
 
 

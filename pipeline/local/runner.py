@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 
 from components.data_gate import artifact as data_gate_artifact
+from components.image_example_gen import artifact as examples_artifact
+from components.linear_probe_evaluator.config import REFERENCES, EvaluatorSettings
 from pipeline import config
 from pipeline.config import Settings
 from pipeline.config.kubeflow import DATA_GATE
@@ -20,7 +22,7 @@ from pipeline.local.summary import ComponentSummary, Summary
 from pipeline.local.workdir import Workdir
 from pipeline.terminal import imports
 from pipeline.terminal.screen import Screen
-from trainer import progress
+from trainer import progress, splits
 from trainer.errors import SettingsError, Stopped
 from trainer.progress import Reporter
 
@@ -101,7 +103,7 @@ def _run_components(
         from pipeline.local import cache, launching, metadata
         from pipeline.local.lineage import Lineage
         from pipeline.local.rejections import rejections_kept
-        from trainer import devices
+        from trainer import devices, pretrained
 
     # Before hours of ingest, and before anything has computed.
     devices.select(settings.trainer.devices)
@@ -110,6 +112,10 @@ def _run_components(
         screen.say(f"[yellow]Warning:[/] {escape(unused)}")
     if settings.registry.serving_directory:
         serving.require_usable(registry, settings.registry.model_name, settings.registry.serving_directory)
+    networks = settings.evaluator.references.pretrained
+    if networks:
+        screen.waiting("Loading the networks to compare with")
+        pretrained.require_loadable(networks, REFERENCES)
     name, alias = settings.registry.model_name, settings.registry.alias
     former = metadata.prepare(workdir)
     if former:
@@ -131,7 +137,7 @@ def _run_components(
     runtime_parameter_utils.substitute_runtime_parameter(compiled, {"pipeline-run-id": run_id})
     absl_logging.set_verbosity(absl_logging.INFO)
     lineage = Lineage(store, run_id)
-    progress_of_run = _RunProgress(screen, lineage)
+    progress_of_run = _RunProgress(screen, lineage, settings.evaluator)
     with (
         cache.following_content(workdir.root.resolve(), workdir.cache_keys),
         launching.watched(progress_of_run),
@@ -166,9 +172,9 @@ def _failures_recorded(registry: "ModelRegistry", run_id: str, settings: Setting
 class _RunProgress:
     """Shows each component on the screen, and gathers their states for the summary."""
 
-    def __init__(self, screen: Screen, lineage: "Lineage"):
+    def __init__(self, screen: Screen, lineage: "Lineage", evaluator: EvaluatorSettings):
         self.components: list[ComponentSummary] = []
-        self._screen, self._lineage, self._start = screen, lineage, 0.0
+        self._screen, self._lineage, self._evaluator, self._start = screen, lineage, evaluator, 0.0
 
     def started(self, component: str) -> None:
         self._start = time.monotonic()
@@ -180,14 +186,19 @@ class _RunProgress:
         state = summary.FAILED if failed or execution is None else execution.state
         self.components.append(ComponentSummary(id=component, state=state, seconds=round(seconds, 3)))
         self._screen.ended(component, state, seconds)
-        if component == DATA_GATE and execution and state != summary.FAILED:
-            self._show_warnings(execution.outputs[data_gate_artifact.DATA_CHECKS])
+        if execution is None or state == summary.FAILED:
+            return
+        # Before the training, also if the results come from the cache.
+        if component == "ImageExampleGen" and not self._evaluator.data:
+            ingested = examples_artifact.read(execution.outputs[examples_artifact.EXAMPLES])
+            self._warn([] if ingested.counts[splits.TEST] else self._evaluator.refusals_without_labels())
+        elif component == DATA_GATE:
+            checks = data_gate_artifact.read_checks(execution.outputs[data_gate_artifact.DATA_CHECKS])
+            self._warn([sentence for check in checks if not check.passed for sentence in check.sentences])
 
-    def _show_warnings(self, directory: str) -> None:
-        """Shows what the gate warns of before the training, also if its result comes from the cache."""
-        for check in data_gate_artifact.read_checks(directory):
-            for sentence in () if check.passed else check.sentences:
-                self._screen.say(f"    [yellow]Warning:[/] {escape(sentence)}")
+    def _warn(self, sentences: list[str]) -> None:
+        for sentence in sentences:
+            self._screen.say(f"    [yellow]Warning:[/] {escape(sentence)}")
 
 
 def _with_absolute_paths(settings: Settings, workdir: Workdir) -> Settings:
@@ -197,7 +208,7 @@ def _with_absolute_paths(settings: Settings, workdir: Workdir) -> Settings:
             "data": settings.data.model_copy(
                 update={"source": _source_path(settings, workdir), "exclude": absolute(settings.data.exclude)}
             ),
-            "evaluator": settings.evaluator.model_copy(update={"data": absolute(settings.evaluator.data)}),
+            "evaluator": settings.evaluator.at(absolute),
             "registry": registry.model_copy(
                 update={
                     "artifact_location": absolute(registry.artifact_location),

@@ -25,6 +25,7 @@ from components.linear_probe_evaluator.artifact import Metrics
 from components.linear_probe_evaluator.evaluation import Inputs
 from components.linear_probe_evaluator.evaluation import evaluate as evaluate_encoder
 from pipeline.config import Settings
+from pipeline.local.paths import absolute
 from pipeline.local.rejections import rejections_kept
 from trainer import aside, export, storage
 from trainer.errors import SettingsError
@@ -54,7 +55,7 @@ def ingest(settings: Settings, source: str, output: str) -> Dataset:
     ingest_settings = settings.data.narrow(IngestSettings)
     images = open_source(source, ingest_settings)
     with rejections_kept(f"{output.rstrip('/')}.{REJECTED_FILE}"), _completed(output.rstrip("/")) as unfinished:
-        return _ingest(images, settings, ingest_settings, unfinished)
+        return ingest_into(images, settings, ingest_settings, unfinished)
 
 
 def evaluate(settings: Settings, model: str, data: str, output: str) -> Metrics:
@@ -71,8 +72,8 @@ def evaluate(settings: Settings, model: str, data: str, output: str) -> Metrics:
         SettingsError: If there is no encoder, or if it or the ingested images are in S3.
     """
     storage.require_tensorflow(model, "MODEL")
-    model = _saved_model(model)
-    with _scratch(output) as scratch, tempfile.TemporaryDirectory(prefix="nnclr-evaluate-") as local:
+    model = saved_model(model)
+    with scratch_beside(output) as scratch, tempfile.TemporaryDirectory(prefix="nnclr-evaluate-") as local:
         examples = data
         if examples_artifact.is_artifact(data):
             storage.require_tensorflow(data, "--data")
@@ -80,7 +81,7 @@ def evaluate(settings: Settings, model: str, data: str, output: str) -> Metrics:
             examples = f"{scratch}/examples"
             image_size = export.describe(model).image_size[0]
             ingest_settings = settings.data.narrow(IngestSettings).model_copy(update={"image_size": image_size})
-            _ingest(open_labelled(data, ingest_settings), settings, ingest_settings, examples)
+            ingest_into(open_labelled(data, ingest_settings), settings, ingest_settings, examples)
         inputs = Inputs(
             pretraining=examples,
             labelled=examples,
@@ -89,7 +90,7 @@ def evaluate(settings: Settings, model: str, data: str, output: str) -> Metrics:
             scratch=f"{scratch}/embeddings",
             local_scratch=Path(local),
         )
-        evaluation = evaluate_encoder(settings.evaluator, inputs, _pipelines(settings))
+        evaluation = evaluate_encoder(settings.evaluator.at(absolute), inputs, pipelines(settings))
         report = page.render(evaluation, model, _run_folder(model))
         evaluation_artifact.write_evaluation(
             output, evaluation.metrics, report, evaluation.probe, evaluation.predictions
@@ -97,11 +98,13 @@ def evaluate(settings: Settings, model: str, data: str, output: str) -> Metrics:
     return evaluation.metrics
 
 
-def _ingest(images: Source, settings: Settings, ingest_settings: IngestSettings, directory: str) -> Dataset:
-    return ingest_source(images, fingerprint(images), ingest_settings, directory, _pipelines(settings))
+def ingest_into(images: Source, settings: Settings, ingest_settings: IngestSettings, directory: str) -> Dataset:
+    """Ingests a source into a folder."""
+    return ingest_source(images, fingerprint(images), ingest_settings, directory, pipelines(settings))
 
 
-def _pipelines(settings: Settings) -> Callable[[], beam.Pipeline]:
+def pipelines(settings: Settings) -> Callable[[], beam.Pipeline]:
+    """Returns a function that makes Beam pipelines."""
     return lambda: beam.Pipeline(options=PipelineOptions(settings.beam_pipeline_args()))
 
 
@@ -120,7 +123,7 @@ def _completed(output: str) -> Iterator[str]:
 
 
 @contextmanager
-def _scratch(output: str) -> Iterator[str]:
+def scratch_beside(output: str) -> Iterator[str]:
     """Yields a temporary folder beside `output`, where workers on other machines see it if they see the results."""
     folder = aside.beside(output)
     try:
@@ -130,7 +133,12 @@ def _scratch(output: str) -> Iterator[str]:
             tf.io.gfile.rmtree(folder)
 
 
-def _saved_model(folder: str) -> str:
+def saved_model(folder: str) -> str:
+    """Returns the folder of the SavedModel in a folder that the trainer wrote.
+
+    Raises:
+        SettingsError: If there is none.
+    """
     for name in _MODEL_FOLDERS:
         path = posixpath.join(folder.rstrip("/"), name).rstrip("/")
         if artifact_files.exists(f"{path}/{_SAVED_MODEL}"):

@@ -13,9 +13,10 @@ from components.data_gate.artifact import DataCheck
 from components.image_example_gen import artifact as examples_artifact
 from components.image_example_gen.artifact import Dataset
 from components.linear_probe_evaluator import artifact as evaluation_artifact
-from components.linear_probe_evaluator.artifact import Metrics
+from components.linear_probe_evaluator.artifact import LabelFree, Metrics
 from components.registry_pusher import artifact as push_artifact
 from components.registry_pusher.artifact import Push
+from pipeline.local import advice
 from pipeline.terminal.screen import write_line
 from trainer.errors import DONE, NOT_BLESSED
 from trainer.results import FIGURES_FILE, TrainingFigures
@@ -159,7 +160,7 @@ def show(summary: Summary, workdir: str, console: Console) -> None:
         *(f"Note: {finding}" for finding in evaluation.findings),
         *([f"Not promoted: {registry.not_promoted}"] if registry.not_promoted else []),
         f"Report: {workdir}/runs/{summary.run_id}/report.html",
-        _next_step(evaluation.blessed, workdir),
+        advice.next_step(evaluation, workdir),
     ]
     for line in lines:
         # The names of classes and folders may look like markup.
@@ -167,7 +168,9 @@ def show(summary: Summary, workdir: str, console: Console) -> None:
 
 
 def evaluation_rows(evaluation: Metrics) -> list[tuple[str, str]]:
-    """Returns names and texts of the main accuracies; none if there are no labelled images."""
+    """Returns names and texts of the main figures; none if nothing was measured."""
+    if evaluation.label_free:
+        return _rows_without_labels(evaluation.label_free)
     if evaluation.probe_interval is None:
         return []
     low, high = evaluation.probe_interval
@@ -175,6 +178,20 @@ def evaluation_rows(evaluation: Metrics) -> list[tuple[str, str]]:
         ("Linear probe", f"{evaluation.probe_accuracy:.1%} (95 % interval {low:.1%} to {high:.1%})"),
         ("kNN", f"{evaluation.knn_accuracy:.1%}"),
         ("Untrained encoder", f"{evaluation.untrained_accuracy:.1%}"),
+        *([("Was it worth it?", evaluation.worth)] if evaluation.worth else []),
+    ]
+
+
+def _rows_without_labels(found: LabelFree) -> list[tuple[str, str]]:
+    ours, untrained, (low, high) = found.candidate, found.untrained, found.candidate.interval
+    return [
+        ("Images measured", f"{found.images:,} without labels, {found.views} views of each"),
+        ("Neighbour consistency", f"{ours.neighbour_consistency:.1%} (95 % interval {low:.1%} to {high:.1%})"),
+        ("Effective rank", f"LiDAR {ours.lidar:.1f}, RankMe {ours.rank_me:.1f}"),
+        (
+            "Untrained encoder",
+            f"{untrained.neighbour_consistency:.1%}; LiDAR {untrained.lidar:.1f}, RankMe {untrained.rank_me:.1f}",
+        ),
     ]
 
 
@@ -188,19 +205,12 @@ def _data_checks(checks: tuple[DataCheck, ...]) -> str:
 def _champion(evaluation: Metrics) -> str:
     if evaluation.champion is None:
         return "none"
-    lead = evaluation.over_champion
+    found = evaluation.label_free
+    lead = found.over_champion if found else evaluation.over_champion
     if lead is None:
         return f"{evaluation.champion}, not comparable"
+    share = found.champion.neighbour_consistency if found and found.champion else evaluation.champion_accuracy
     return (
-        f"{evaluation.champion_accuracy:.1%} ({evaluation.champion}); {100 * lead.mean:+.1f} points on the same images "
+        f"{share:.1%} ({evaluation.champion}); {100 * lead.mean:+.1f} points on the same images "
         f"(95 % interval {100 * lead.low:+.1f} to {100 * lead.high:+.1f})"
-    )
-
-
-def _next_step(blessed: bool, workdir: str) -> str:
-    if blessed:
-        return f"Next: nnclr models list --workdir {workdir}"
-    return (
-        "Nothing was pushed. Next: train longer (--set trainer.epochs=N), or look at the curves: "
-        f"tensorboard --logdir {workdir}/artifacts/Trainer/model_run"
     )

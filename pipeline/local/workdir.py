@@ -1,5 +1,6 @@
 """The working directory: the folder that holds everything that runs write."""
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -78,6 +79,17 @@ class Workdir:
     def cache_keys(self) -> Path:
         """The file with the parts of each component's last cache key, which the log compares."""
         return self.root / "cache-keys.json"
+
+    def require_registry(self) -> None:
+        """Requires a model registry: the embedded one, or the server in `MLFLOW_TRACKING_URI`.
+
+        Raises:
+            SettingsError: If there is none.
+        """
+        if not os.environ.get("MLFLOW_TRACKING_URI") and not self.registry.exists():
+            raise SettingsError(
+                f"There is no model registry in {self.root}: run the pipeline first, or choose another --workdir."
+            )
 
     @property
     def registry(self) -> Path:

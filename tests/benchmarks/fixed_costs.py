@@ -191,6 +191,7 @@ def evaluator(directory: Path) -> Table:
     settings, size = config.load("keras-example"), (_PIXELS, _PIXELS)
     model = str(directory / "encoder")
     export.export_encoder(build_encoder(settings.trainer.encoder, size), settings.trainer, size, model)
+    models = {"untrained": embedding.Encoder(model, size)}
     random = np.random.default_rng(0)
     patterns = random.integers(0, 64, (_CLASSES, *size, 3), np.uint8)
     files = {}
@@ -206,7 +207,7 @@ def evaluator(directory: Path) -> Table:
         aside = str(directory / f"embedded-{number}")
         start = time.perf_counter()
         with beam.Pipeline(argv=settings.beam_pipeline_args()) as pipeline:
-            _ = pipeline | embedding.EmbedImages(files, size, {"untrained": model}, aside, _TRAIN + _TEST)
+            _ = pipeline | embedding.EmbedImages(files, size, models, aside, _TRAIN + _TEST)
         embedded = time.perf_counter()
         train = Labelled(
             embedding.read_features(aside, "untrained", splits.TRAIN, directory / "memory"),

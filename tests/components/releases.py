@@ -9,7 +9,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from components.linear_probe_evaluator.artifact import Check, Difference, Metrics, Repeated
+from components.linear_probe_evaluator.artifact import Check, Difference, LabelFree, Metrics, Repeated, ViewQuality
 from components.registry_pusher import release, verification
 from components.registry_pusher.provenance import CodeVersion
 from components.registry_pusher.release import Candidate, Release
@@ -83,6 +83,39 @@ def metrics(accuracy: float, champion_version: int | None = None) -> Metrics:
         data_fingerprint="f00d",
         labelled_data="pictures",
         labelled_fingerprint="beef",
+    )
+
+
+def label_free_metrics(consistency: float, champion_version: int | None = None) -> Metrics:
+    """The evaluator's figures of an encoder that was measured without labels."""
+
+    def quality(share: float) -> ViewQuality:
+        interval = (share - 0.02, share + 0.02)
+        return ViewQuality(
+            neighbour_consistency=share, interval=interval, alignment=0.3, uniformity=-2.5, rank_me=5.5, lidar=4.5
+        )
+
+    return Metrics(
+        blessed=True,
+        checks=[Check(name="labels", passed=True, sentence="There are no labelled images.")],
+        label_free=LabelFree(
+            images=100,
+            views=8,
+            candidate=quality(consistency),
+            untrained=quality(0.1),
+            champion=quality(0.4) if champion_version else None,
+            over_untrained=Difference(mean=consistency - 0.1, low=0.1, high=0.5),
+            over_champion=Difference(mean=consistency - 0.4, low=0.0, high=0.2) if champion_version else None,
+        ),
+        champion=f"encoder version {champion_version}" if champion_version else None,
+        champion_version=champion_version,
+        embedding_size=8,
+        findings=["This favours the new encoder."],
+        counts={"unlabelled": 100, "train": 0, "test": 0},
+        data="pictures",
+        data_fingerprint="f00d",
+        labelled_data="pictures",
+        labelled_fingerprint="f00d",
     )
 
 

@@ -5,6 +5,7 @@ import json
 import tempfile
 from pathlib import Path
 
+import apache_beam as beam
 import keras
 import numpy as np
 import pyarrow.parquet as pq
@@ -14,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from components.champion_resolver.artifact import Champion
-from components.data_gate.artifact import DataCheck
+from components.image_example_gen import duplicates
 from components.image_example_gen.encoding import to_example
 from components.image_example_gen.sources.base import Picture
 from components.linear_probe_evaluator import embedding, evaluation, findings, probes, protocols, significance
@@ -23,7 +24,7 @@ from components.linear_probe_evaluator.config import EvaluatorSettings, FineTuni
 from components.linear_probe_evaluator.copies import Copies
 from components.linear_probe_evaluator.evaluation import Inputs, RegisteredModel
 from components.linear_probe_evaluator.probes import Labelled
-from trainer import export
+from trainer import export, fitting
 from trainer.config import TrainerSettings
 from trainer.encoders import build_encoder
 
@@ -177,17 +178,6 @@ def test_the_rank_is_that_of_rows_from_everywhere_in_the_split(monkeypatch):
     assert found.findings == ()
 
 
-def test_what_the_gate_of_the_data_warned_of_is_a_finding_also_without_labelled_images(tmp_path):
-    checks = (
-        DataCheck(name="noise", passed=True, sentences=("There is no noise.",)),
-        DataCheck(name="drift", passed=False, sentences=("The height differs.",)),
-    )
-    directory = write_examples(tmp_path / "examples", {"unlabelled": 3, "train": 0, "test": 0})
-    inputs = Inputs(directory, directory, "unused", None, str(tmp_path), tmp_path, data_checks=checks)
-    found = evaluation.evaluate(EvaluatorSettings(), inputs).metrics
-    assert (found.findings, found.data_checks) == (("The height differs.",), checks)
-
-
 def write_examples(directory: Path, counts: dict[str, int], seed: int = 0, folds: int = 0) -> str:
     """Coloured squares, whose colour is their class, as ImageExampleGen leaves them."""
     rng = np.random.default_rng(seed)
@@ -272,17 +262,98 @@ def test_evaluation_of_real_models_with_and_without_champion(tmp_path):
 
 
 def test_embeddings_from_beam_are_the_models_own_in_the_order_of_the_records(tmp_path, monkeypatch):
-    monkeypatch.setattr(embedding, "_CHUNK", 7)
+    # Three images fill a chunk.
+    monkeypatch.setattr(embedding, "CHUNK_BYTES", 3 * 2 * 32 * 32 * 3 + 2_000)
     examples_dir = write_examples(tmp_path / "examples", {"unlabelled": 5, "train": 40, "test": 20})
     model = f"{export_model(tmp_path / 'good', seed=1)}/Format-Serving"
     result = evaluated(tmp_path, examples_dir, model, beat_untrained=False)
-    pixels = result.images("test", np.arange(20))
+    rows = np.random.default_rng(0).permutation(20)
+    pixels = result.images("test", rows)
     np.testing.assert_allclose(
-        result.candidate.test.features, export.Embeddings.of_export(model)(pixels), rtol=1e-5, atol=1e-6
+        result.candidate.test.features[rows], export.Embeddings.of_export(model)(pixels), rtol=1e-5, atol=1e-6
     )
     np.testing.assert_array_equal(result.candidate.test.labels, np.arange(20) % 3)
     assert result.metrics.blessed is True
     assert result.metrics.checks == ()
+
+
+def write_stored(directory: Path, shapes: list[tuple[int, int]]) -> tuple[dict[str, list[str]], list[np.ndarray]]:
+    """Noise in these sizes in one file of the split `test`, and the images."""
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 256, (*shape, 3), np.uint8) for shape in shapes]
+    path = str(directory / "images.tfrecord")
+    with tf.io.TFRecordWriter(path) as writer:
+        for i, image in enumerate(images):
+            writer.write(to_example(Picture("test", i, str(i), image, 0), image, 32))
+    return {"test": [path]}, images
+
+
+def test_each_encoder_is_given_the_stored_images_in_its_own_size(tmp_path):
+    files, images = write_stored(tmp_path, [(96, 128), (80, 80), (20, 40)])
+    encoders = {}
+    for size in (32, 64):
+        encoders[f"of {size}"] = embedding.Encoder(str(tmp_path / f"{size}"), (size, size))
+        export.export_encoder(
+            build_encoder(SETTINGS.encoder, (size, size)), SETTINGS, (size, size), encoders[f"of {size}"].directory
+        )
+    with beam.Pipeline() as pipeline:
+        _ = pipeline | embedding.EmbedImages(files, (32, 32), encoders, str(tmp_path / "out"), 3)
+    for name, (directory, size) in encoders.items():
+        found = embedding.read_features(str(tmp_path / "out"), name, "test", tmp_path / f"map {name}").values
+        fitted = np.concatenate([np.round(fitting.fit(image[np.newaxis], size)) for image in images]).astype(np.uint8)
+        np.testing.assert_allclose(found, export.Embeddings.of_export(directory)(fitted), rtol=1e-5, atol=1e-6)
+    # Copies are found by the hashes at one size, whatever the encoders take.
+    thumbnails = np.concatenate([np.round(fitting.fit(image[np.newaxis], (32, 32))) for image in images])
+    expected = duplicates.hashes(thumbnails.astype(np.uint8))
+    for kind, found in embedding.read_rows(str(tmp_path / "out"), "test").hashes.items():
+        np.testing.assert_array_equal(found, expected[kind])
+
+
+@pytest.mark.parametrize(("shape", "most"), [((512, 512), 10), ((2048, 2048), 1)])
+def test_chunks_and_batches_are_of_bytes_whatever_the_size_of_the_images(tmp_path, shape, most):
+    """Stored images of any size beside a thumbnail: what is stored counts as well as what is given to an encoder."""
+    count = most + 1
+    files, _ = write_stored(tmp_path, [shape] * count)
+    taken = []
+    chunks = embedding._ReadChunks((32, 32), {(512, 512)}, count)
+    chunks.setup()
+    for chunk in chunks.process(("test", 0, files["test"][0])):
+        assert chunk.position.first == sum(taken)
+        taken.append(len(chunk.rows["labels"]))
+    per_image = 3 * (shape[0] * shape[1] + 512 * 512 + 32 * 32)
+    assert sum(taken) == count
+    # A record has some bytes more than its pixels.
+    assert max(taken) == most
+    assert most <= max(1, embedding.CHUNK_BYTES // per_image)
+    assert export.batch_of((512, 512)) * 512 * 512 * 3 <= 8 * 2**20
+    assert export.batch_of((32, 32)) == 256
+    assert export.batch_of((4096, 4096)) == 1
+
+
+@pytest.mark.long
+def test_a_champion_of_another_size_is_given_the_stored_images_in_its_own(tmp_path):
+    """The classes differ in stripes of one pixel only, which images of 32 pixels do not show."""
+    rng = np.random.default_rng(0)
+    examples_dir = Path(write_examples(tmp_path / "examples", {"unlabelled": 3, "train": 0, "test": 0}))
+    counts = {"train": 60, "test": 30}
+    for split, count in counts.items():
+        file = next((examples_dir / f"Split-{split}").iterdir())
+        with tf.io.TFRecordWriter(str(file)) as writer:
+            for i in range(count):
+                stripes = (np.indices([64, 64])[i % 3 % 2] % 2 * 120 if i % 3 else np.full([64, 64], 60))[
+                    ..., np.newaxis
+                ]
+                image = (stripes + rng.integers(0, 30, (64, 64, 3)) + rng.integers(0, 60)).astype(np.uint8)
+                writer.write(to_example(Picture(split, i, f"{split}/{i}", image, i % 3), image, 32))
+    description = json.loads((examples_dir / "dataset.json").read_text())
+    (examples_dir / "dataset.json").write_text(json.dumps(description | {"counts": {"unlabelled": 3, **counts}}))
+    model = f"{export_model(tmp_path / 'small', seed=1)}/Format-Serving"
+    keras.utils.set_random_seed(2)
+    export.export_encoder(build_encoder(SETTINGS.encoder, (64, 64)), SETTINGS, (64, 64), str(tmp_path / "large"))
+    champion = RegisteredModel(Champion(name="stripes", version=4), str(tmp_path / "large"))
+    found = evaluated(tmp_path, str(examples_dir), model, champion, label_shares=(), neighbours=(5,)).metrics
+    assert found.probe_accuracy < 0.8
+    assert found.champion_accuracy > 0.9
 
 
 def test_images_are_read_back_by_their_record_numbers_in_any_order_and_repeatedly(tmp_path):
@@ -379,12 +450,3 @@ def test_a_separate_labelled_set_is_measured_and_copies_in_it_are_reported(tmp_p
     assert found.duplicates["test in train"].exact == 0
     copies = "30 of the 30 images of train also occur in unlabelled (30 identical"
     assert any(copies in finding for finding in found.findings)
-
-
-def test_without_labels_nothing_is_blessed_and_it_says_so(tmp_path):
-    examples_dir = write_examples(tmp_path / "examples", {"unlabelled": 3, "train": 0, "test": 0})
-    result = evaluated(tmp_path, examples_dir, str(tmp_path / "unused"))
-    assert result.metrics.blessed is False
-    assert result.metrics.probe_accuracy is None
-    assert "no labelled images" in result.metrics.reasons[0]
-    assert result.candidate is None

@@ -13,7 +13,7 @@ from sklearn.metrics.pairwise import cosine_similarity
 
 from components.data_gate.artifact import DataCheck
 from components.linear_probe_evaluator import artifact, page, probes
-from components.linear_probe_evaluator.artifact import Check, Duplicates
+from components.linear_probe_evaluator.artifact import Check, Compared, CurvePoint, Duplicates
 from components.linear_probe_evaluator.evaluation import Evaluation, Measured
 from components.linear_probe_evaluator.probes import Labelled
 from tests.components import releases
@@ -216,6 +216,21 @@ def test_without_labels_it_says_so_and_shows_the_training(model, run):
     assert len(found.all("svg")) == 4
 
 
+def test_figures_without_labels_stand_beside_those_of_the_other_encoders(model, run):
+    metrics = releases.label_free_metrics(0.5, champion_version=2)
+    content = page.render(Evaluation(metrics), model, run)
+    found = Page(content)
+    assert found.all("title")[0].text == "Blessed: neighbour consistency 50.0 %"
+    assert found.all("strong")[0].text.startswith("50.0 %")
+    shown = found.text[found.text.index("Measured without labels") :]
+    assert "Measured on 8 views of each image this encoder champion untrained encoder" in shown
+    assert "uniformity (lower is better) \u22122.50 \u22122.50 \u22122.50" in shown
+    assert "whether it separates your classes is unknown without labels" in shown
+    assert "Evaluated on" not in shown
+    drawings = [drawing.attributes["aria-label"] for drawing in found.all("svg")]
+    assert drawings[0] == ("Neighbour consistency: this encoder 50.0 %, champion 40.0 %, untrained encoder 10.0 %")
+
+
 def test_it_lists_the_verdicts_on_the_images(model, run):
     assert "Data checks" not in Page(page.render(evaluation(CLASSES), model, run)).text
     checks = (
@@ -237,6 +252,37 @@ def test_it_lists_what_was_left_out(model, run):
     assert "Left out" not in Page(page.render(evaluation(CLASSES), model, run)).text
     subject = evaluation(CLASSES, left_out={"hidden": 1200, "not a picture: .<b>": 3})
     assert "Left out 1,200 hidden; 3 not a picture: .<b>" in Page(page.render(subject, model, run)).text
+
+
+def test_it_shows_the_encoder_beside_its_references(model, run):
+    assert "Was it worth it?" not in Page(page.render(evaluation(CLASSES), model, run)).text
+    rows = tuple(
+        Compared(
+            **{"name": name, "knn_accuracy": knn, "image_size": (32, 32), "parameters": 1_234, "size_bytes": 56_000},
+            **{"training_seconds": seconds, "images_per_second": 789.0, "batch": 30},
+            points=tuple(
+                CurvePoint(labels=labels, accuracy=accuracy, low=accuracy - 0.1, high=accuracy + 0.1, draws=5)
+                for labels, accuracy in ((6, 0.5), (60, 0.75))
+            ),
+        )
+        for name, knn, seconds in (("this encoder", 0.5, 120.0), ("$x$ <b>", None, None))
+    )
+    found = Page(page.render(evaluation(CLASSES, references=rows, worth="Not shown: <b>."), model, run))
+    shown = found.text[found.text.index("Was it worth it?") :]
+    for part in (
+        "Not shown: <b>.",
+        "6 labels",
+        "60 labels",
+        "$x$ <b>",
+        "unknown",
+        "120 s",
+        "1,234",
+        "0.1 MB",
+        "30 at once",
+    ):
+        assert part in shown.replace("\xa0", " ")
+    (drawing,) = [e for e in found.all("svg") if "by number of labels" in e.attributes["aria-label"]]
+    assert "this encoder 75.0 %" in drawing.attributes["aria-label"]
 
 
 def test_the_registrys_version_comes_in_afterwards(model, run):

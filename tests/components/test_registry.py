@@ -23,7 +23,7 @@ from components.champion_resolver.artifact import Champion, Resolved
 from components.data_gate import artifact as data_gate_artifact
 from components.linear_probe_evaluator import artifact as evaluation_artifact
 from components.linear_probe_evaluator.artifact import ProbeWeights
-from components.model_registry import DamagedVersion, ModelRegistry, Move, Version, history
+from components.model_registry import DamagedVersion, ModelRegistry, Move, Release, Version, contents, history
 from components.model_registry.config import ChampionSettings, RegistrySettings
 from components.model_registry.pipeline_runs import PipelineRuns
 from components.model_registry.stored_files import StoredFiles
@@ -52,9 +52,15 @@ def artifact(kind, directory: Path):
 
 
 def push(
-    tmp_path: Path, seed: int, run_id: str, blessed: bool = True, accuracy: float = 0.5, champion: int | None = None
+    tmp_path: Path,
+    seed: int,
+    run_id: str,
+    blessed: bool = True,
+    accuracy: float = 0.5,
+    champion: int | None = None,
+    consistency: float | None = None,
 ) -> dict:
-    """Runs the component's executor on real artifacts, as TFX does."""
+    """Runs the component's executor on real artifacts, as TFX does; with a `consistency`, without labels."""
     root = tmp_path / run_id
     model = tmp_path / f"model-{seed}" / "Format-Serving"
     if not model.exists():
@@ -68,8 +74,11 @@ def push(
     }
     candidate = releases.candidate(str(model), run_id, accuracy, champion)
     data_gate_artifact.write(str(root / "data_checks"), (), candidate.data_statistics)
+    metrics = candidate.metrics
     probe = ProbeWeights(candidate.classifier.weights, candidate.classifier.bias)
-    evaluation_artifact.write_evaluation(str(root / "evaluation"), candidate.metrics, PAGE, probe)
+    if consistency is not None:
+        metrics, probe = releases.label_free_metrics(consistency, champion), None
+    evaluation_artifact.write_evaluation(str(root / "evaluation"), metrics, PAGE, probe)
     (root / "blessing" / ("BLESSED" if blessed else "NOT_BLESSED")).write_text("")
     outputs = {"pushed_model": [artifact(standard_artifacts.PushedModel, root / "pushed")]}
     settings = candidate.settings.model_copy(update={"registry": RegistrySettings(model_name="encoder")})
@@ -112,7 +121,7 @@ def test_a_version_holds_figures_settings_provenance_and_model_card(tmp_path, re
     assert details.metrics[f"class_accuracy/{release._metric_name(releases.CLASSES[1])}"] == 0.75
     assert details.metrics["training/steps"] == 3
     assert details.parameters["trainer.encoder.width"] == "8"
-    assert "Linear probe **50.0%** (95 % interval 48.0% to 52.0%)" in details.description
+    assert "**Linear probe 50.0%** (95 % interval 48.0% to 52.0%)" in details.description
 
     folder = registry.download(version, str(tmp_path / "downloaded"))
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
@@ -149,6 +158,43 @@ def test_a_version_has_three_signatures_and_its_classifier_is_the_probe(tmp_path
     )
     labels = [label.decode() for label in classified["labels"].numpy()]
     assert labels == [releases.CLASSES[i] for i in logits.argmax(-1)]
+
+
+def test_a_release_without_labels_has_no_classifier_and_says_what_was_measured(tmp_path, registry):
+    assert push(tmp_path, seed=1, run_id="run-1", consistency=0.5)["alias"] == "champion"
+    version = registry.version("encoder", 1)
+    assert (version.probe_accuracy, version.neighbour_consistency, version.test_data) == (None, 0.5, "f00d")
+    (move,) = registry.history("encoder")
+    assert move.reason == "Neighbour consistency 50.0%, without labels, blessed by run run-1."
+    details = registry.details(version)
+    assert details.description.startswith(
+        "**Neighbour consistency 50.0%, without labels** (95 % interval 48.0% to 52.0%)"
+    )
+    assert details.metrics["label_free/this_encoder/lidar"] == 4.5
+    assert details.metrics["label_free/untrained_encoder/neighbour_consistency"] == 0.1
+    assert not {"probe_accuracy", "knn_accuracy", "label_free/champion/lidar"} & details.metrics.keys()
+    folder = registry.download(version, str(tmp_path / "downloaded"))
+    model = tf.saved_model.load(str(folder / "artifacts" / "saved_model"))
+    assert set(model.signatures) == {"serving_default", "embed_pixels"}
+    assert differences(registry, version) == []
+    card = (folder / "model_card.md").read_text()
+    for fact in (
+        "how well the embeddings separate classes is unknown",
+        "| measure | this encoder | untrained encoder |\n|---|---|---|\n| neighbour consistency | 50.0% (48",
+        "| effective rank (LiDAR) | 4.50 | 4.50 |\n\n- There are no labelled images.",
+        "- This favours the new encoder.",
+    ):
+        assert fact in card
+    assert "classif" not in card
+    # Small losses add up neither among releases without labels nor after one with labels.
+    for number, (accuracy, share, best) in enumerate([(None, 0.49, 1), (0.3, None, None), (None, 0.6, 3)], start=2):
+        folder = tmp_path / f"release-{number}"
+        folder.mkdir()
+        contents.write_manifest(folder)
+        registry.register("encoder", Release(str(number), folder, accuracy, neighbour_consistency=share))
+        registry.move_alias("encoder", Move("champion", None, number, "push", f"run-{number}", ""))
+        found = registry.best_release("encoder", "champion")
+        assert (found.version if found else None) == best
 
 
 @pytest.mark.long

@@ -80,6 +80,9 @@ def test_set_beats_file_beats_preset(tmp_path):
             r"prediction\.units ends with 9 and projection\.units",
         ),
         ("trainer={top_k: 9, support_set_size: 5}", r"top_k is 9, and the support set has only 5 members"),
+        ("trainer.multi_crop.scale=[0.5, 0.1]", r"scale must be two rising numbers above 0 up to 1"),
+        ("trainer.multi_crop.size=0", "greater than 0"),
+        ("trainer.accumulate=500", r"accumulate divides the batch of 500 images into 500 parts.* to at most 250"),
         ("trainer.multi_crop.views=2", r"multi_crop needs an encoder for images of any size: set encoder\.pooling"),
         (
             "trainer.progressive_resizing.size=0.5",

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from pipeline import config, settings_reference
 from pipeline.settings_reference import generated
 from trainer import settings_tree
+from trainer.config import PretrainedSettings
 from trainer.errors import SettingsError
 
 PRESETS = Path(config.__file__).parents[1] / "presets"
@@ -21,9 +22,13 @@ def known() -> dict[str, settings_reference.Setting]:
     return {setting.name: setting for section in settings_reference.sections() for setting in section.settings}
 
 
+# Sections that may be null.
+_NULLABLE = ("evaluator.fine_tuning.", "evaluator.references.supervised.", "data.split.")
+
+
 def is_inner(name: str) -> bool:
     """Whether the setting belongs to an element of a list or mapping, or to a section that may be null."""
-    return "[]" in name or ".NAME." in name or name.startswith(("evaluator.fine_tuning.", "data.split."))
+    return "[]" in name or ".NAME." in name or name.startswith(_NULLABLE)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +56,8 @@ def test_every_field_of_every_model_is_listed(known):
 
     inner = {name for name in known if is_inner(name)}
     assert known.keys() - inner == names(config.Settings, "")
-    assert {name.rpartition(".")[2] for name in inner if "[]" in name} == {"key", "operator", "value", "effect"}
+    in_lists = {"key", "operator", "value", "effect", *PretrainedSettings.model_fields}
+    assert {name.rpartition(".")[2] for name in inner if "[]" in name} == in_lists
 
 
 def test_the_names_of_steps_are_listed(known):

@@ -27,13 +27,72 @@ _MODEL, _REPLICAS = "trainer/model.py", "trainer/replicas.py"
 _OPTIMIZERS, _AUGMENTATION, _CHECKPOINTS = "trainer/optimizers.py", "trainer/augmentation.py", "trainer/checkpoints.py"
 _GATE, _FINDINGS = "components/linear_probe_evaluator/gate.py", "components/linear_probe_evaluator/findings.py"
 _SIGNIFICANCE = "components/linear_probe_evaluator/significance.py"
+_LABEL_FREE, _VIEW_METRICS = "components/linear_probe_evaluator/label_free.py", "trainer/view_metrics.py"
+_LABEL_FREE_TESTS = "tests/components/test_label_free.py::"
 _PUSH, _SERVING = "components/registry_pusher/push.py", "components/registry_pusher/serving.py"
 _HISTORY, _SPANS = "components/model_registry/history.py", "components/data_resolver/spans.py"
 _FINGERPRINT, _PARAMETERS = "components/image_example_gen/fingerprint.py", "pipeline/kubeflow/parameters.py"
 _DATA_GATE = "tests/components/test_data_gate.py::"
 _FILES = "components/image_example_gen/sources/files.py"
+_EMBEDDING, _EVALUATOR = "components/linear_probe_evaluator/embedding.py", "tests/components/test_evaluator.py::"
 
 SLIPS = [
+    Slip(
+        "an encoder is given images in another one's size",
+        _EMBEDDING,
+        "model(chunk.pixels[self._encoder.size])",
+        "model(next(iter(chunk.pixels.values())))",
+        f"{_EVALUATOR}test_each_encoder_is_given_the_stored_images_in_its_own_size",
+    ),
+    Slip(
+        "weights that a file lacks stay random",
+        "trainer/pretrained.py",
+        "    if missing:",
+        "    if not variables:",
+        "tests/trainer/test_pretrained.py::test_a_file_that_lacks_weights_is_refused",
+    ),
+    Slip(
+        "a network is given pixels in another scale than its own",
+        "trainer/pretrained.py",
+        "return module.preprocess_input",
+        'return _scaling("unit")',
+        "tests/trainer/test_pretrained.py::test_a_network_of_keras_with_its_own_scaling_averaged_over_positions",
+    ),
+    Slip(
+        "an encoder must not beat the references that it must beat",
+        _GATE,
+        "for reference in candidate.must_beat:",
+        "for reference in ():",
+        "tests/components/test_references.py::test_what_must_be_beaten_is_beaten_by_the_gates_own_test",
+    ),
+    Slip(
+        "the luck of a single draw is left out of an interval",
+        "components/linear_probe_evaluator/label_curves.py",
+        "share = 1 / draws if len(ours) == len(theirs) else 1 / draws + 1",
+        "share = 1 / draws",
+        "tests/components/test_references.py::test_draws_that_vary_widen_the_intervals",
+    ),
+    Slip(
+        "held-out images are trained on",
+        "trainer/fine_tuning.py",
+        "return _taken(images, ~held_out), _taken(images, held_out)",
+        "return images, _taken(images, held_out)",
+        "tests/trainer/test_fine_tuning.py::test_a_fifth_of_each_class_is_held_out_if_each_has_five_images",
+    ),
+    Slip(
+        "a network to compare with is loaded only after the training",
+        "pipeline/local/runner.py",
+        "        pretrained.require_loadable(networks, REFERENCES)\n",
+        "",
+        "tests/pipeline/commands/test_bad_input.py::test_every_command_answers_a_mistake_with_one_sentence_and_its_exit_code",
+    ),
+    Slip(
+        "record numbers start anew in each chunk",
+        _EMBEDDING,
+        "first + np.arange(",
+        "np.arange(",
+        f"{_EVALUATOR}test_embeddings_from_beam_are_the_models_own_in_the_order_of_the_records",
+    ),
     Slip(
         "the paper's anchors are exchanged: NN(z1) meets p1",
         _LOSSES,
@@ -336,6 +395,71 @@ SLIPS = [
         "np.random.default_rng(0).permutation(len(features))",
         "np.arange(len(features))",
         "tests/components/test_evaluator.py::test_the_rank_is_that_of_rows_from_everywhere_in_the_split",
+    ),
+    Slip(
+        "an image counts whose own view is only as near as that of another image",
+        _VIEW_METRICS,
+        "own > similarity.max(axis=1) + _ROUNDING**2",
+        "own >= similarity.max(axis=1)",
+        "tests/trainer/test_view_metrics.py::test_a_constant_encoder_has_no_consistent_neighbours_and_no_direction",
+    ),
+    Slip(
+        "LiDAR counts directions that only views fill",
+        _VIEW_METRICS,
+        "whiten.T @ between @ whiten",
+        "between",
+        "tests/trainer/test_view_metrics.py::"
+        "test_lidar_does_not_count_directions_that_only_views_fill_but_rank_me_does",
+    ),
+    Slip(
+        "without labels, the first images are measured",
+        _LABEL_FREE,
+        "wanted[np.random.default_rng(seed).choice(images, sampled, replace=False)] = True",
+        "wanted[:sampled] = True",
+        f"{_LABEL_FREE_TESTS}"
+        "test_the_sample_is_drawn_at_random_from_all_files_and_views_are_those_of_the_stored_pictures",
+    ),
+    Slip(
+        "without labels, views are not those of the candidate's training",
+        _LABEL_FREE,
+        "description.settings.augmentation",
+        "type(description.settings.augmentation)()",
+        f"{_LABEL_FREE_TESTS}test_views_are_those_of_the_candidates_training",
+    ),
+    Slip(
+        "without labels, an encoder is blessed although nobody allowed it",
+        "components/linear_probe_evaluator/config.py",
+        'if self.without_labels == "refuse":',
+        "if False:",
+        f"{_LABEL_FREE_TESTS}test_a_good_encoder_is_blessed_only_if_a_comparison_without_labels_is_allowed",
+    ),
+    Slip(
+        "a requirement that needs labels is silently left out",
+        "components/linear_probe_evaluator/config.py",
+        "if getattr(self, name)",
+        "if False",
+        f"{_LABEL_FREE_TESTS}test_no_requirement_is_silently_left_out",
+    ),
+    Slip(
+        "without labels, a champion without embeddings is beaten",
+        "components/linear_probe_evaluator/evaluation.py",
+        "if role in measured and measured[role].not_finite:",
+        "if False:",
+        f"{_LABEL_FREE_TESTS}test_an_evaluation_without_labels_cannot_pass_a_champion_that_gives_no_embeddings",
+    ),
+    Slip(
+        "without labels, losses add up over the releases",
+        _LABEL_FREE,
+        '(BEST_RELEASE, "the best release so far,", found.best_release, found.over_best_release)',
+        '(BEST_RELEASE, "the best release so far,", None, None)',
+        f"{_LABEL_FREE_TESTS}test_small_losses_do_not_add_up_over_the_releases",
+    ),
+    Slip(
+        "the advice is to train longer, whatever was missed",
+        "pipeline/local/advice.py",
+        "missed = {check.name for check in evaluation.checks if not check.passed}",
+        'missed = {"floor"}',
+        "tests/pipeline/local/test_summary.py::test_the_next_step_depends_on_what_was_missed",
     ),
     Slip(
         "a class at the least recall counts as missed",

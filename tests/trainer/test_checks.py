@@ -31,6 +31,19 @@ def test_what_cannot_work_is_refused(changes, images, replicas, error, message):
         check(TrainerSettings.model_validate(changes), images, replicas)
 
 
+@pytest.mark.parametrize(
+    ("changes", "warning"),
+    [
+        ({"batch_size": 16}, "only 15 negatives, from trainer.batch_size=16:"),
+        ({"batch_size": 64, "accumulate": 4}, "only 15 negatives, from trainer.batch_size=64 divided by trainer.acc"),
+        ({"batch_size": 64, "accumulate": 2}, None),
+    ],
+)
+def test_few_negatives_are_warned_of(changes, warning, caplog):
+    check(TrainerSettings.model_validate(changes), 1_000, 1)
+    assert [warning in message for message in caplog.messages] == ([True] if warning else [])
+
+
 def test_what_works_is_not_refused():
     probe = {"batch_size": 24}
     check(TrainerSettings.model_validate({"online_probe": probe, "accumulate": 5}), 500, 4)

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from trainer.duration import Duration, in_steps
+from trainer.duration import Duration, PositiveDuration, in_steps
 
 READ = TypeAdapter(Duration).validate_python
 
@@ -30,10 +30,25 @@ def test_becomes_whole_steps(given, steps):
     assert in_steps(READ(given), batch_size=100, steps_per_epoch=20) == steps
 
 
-@pytest.mark.parametrize("given", ["", "-1", "3 weeks", "epochs", "1..5 epochs", True, None, "nan", "3 epochs 2 steps"])
+@pytest.mark.parametrize(
+    "given", ["", "-1", "3 weeks", "epochs", "1..5 epochs", "1.5.3 epochs", True, None, "nan", "3 epochs 2 steps"]
+)
 def test_anything_else_is_refused_with_examples(given):
     with pytest.raises(ValidationError, match="a number and its unit, like `10 epochs`, `500 steps` or `1e6 examples`"):
         READ(given)
+
+
+@pytest.mark.parametrize("given", ["1e400 examples", "1e16 steps"])
+def test_more_than_can_be_counted_is_refused(given):
+    with pytest.raises(ValidationError, match="at most 1e\\+15"):
+        READ(given)
+
+
+@pytest.mark.parametrize("given", [0, "0 steps", "0.0 epochs", "0e3 examples"])
+def test_no_time_at_all_is_refused_where_something_must_happen(given):
+    with pytest.raises(ValidationError, match="above 0"):
+        TypeAdapter(PositiveDuration).validate_python(given)
+    assert in_steps(READ(given), 100, 20) == 0
 
 
 def test_is_written_as_it_is_read():

@@ -141,6 +141,15 @@ def test_warm_start_from_another_architecture_is_refused_with_both(encoder, expo
         export.load_weights(larger, SETTINGS, (48, 48), exported)
 
 
+def test_warm_start_from_a_network_for_images_of_another_size_is_refused(tmp_path):
+    settings = TrainerSettings.model_validate({"encoder": {"name": "resnet18", "width": 2}})
+    export.export_encoder(build_encoder(settings.encoder, (32, 32)), settings, (32, 32), str(tmp_path / "small"))
+    # From 128 pixels on, a ResNet has another stem.
+    large = build_encoder(settings.encoder, (128, 128))
+    with pytest.raises(SettingsError, match=r"trained on 32x32 pixels, do not fit the network for 128x128 pixels: set"):
+        export.load_weights(large, settings, (128, 128), str(tmp_path / "small"))
+
+
 def test_warm_start_from_nothing_is_refused(encoder, tmp_path):
     for start in (export.fingerprint, lambda directory: export.load_weights(encoder, SETTINGS, (32, 32), directory)):
         with pytest.raises(SettingsError, match=rf"trainer\.warm_start: {tmp_path} has no encoder of nnclr"):

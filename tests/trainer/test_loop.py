@@ -13,6 +13,7 @@ from trainer import loop
 from trainer import state as states
 from trainer.config import TrainerSettings
 from trainer.errors import DataError, SettingsError, TrainingError
+from trainer.history import History
 
 SETTINGS = {
     "encoder": {"width": 8},
@@ -155,6 +156,19 @@ def test_history_and_tensorboard_are_written(tfrecords, logical_cpus, tmp_path):
         *("projection_std", "rank_me", "epoch"),
     }
     assert sorted(path.name for path in tmp_path.iterdir()) == [events.name, "history.csv"]
+    # After an interruption, all rows are written again, and TensorBoard shows each once.
+    again = History(str(tmp_path), result.history)
+    again.append(result.history[-1] | {"step": 11, "new": 1.0})
+    again.close()
+    (events,) = tmp_path.glob("events.out.tfevents.*")
+    written = [
+        tf.compat.v1.Event.FromString(record).step
+        for record in tf.data.TFRecordDataset(str(events)).as_numpy_iterator()
+        if b"c_loss" in record
+    ]
+    assert written == [4, 8, 10, 11]
+    with open(tmp_path / "history.csv", newline="") as file:
+        assert [row["new"] for row in csv.DictReader(file)] == ["", "", "", "1.0"]
 
 
 def test_the_support_set_ages_as_a_queue(on_one_device):
@@ -202,6 +216,21 @@ def test_divergence_is_diagnosed(tfrecords, logical_cpus):
     assert caught.value.exit_code == 6
 
 
+def test_divergence_that_only_a_measurement_shows_is_diagnosed(tfrecords, logical_cpus):
+    """The only step has a finite loss, and its update gives weights that overflow."""
+    changes = {"optimizer": {"name": "sgd", "learning_rate": 1e37}, "duration": "1 steps"}
+    with pytest.raises(TrainingError, match=r"after step 1, the embeddings of \d+ of 96 measured images are not"):
+        train(tfrecords, logical_cpus[:1], **changes)
+
+
+def test_an_online_probe_that_diverges_is_warned_of_and_does_not_end_the_training(tfrecords, logical_cpus, caplog):
+    probe = SETTINGS["online_probe"] | {"learning_rate": 1e38}
+    _, result = train(tfrecords, logical_cpus[:1], online_probe=probe)
+    assert any("online probe diverged at step" in message for message in caplog.messages)
+    assert "val_p_loss" not in result.history[-1]
+    assert 0 <= result.history[-1]["knn_acc"] <= 1
+
+
 @pytest.mark.parametrize(
     ("watch", "what"),
     [
@@ -225,6 +254,40 @@ def test_batch_that_replicas_cannot_share_is_refused_with_a_way_out(tfrecords, l
 def test_fewer_images_than_a_batch_are_refused(tfrecords, logical_cpus):
     with pytest.raises(DataError, match=r"`unlabelled` has 96 images, fewer than one batch of 128.* at most 96"):
         train(tfrecords, logical_cpus[:1], batch_size=128)
+
+
+def test_a_training_goes_on_from_a_checkpoint_of_other_settings(tfrecords, logical_cpus, tmp_path, caplog):
+    caplog.set_level("INFO", "nnclr")
+    root = str(tmp_path / "checkpoints")
+
+    def train_on(**changes):
+        caplog.clear()
+        job = loop.Job(tfrecords["unlabelled"], tfrecords["train"], checkpoint_root=root)
+        model, result = loop.train(settings(**changes), job, mirrored(logical_cpus[:1]))
+        return state(model), result
+
+    first, _ = train_on(duration="4 steps")
+    (path,) = map(str, (tmp_path / "checkpoints").glob("*/step-00000004.npz"))
+    # What only measures a training does not make it another one.
+    again, _ = train_on(duration="4 steps", watch={"collapse_rank": 0, "every": "2 steps"})
+    assert f"Going on from {path}, after step 4." in caplog.messages
+    assert all((again[name] == value).all() for name, value in first.items())
+    changes = {"duration": "5 steps", "optimizer": {"learning_rate": 1e-4}}
+    _, anew = train_on(**changes, seed=1)
+    (advice,) = [message for message in caplog.messages if "starts anew" in message]
+    assert advice.startswith("This training starts anew. A training that differs in duration (4 steps, now 5 steps), ")
+    assert "optimizer.learning_rate (0.001, now 0.0001), seed (0, now 1) has a checkpoint after step 4" in advice
+    assert advice.endswith(f"set trainer.from_checkpoint={path}.")
+    assert anew.seconds > 0
+    on, result = train_on(**changes, from_checkpoint=path)
+    assert f"Going on from {path}, after step 4." in caplog.messages
+    assert result.steps == 5
+    kernel = next(name for name in first if name.endswith("kernel"))
+    assert 0 < np.abs(on[kernel] - first[kernel]).max() < 2e-4
+    with pytest.raises(SettingsError, match=r"trainer\.from_checkpoint: there is no file nowhere\.npz"):
+        train_on(seed=2, from_checkpoint="nowhere.npz")
+    with pytest.raises(SettingsError, match=r"from_checkpoint: .* cannot be used: it has other variables"):
+        train_on(encoder={"width": 4}, from_checkpoint=path)
 
 
 def test_a_training_that_could_save_no_checkpoint_does_not_begin(tfrecords, logical_cpus, tmp_path, monkeypatch):

@@ -35,6 +35,7 @@ def test_help_is_instant_and_has_examples():
         (["in", "out", "--set", "trainer.epoch=1"], 2, "Did you mean trainer.epochs?"),
         (["in", "out", "--config", "missing.yaml"], 2, "The settings file missing.yaml cannot be read"),
         (["in", "out", "--set", "trainer.warm_start=champion"], 2, "only the pipeline knows the champion"),
+        (["in", "out", "--set", "trianer.epochs=1"], 2, "--set trianer.epochs=1: python -m trainer reads only the"),
         (["in"], 2, "Missing argument"),
     ],
 )
@@ -57,3 +58,7 @@ def test_a_presets_file_is_read_and_its_other_sections_ignored(tmp_path):
     process = run("in", "out", "--config", str(file))
     assert process.returncode == 2
     assert "trainer.epochs: 0 is not allowed" in process.stderr
+    file.write_text("trianer: {epochs: 1}\ndata: {image_size: 96}\n")
+    process = run("in", "out", "--config", str(file))
+    assert process.returncode == 2
+    assert f"{file} has no section trainer; it has trianer, data." in " ".join(process.stderr.split())

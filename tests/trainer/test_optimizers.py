@@ -78,13 +78,15 @@ def test_only_kernels_decay(name):
         np.testing.assert_array_equal(after[i], before[i].astype(np.float32))
 
 
-def test_sgd_with_momentum():
+@pytest.mark.parametrize("decay", [0.0, 0.3])
+def test_sgd_with_momentum_and_decay_as_in_pytorch(decay):
     rng = np.random.default_rng(0)
     gradients = drawn(rng, 3)
-    (weight, *_), (found, *_) = run(OptimizerSettings(name="sgd", momentum=0.8), 0.1, rng, gradients)
+    chosen = OptimizerSettings(name="sgd", momentum=0.8, weight_decay=decay)
+    (weight, *_), (found, *_) = run(chosen, 0.1, rng, gradients)
     velocity = np.zeros_like(weight)
     for gradient, *_ in gradients:
-        velocity = 0.8 * velocity + 0.1 * gradient
+        velocity = 0.8 * velocity + 0.1 * (gradient + decay * weight)
         weight = weight - velocity
     np.testing.assert_allclose(found, weight, rtol=1e-5, atol=1e-6)
 

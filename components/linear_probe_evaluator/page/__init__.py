@@ -13,7 +13,14 @@ import yaml
 from markupsafe import Markup
 
 from components.linear_probe_evaluator import probes
-from components.linear_probe_evaluator.artifact import MOST_CLASSES_IN_MATRIX, NOT_RELEASED, Interval, Metrics
+from components.linear_probe_evaluator.artifact import (
+    MOST_CLASSES_IN_MATRIX,
+    NOT_RELEASED,
+    Compared,
+    Comparison,
+    Interval,
+    Metrics,
+)
 from components.linear_probe_evaluator.evaluation import Evaluation
 from components.linear_probe_evaluator.page import copied, plots, retrieval
 from components.linear_probe_evaluator.page.missing import Missing, made
@@ -41,6 +48,10 @@ def render(evaluation: Evaluation, model: str, run: str) -> str:
         "not_released": NOT_RELEASED,
         "curves": _curves(run),
     }
+    if metrics.label_free:
+        encoders = metrics.label_free.encoders().items()
+        rows = [(name, quality.neighbour_consistency, quality.interval) for name, quality in encoders]
+        facts["intervals"] = made("comparison of the encoders", lambda: plots.intervals(rows, "neighbour consistency"))
     candidate = evaluation.candidate
     if candidate:
         facts |= {
@@ -52,7 +63,21 @@ def render(evaluation: Evaluation, model: str, run: str) -> str:
             "map": made("map of the embeddings", lambda: plots.embedding_map(candidate.test, metrics.class_names)),
             "copies": made("images that occur in two splits", lambda: copied.pairs(evaluation)),
         }
+    if metrics.references:
+        facts |= beside(metrics.references)
     return _environment().get_template("report.html.j2").render(**facts)
+
+
+def render_comparison(comparison: Comparison) -> str:
+    """Renders a comparison of encoders as HTML."""
+    template = _environment().get_template("comparison.html.j2")
+    return template.render(comparison=comparison, **beside(comparison.models))
+
+
+def beside(compared: tuple[Compared, ...]) -> dict[str, Any]:
+    """Returns what `worth.html.j2` shows of encoders beside each other."""
+    rows = [(row.name, row.points) for row in compared]
+    return {"compared": compared, "label_curves": made("accuracy by label", lambda: plots.label_curves(rows))}
 
 
 def _environment() -> jinja2.Environment:

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.typing import RcKeyType
 
 from components.linear_probe_evaluator import projection
+from components.linear_probe_evaluator.artifact import CurvePoint
 from components.linear_probe_evaluator.probes import Labelled
 from components.linear_probe_evaluator.projection import Projection
 
@@ -64,8 +65,8 @@ _LABELS = {"c_acc": "contrastive", "val_p_acc": "online probe", "knn_acc": "kNN"
 _MOST_POINTS = 1_000
 
 
-def intervals(rows: list[tuple[str, float, tuple[float, float]]]) -> Markup:
-    """Draws a dot with an error bar for each name, accuracy and 95 % interval; the first row is on top."""
+def intervals(rows: list[tuple[str, float, tuple[float, float]]], measure: str = "linear probe accuracy") -> Markup:
+    """Draws a dot with an error bar for each name, share and 95 % interval; the first row is on top."""
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(4.6, 0.42 * len(rows) + 0.7), layout="constrained")
         axes = figure.subplots()
@@ -76,9 +77,35 @@ def intervals(rows: list[tuple[str, float, tuple[float, float]]]) -> Markup:
         axes.set_yticks([-row for row in range(len(rows))], [_escaped(name) for name, _, _ in rows])
         axes.set_ylim(0.5 - len(rows), 0.5)
         axes.grid(axis="y", visible=False)
-        axes.set_xlabel("linear probe accuracy, % (95 % interval)")
+        axes.set_xlabel(f"{measure}, % (95 % interval)")
         accuracies = ", ".join(f"{name} {100 * accuracy:.1f} %" for name, accuracy, _ in rows)
-        return _svg(figure, f"Linear probe accuracy: {accuracies}", "intervals")
+        return _svg(figure, f"{measure.capitalize()}: {accuracies}", "intervals")
+
+
+def label_curves(rows: list[tuple[str, tuple[CurvePoint, ...]]]) -> Markup:
+    """Draws the accuracy of each encoder by number of labels, with a band for its 95 % interval."""
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(4.8, 3.4), layout="constrained")
+        axes = figure.subplots()
+        counts = sorted({point.labels for _, points in rows for point in points})
+        for number, (name, points) in enumerate(rows):
+            colour, labels = _COLOURS[number % len(_COLOURS)], [point.labels for point in points]
+            low, high = ([100 * getattr(point, end) for point in points] for end in ("low", "high"))
+            accuracies = [100 * point.accuracy for point in points]
+            marker = _MARKERS[number % len(_MARKERS)]
+            axes.plot(labels, accuracies, marker=marker, markersize=5, color=colour, label=_escaped(name), zorder=3)
+            if len(points) > 1:
+                axes.fill_between(labels, low, high, color=colour, alpha=0.14, linewidth=0)
+            else:
+                # A band over one number of labels would have no width.
+                axes.vlines(labels, low, high, color=colour, alpha=0.5)
+        axes.set_xscale("log")
+        axes.set_xticks(counts, [f"{count:,}" for count in counts])
+        axes.minorticks_off()
+        axes.set(xlabel="number of labels", ylabel="accuracy, %")
+        figure.legend(loc="outside lower center", ncols=2)
+        best = ", ".join(f"{name} {100 * points[-1].accuracy:.1f} %" for name, points in rows)
+        return _svg(figure, f"Accuracy by number of labels; with {counts[-1]:,} labels: {best}", "label-curves")
 
 
 def curve(history: list[dict[str, float]], metrics: Metrics) -> Markup | None:

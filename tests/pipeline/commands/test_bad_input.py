@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from components.linear_probe_evaluator.config import REFERENCES
 from components.run_settings import RunSettings
 from tests import interpreters
 from tests.pipeline.commands.sessions import session
@@ -64,6 +66,21 @@ TABLE = [
     (["data", "stl10", "file"], 1, "file"),
     (["data", "sample", "file"], 2, "file"),
     (["data", "sample", "file/below"], 1, "file/"),
+    # Networks to compare with, before anything is ingested or trained
+    (["run", *TINY, "--data", "pictures", "--set", "evaluator.must_beat=[supervised]"], 2, "not one of the references"),
+    (["run", *TINY, "--data", "pictures", "--set", f"{REFERENCES}=[{{network: EfficentNetB0}}]"], 2, "EfficientNetB0"),
+    (
+        ["run", *TINY, "--data", "pictures", "--set", f"{REFERENCES}=[{{network: MobileNetV2, weights: nowhere.h5}}]"],
+        2,
+        "nowhere.h5 of weights does not exist",
+    ),
+    (["compare", "nowhere", "--data", "pictures"], 2, "MODEL: "),
+    (["compare", "keras:MobileNetv2", "--data", "pictures"], 2, "did you mean MobileNetV2"),
+    (["compare", "keras:MobileNetV2=nowhere.h5", "--data", "pictures"], 2, "nowhere.h5 of weights does not exist"),
+    (["compare", "{netwrk: A}", "--data", "pictures"], 2, "netwrk"),
+    (["compare", "s3://bucket/encoder", "--data", "pictures"], 2, "MODEL is s3://bucket/encoder, but TensorFlow"),
+    (["compare", "models:/m", "--data", "pictures"], 2, "write models:/NAME/VERSION"),
+    (["compare", "models:/m/3", "--data", "pictures", "--workdir", "folder"], 2, "no model registry in folder"),
     # Registry
     (["models", "list", "--workdir", "folder"], 2, "folder"),
     (["models", "show", "champion", "--workdir", "registry"], 2, "no models"),
@@ -98,6 +115,8 @@ def directory(tmp_path_factory) -> Path:
     (root / "file").write_text("?")
     (root / "file.tar.gz").write_text("?")
     (root / "folder").mkdir()
+    (root / "pictures" / "unlabelled").mkdir(parents=True)
+    Image.new("RGB", (32, 32)).save(root / "pictures" / "unlabelled" / "one.png")
     (root / "doubled.yaml").write_text("trainer:\n  epochs: 1\n  epochs: 2\n")
     (root / "list.yaml").write_text("- 1\n")
     (root / "binary.yaml").write_bytes(b"\xff\xfe\x00")
@@ -151,14 +170,28 @@ def test_the_trainer_alone_does_the_same(arguments, code, named, directory):
     require_one_sentence(process.returncode, process.stderr, code, named)
 
 
-def test_a_pods_entry_point_does_the_same(directory):
+@pytest.mark.parametrize(
+    ("settings", "code", "named"),
+    [
+        ({"data": {"source": "https://images.test/a.tar.gz"}}, 3, "https://images.test/a.tar.gz"),
+        (
+            {"evaluator": {"references": {"pretrained": [{"network": "EfficentNetB0"}]}}},
+            2,
+            f"{REFERENCES}: EfficentNetB0: keras.applications has no such network",
+        ),
+    ],
+)
+def test_a_pods_entry_point_does_the_same(settings, code, named, directory):
     given = {
         "inputs": {"parameterValues": {}},
         "outputs": {"artifacts": {}, "outputFile": str(directory / "output.json")},
     }
-    settings = RunSettings(data={"source": "https://images.test/a.tar.gz"})
     given["inputs"]["parameterValues"] = {
-        **{"settings": settings.model_dump_json(), "registry_directory": "", "pipeline_run": "1"},
+        **{
+            "settings": RunSettings.model_validate(settings).model_dump_json(),
+            "registry_directory": "",
+            "pipeline_run": "1",
+        },
     }
     command = [
         *("-m", "pipeline.kubeflow.entrypoint", "--component", "DataResolver"),
@@ -166,11 +199,11 @@ def test_a_pods_entry_point_does_the_same(directory):
         *("--json_serialized_invocation_args", json.dumps(given), "--json_serialized_inputs_spec_args", "{}"),
     ]
     process = interpreters.commands().run(*command, cwd=directory)
-    require_one_sentence(process.returncode, process.stderr, 3, "DataResolver failed: https://images.test/a.tar.gz")
+    require_one_sentence(process.returncode, process.stderr, code, f"DataResolver failed: {named}")
 
 
 def test_exit_codes_are_the_same_in_help_and_documents():
-    documents = (Path(__file__).parents[3] / "docs" / "results.md").read_text()
+    documents = (Path(__file__).parents[3] / "docs" / "results.md").read_text().partition("## Exit codes")[2]
     rows = {line.split("|")[1].strip(): line.split("|")[2].strip() for line in documents.splitlines() if "| " in line}
     assert {int(code): meaning for code, meaning in rows.items() if code.isdigit()} == EXIT_CODES
     environment = os.environ | {"COLUMNS": "1000"}

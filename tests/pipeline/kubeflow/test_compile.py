@@ -283,6 +283,10 @@ def test_volumes_secret_files_and_the_pull_of_the_image_reach_every_step():
         (["data.source=/images/../x", "kubeflow.volumes={images: /images}"], r"data.source is /images/\.\./x"),
         (["data.source=/imagesque/x", "kubeflow.volumes={images: /images}"], "data.source is /imagesque/x"),
         (["evaluator.data=/elsewhere/labelled"], "evaluator.data is /elsewhere/labelled"),
+        (
+            ["evaluator.references.pretrained=[{network: /elsewhere/encoder}]"],
+            "evaluator.references.pretrained is /elsewhere/encoder",
+        ),
     ],
 )
 def test_a_source_that_no_pod_can_read_is_refused(overrides, name):

@@ -12,7 +12,7 @@ from components.linear_probe_evaluator import artifact as evaluation_artifact
 from components.registry_pusher import artifact as push_artifact
 from components.registry_pusher.artifact import Push
 from pipeline.kubeflow import invocation, page_outputs
-from tests.components.releases import CLASSES, REPORT, metrics
+from tests.components.releases import CLASSES, REPORT, label_free_metrics, metrics
 from trainer.results import FIGURES_FILE, TrainingFigures
 
 MATRIX = ((5, 15), (5, 15))
@@ -77,6 +77,14 @@ def test_without_a_small_matrix_there_is_none(tmp_path):
     evaluation_artifact.write_evaluation(str(tmp_path / "evaluation"), metrics(0.5), REPORT, None)
     found = written("LinearProbeEvaluator", tmp_path / "evaluation", evaluation_artifact.EVALUATION)
     assert not found["confusion_matrix"].metadata.fields
+
+
+def test_figures_without_labels_are_metrics(tmp_path):
+    evaluation_artifact.write_evaluation(str(tmp_path / "evaluation"), label_free_metrics(0.5), REPORT, None)
+    found = written("LinearProbeEvaluator", tmp_path / "evaluation", evaluation_artifact.EVALUATION)
+    accuracy = dict(found["accuracy"].metadata)
+    assert (accuracy["neighbour_consistency"], accuracy["lidar"], accuracy["rank_me"]) == (0.5, 4.5, 5.5)
+    assert "probe_accuracy" not in accuracy
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,8 @@ from ml_metadata.proto import metadata_store_pb2
 
 from components.data_gate import executor as data_gate
 from components.image_example_gen import executor as image_example_gen
+from components.linear_probe_evaluator import executor as evaluator_executor
+from components.linear_probe_evaluator.config import EvaluatorSettings
 from pipeline import installation
 from pipeline.local import cache, code_fingerprint
 from trainer import run_fn
@@ -130,6 +132,26 @@ def test_the_weights_that_a_warm_start_takes_count(tmp_path):
     assert training_parts(warm_start=str(start)) == first
     releases.export_model(start, 2)
     assert training_parts(warm_start=str(start)) != first
+
+
+def test_the_files_of_a_reference_count(tmp_path):
+    weights = tmp_path / "weights.h5"
+    settings = EvaluatorSettings.model_validate(
+        {"references": {"pretrained": [{"network": "MobileNetV2", "weights": str(weights)}]}}
+    )
+
+    def parts(content: bytes) -> dict[str, str]:
+        weights.write_bytes(content)
+        return cache._reference_parts({evaluator_executor.SETTINGS: settings.model_dump_json()})
+
+    first = parts(b"1")
+    assert parts(b"1") == first != parts(b"2")
+    weights.unlink()
+    # The evaluator reports that the file is missing.
+    assert (
+        "weights.h5"
+        in cache._reference_parts({evaluator_executor.SETTINGS: settings.model_dump_json()})["files of MobileNetV2"]
+    )
 
 
 def test_the_working_directorys_place_does_not_count(tmp_path):

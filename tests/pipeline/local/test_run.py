@@ -209,6 +209,9 @@ def test_bad_data_stops_before_anything_is_trained(data, tmp_path):
     assert tolerated.json["data"]["rejected"] == 1
     assert tolerated.json["evaluation"]["probe_accuracy"] is None
     assert "no labelled images" in tolerated.json["evaluation"]["reasons"][0]
+    assert tolerated.json["evaluation"]["label_free"]["images"] == 39
+    # It says so before it trains.
+    assert tolerated.err.index("set evaluator.without_labels to compare") < tolerated.err.index("Trainer started")
 
 
 @pytest.mark.long

@@ -2,8 +2,14 @@
 
 import json
 
+import keras
+import pytest
+from PIL import Image
+
 from components.image_example_gen import artifact as examples_artifact
 from components.linear_probe_evaluator import artifact as evaluation_artifact
+from components.model_registry import ModelRegistry
+from components.registry_pusher import release
 from pipeline.data import sample
 from tests.components import releases
 from tests.pipeline.commands.sessions import session
@@ -52,3 +58,46 @@ def test_images_are_ingested_and_an_encoder_is_evaluated_on_them_or_on_their_sou
     assert "Missed: " in from_source.out
     assert "Report: evaluation/report.html" in from_source.out
     assert (nothing.code, "examples holds no SavedModel" in nothing.err) == (2, True)
+
+
+@pytest.mark.long
+def test_encoders_of_different_origin_are_compared_each_at_its_own_size(tmp_path):
+    sample.write_sample(tmp_path / "pictures", counts={"unlabelled": 4, "train": 60, "test": 40})
+    releases.export_model(tmp_path / "encoder" / "model", seed=1)
+    layers = [keras.Input([48, 48, 3]), keras.layers.Conv2D(6, 5, 3)]
+    keras.Sequential(layers).save(tmp_path / "other.keras")
+    registry = ModelRegistry(str(tmp_path / "nnclr-runs" / "registry"))
+    released = release.build(releases.candidate(str(tmp_path / "encoder" / "model"), "run"), "m", "x", tmp_path / "new")
+    registry.register("m", released)
+    data = ["--data", "pictures", *QUICK]
+    (compared, shown) = session(
+        tmp_path,
+        ["compare", "encoder", "other.keras", *data, "--output", "out", "--json"],
+        ["compare", "encoder/model", "models:/m/1", *data],
+    )
+    assert compared.code == 0, compared.err
+    ours, other = compared.json["models"]
+    assert (ours["name"], ours["image_size"], ours["training_seconds"]) == ("encoder", [32, 32], 1.5)
+    assert (other["name"], other["image_size"], other["training_seconds"]) == ("other", [48, 48], None)
+    # The sample has official folds of 12 labels.
+    assert [(point["labels"], point["draws"]) for point in ours["points"]] == [(12, 10), (60, 1)]
+    (lead,) = compared.json["leads"].values()
+    accuracies = [model["points"][-1]["accuracy"] for model in (ours, other)]
+    assert lead[-1]["mean"] == pytest.approx(accuracies[1] - accuracies[0])
+    # The pictures are stored large enough for both: none is enlarged.
+    assert compared.json["notes"] == []
+    report = evaluation_artifact.read_report(str(tmp_path / "out"))
+    assert "Differences from encoder" in report
+    assert json.loads((tmp_path / "out" / "comparison.json").read_text()) == compared.json
+    assert shown.code == 0, shown.err
+    # A registered version is the same encoder.
+    assert "m version 1 compared with model: +0.0 points" in " ".join(shown.out.split())
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
+
+
+def test_a_comparison_needs_labelled_images(tmp_path):
+    releases.export_model(tmp_path / "encoder", seed=1)
+    (tmp_path / "pictures").mkdir()
+    Image.new("RGB", (32, 32)).save(tmp_path / "pictures" / "one.png")
+    (found,) = session(tmp_path, ["compare", "encoder", "--data", "pictures"])
+    assert (found.code, "labelled" in found.err, "Traceback" in found.err) == (3, True, False)

@@ -3,10 +3,12 @@
 import io
 import json
 
+import pytest
 from rich.console import Console
 
-from components.linear_probe_evaluator.artifact import Metrics
-from pipeline.local import summary
+from components.linear_probe_evaluator.artifact import Check, Metrics
+from pipeline.local import advice, summary
+from tests.components import releases
 
 # What nnclr 0.1.0 wrote, shortened to what its names decide on.
 FORMER = {
@@ -77,3 +79,43 @@ def test_exit_code_is_that_of_the_verdict():
     refused = found.model_copy(update={"evaluation": found.evaluation.model_copy(update={"blessed": False})})
     nothing = summary.Summary(run_id="1", outcome="nothing new", nothing_new="Nothing new.")
     assert [summary.exit_code(one) for one in (found, refused, nothing)] == [0, 4, 0]
+
+
+@pytest.mark.parametrize(
+    ("missed", "expected", "other"),
+    [
+        (["labels"], "--set evaluator.without_labels=compare", "train longer"),
+        (["needs_labels"], "--set evaluator.data=SOURCE", "train longer"),
+        (["floor", "least_recall", "beat_untrained"], "tensorboard --logdir w/artifacts/Trainer/model_run", "Also"),
+        (["champion", "best_release"], "trainer.warm_start=champion", "Also"),
+        (["champion_problem"], "nnclr models rollback --reason REASON --workdir w", "train longer"),
+        (["collapse"], "strengthen trainer.augmentation", "train longer"),
+        (["embeddings"], "trainer.optimizer.clip_norm", "train longer"),
+        (["least_test_images"], "measure on more images", "train longer"),
+        (["floor", "champion"], "Also: start from", "labelled set"),
+        ([""], "read the report", "train longer"),
+    ],
+)
+def test_the_next_step_depends_on_what_was_missed(missed, expected, other):
+    checks = [Check(name=name, passed=False, sentence="It is missed.") for name in missed]
+    met = Check(name="embeddings", passed=True, sentence="It is met.")
+    advised = advice.next_step(Metrics(blessed=False, checks=[met, *checks]), "w")
+    assert advised.startswith("Nothing was pushed. Next: ")
+    assert expected in advised
+    assert other not in advised
+
+
+def test_the_table_shows_the_figures_without_labels():
+    metrics = releases.label_free_metrics(0.5, champion_version=2)
+    found = summary.Summary.model_validate(FORMER).model_copy(update={"evaluation": metrics})
+    console = Console(file=io.StringIO(), width=140)
+    summary.show(found, "w", console)
+    shown = " ".join(console.file.getvalue().split())
+    for row in (
+        "Images measured │ 100 without labels, 8 views of each",
+        "Neighbour consistency │ 50.0% (95 % interval 48.0% to 52.0%)",
+        "Untrained encoder │ 10.0%; LiDAR 4.5, RankMe 5.5",
+        "Champion before │ 40.0% (encoder version 2); +10.0 points on the same images",
+        "Note: This favours the new encoder.",
+    ):
+        assert row in shown
