@@ -59,7 +59,7 @@ def render(evaluation: Evaluation, model: str, run: str) -> str:
             "classes": _classes(metrics),
             "confusion": made("confusions of the classes", lambda: _confusion(evaluation)),
             "retrieval": made("nearest neighbours", lambda: retrieval.examples(evaluation)),
-            "mistakes": made("most confident mistakes", lambda: retrieval.mistakes(evaluation)),
+            "mistakes": made("confident mistakes", lambda: retrieval.mistakes(evaluation)),
             "map": made("map of the embeddings", lambda: plots.embedding_map(candidate.test, metrics.class_names)),
             "copies": made("images that occur in two splits", lambda: copied.pairs(evaluation)),
         }
@@ -77,7 +77,10 @@ def render_comparison(comparison: Comparison) -> str:
 def beside(compared: tuple[Compared, ...]) -> dict[str, Any]:
     """Returns what `worth.html.j2` shows of encoders beside each other."""
     rows = [(row.name, row.points) for row in compared]
-    return {"compared": compared, "label_curves": made("accuracy by label", lambda: plots.label_curves(rows))}
+    return {
+        "compared": compared,
+        "label_curves": made("accuracies by number of labels", lambda: plots.label_curves(rows)),
+    }
 
 
 def _environment() -> jinja2.Environment:

@@ -37,8 +37,6 @@ def made(part: str, make: Callable[[], _T]) -> _T | Missing:
         missing = Missing(f"The report shows no {part}: {reason}.")
         logger.warning("%s", missing.sentence)
     except Exception as error:
-        missing = Missing(
-            f"The report shows no {part}, because it could not be made ({type(error).__name__}: {error})."
-        )
+        missing = Missing(f"The report shows no {part} because of an error ({type(error).__name__}: {error}).")
         logger.exception("%s", missing.sentence)
     return missing
