@@ -176,6 +176,21 @@ def test_identical_images_are_told_without_may():
     assert all(copy.image.row == copy.other.row and copy.identical for copy in found.examples)
 
 
+def test_so_few_that_look_alike_as_chance_gives_are_counted_but_not_told():
+    pictures = [texture(i) for i in range(400)]
+    train, unlabelled = (
+        [compressed(one, quality) for one in pictures[:count]] for quality, count in ((75, 2), (85, 3))
+    )
+    two = {"train": rows(train), "unlabelled": rows(unlabelled)}
+    found = copies.find({"test": rows(pictures), **two})
+    assert [found.counts[f"test in {split}"].look for split in two] == [2, 3]
+    (sentence,) = found.sentences
+    assert sentence.startswith("3 of the 400 images of test may also occur in unlabelled (0 identical, 3 visually")
+    # Nor is it told that the encoder may have been pretrained on images of `train`.
+    assert found.counts["train in unlabelled"] == Duplicates(images=2, exact=0, look=2)
+    assert len(found.examples) == 7
+
+
 def test_few_copies_are_counted_beside_images_with_a_common_look():
     pages = []
     for i in range(60):

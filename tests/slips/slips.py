@@ -321,6 +321,13 @@ SLIPS = [
         f"{_COPIES}test_identical_images_are_told_without_may",
     ),
     Slip(
+        "what looks alike by chance is told",
+        _COPIES_MODULE,
+        "found.look > _BY_CHANCE * found.images",
+        "found.look",
+        f"{_COPIES}test_so_few_that_look_alike_as_chance_gives_are_counted_but_not_told",
+    ),
+    Slip(
         "t-SNE runs in the process of the run",
         "components/linear_probe_evaluator/projection.py",
         "_in_child(distinct, seconds)",
