@@ -180,13 +180,16 @@ class Duplicates(Content):
 
     Attributes:
         images: Number of images in the first split.
-        exact: Number of images whose pixels are equal to another one's.
-        look: Number of images that look like another one.
+        exact: Number of images whose pixels are equal to those of an image of the other split.
+        look: Number of other images that look like an image of the other split, so that they may be the same picture.
+        common: Number of other images that look like an image of the other split, but whose look is common in one of
+            the splits, so that it says nothing about the picture.
     """
 
     images: int
     exact: int
     look: int
+    common: int = 0
 
 
 class Data(Content):

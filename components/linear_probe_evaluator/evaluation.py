@@ -15,6 +15,7 @@ from components.data_gate.artifact import DataCheck
 from components.image_example_gen import artifact as examples_artifact
 from components.image_example_gen.artifact import Dataset
 from components.linear_probe_evaluator import (
+    copies,
     embedding,
     findings,
     gate,
@@ -38,6 +39,7 @@ from components.linear_probe_evaluator.artifact import (
     Worth,
 )
 from components.linear_probe_evaluator.config import EvaluatorSettings
+from components.linear_probe_evaluator.copies import Copy
 from components.linear_probe_evaluator.embedding import Encoder, Rows, Size
 from components.linear_probe_evaluator.probes import Labelled, LinearProbe, Score
 from components.linear_probe_evaluator.references import Images, References, Subject
@@ -117,14 +119,16 @@ class Evaluation:
     Attributes:
         metrics: All figures, and the verdict.
         candidate: The measured candidate, if there are labelled images.
-        images: Reads labelled images by split and row numbers: uint8 [n, height, width, 3].
+        images: Reads images by split and row numbers: uint8 [n, height, width, 3].
         predictions: The candidate's predictions as a Parquet file, see `predictions.parquet`.
+        copies: A few images that occur, or may occur, in two splits.
     """
 
     metrics: Metrics
     candidate: Measured | None = None
     images: Callable[[str, np.ndarray], np.ndarray] | None = None
     predictions: bytes | None = None
+    copies: tuple[Copy, ...] = ()
 
     @property
     def probe(self) -> ProbeWeights | None:
@@ -180,6 +184,7 @@ def evaluate(
         if role in measured and measured[role].without_embedding:
             problems[role] = f"it gives no finite embedding of {measured.pop(role).without_embedding:,} labelled images"
     candidate = measured[CANDIDATE]
+    repeated = copies.find(rows)
     names = references.roles(settings)
     without_embedding = {role: model.without_embedding for role, model in measured.items()}
     beside = _beside_references(settings, Images(files, rows, len(classes)), models, measured)
@@ -190,7 +195,7 @@ def evaluate(
         _reported(settings, inputs, candidate, rows[splits.TRAIN].folds, classes, files, size),
         beside.figures,
         findings.find(
-            rows,
+            repeated,
             candidate.test.features,
             measured[UNTRAINED].test.features,
             verdict.over_untrained,
@@ -213,7 +218,7 @@ def evaluate(
         classes,
         *(rows[split].ids for split in (splits.TRAIN, splits.TEST)),
     )
-    return Evaluation(figures, candidate, images, table)
+    return Evaluation(figures, candidate, images, table, repeated.examples)
 
 
 def _models(settings: EvaluatorSettings, inputs: Inputs, size: Size) -> tuple[dict[str, Encoder], dict[str, str]]:

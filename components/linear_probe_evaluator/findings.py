@@ -5,22 +5,16 @@ from collections.abc import Iterable
 import numpy as np
 
 from components.data_gate.artifact import DataCheck
-from components.image_example_gen import duplicates
 from components.linear_probe_evaluator import significance
-from components.linear_probe_evaluator.artifact import Difference, Duplicates, Findings
-from components.linear_probe_evaluator.embedding import Rows
-from trainer import metrics, splits
+from components.linear_probe_evaluator.artifact import Difference, Findings
+from components.linear_probe_evaluator.copies import Copies
+from trainer import metrics
 
 # The number of images that RankMe's authors found to be sufficient (arXiv 2210.02885).
 _MOST_IMAGES_FOR_RANK = 25_600
 # An encoder has collapsed if the effective rank of its embeddings is below the first bound, or below both shares.
 _LEAST_RANK = 2.0
 _SHARE_OF_UNTRAINED, _SHARE_OF_MOST = 0.5, 0.1
-_PAIRS_OF_SPLITS = (
-    (splits.TEST, splits.TRAIN),
-    (splits.TEST, splits.UNLABELLED),
-    (splits.TRAIN, splits.UNLABELLED),
-)
 
 
 def of_data(checks: tuple[DataCheck, ...]) -> Findings:
@@ -29,17 +23,17 @@ def of_data(checks: tuple[DataCheck, ...]) -> Findings:
 
 
 def find(
-    rows: dict[str, Rows],
+    copies: Copies,
     features: np.ndarray,
     untrained_features: np.ndarray,
     lead: Difference | None,
     sentences: Iterable[str],
     checks: tuple[DataCheck, ...],
 ) -> Findings:
-    """Looks for collapse and leakage, and adds what DataGate warned of.
+    """Looks for collapse, and adds what was found before.
 
     Args:
-        rows: The rows of each split.
+        copies: The images that occur in two splits.
         features: The encoder's features of the test split, [N, d].
         untrained_features: The features of an untrained encoder, [N, d].
         lead: The lead of the encoder's probe over that of the untrained encoder.
@@ -53,27 +47,12 @@ def find(
             f"The effective rank (RankMe) of the test embeddings is only {rank:.1f}, and that of an untrained encoder "
             f"{untrained_rank:.1f}, of at most {min(features.shape):,}: the encoder has collapsed or nearly collapsed."
         )
-    counts: dict[str, Duplicates] = {}
-    for split, other in _PAIRS_OF_SPLITS:
-        copies = {
-            kind: duplicates.occur_in(rows[split].hashes[kind], rows[other].hashes[kind]) for kind in duplicates.KINDS
-        }
-        images = len(rows[split].labels)
-        by_kind = {kind: int(copies[kind].sum()) for kind in duplicates.KINDS}
-        counts[f"{split} in {other}"] = Duplicates(images=images, **by_kind)
-        either = int(np.any(list(copies.values()), axis=0).sum())
-        if either:
-            consequence = (
-                "the accuracy is overestimated"
-                if other == splits.TRAIN
-                else "the encoder was pretrained on these images, although without their labels"
-            )
-            sentences.append(
-                f"{either:,} of the {images:,} images of {split} also occur in {other} "
-                f"({by_kind[duplicates.EXACT]:,} identical, {by_kind[duplicates.LOOK]:,} visually alike): "
-                f"{consequence}."
-            )
-    return Findings(rank_me=rank, untrained_rank_me=untrained_rank, duplicates=counts, findings=tuple(sentences))
+    return Findings(
+        rank_me=rank,
+        untrained_rank_me=untrained_rank,
+        duplicates=copies.counts,
+        findings=(*sentences, *copies.sentences),
+    )
 
 
 def collapsed(rank: float, untrained_rank: float, most: int, lead: Difference | None) -> bool:

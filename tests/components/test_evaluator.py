@@ -18,9 +18,10 @@ from components.champion_resolver.artifact import Champion
 from components.image_example_gen import duplicates
 from components.image_example_gen.encoding import to_example
 from components.image_example_gen.sources.base import Picture
-from components.linear_probe_evaluator import embedding, evaluation, findings, probes, protocols, significance
-from components.linear_probe_evaluator.artifact import Repeated
+from components.linear_probe_evaluator import embedding, evaluation, findings, page, probes, protocols, significance
+from components.linear_probe_evaluator.artifact import Duplicates, Repeated
 from components.linear_probe_evaluator.config import EvaluatorSettings, FineTuningSettings
+from components.linear_probe_evaluator.copies import Copies
 from components.linear_probe_evaluator.evaluation import Inputs, RegisteredModel
 from components.linear_probe_evaluator.probes import Labelled
 from trainer import export, fitting
@@ -172,35 +173,12 @@ def test_the_rank_is_that_of_rows_from_everywhere_in_the_split(monkeypatch):
     """Rows are often sorted by class: the first ones would be of few classes."""
     monkeypatch.setattr(findings, "_MOST_IMAGES_FOR_RANK", 200)
     features = np.repeat(np.eye(20, dtype=np.float32), 100, axis=0)
-    rows = embedding.Rows(
-        np.zeros([2000], np.int64),
-        np.zeros([2000, 16], bool),
-        {kind: np.zeros([2000], np.uint64) for kind in duplicates.KINDS},
-        np.zeros([2000, 2], np.int64),
-        np.array(["image"] * 2000),
-    )
-    found = findings.find(dict.fromkeys(("unlabelled", "train", "test"), rows), features, features, None, (), ())
+    found = findings.find(Copies({}, (), ()), features, features, None, (), ())
     assert found.rank_me == pytest.approx(20, abs=1)
     assert found.findings == ()
 
 
-def test_hashes_find_copies_and_recompressed_pictures():
-    from PIL import Image
-
-    rng = np.random.default_rng(0)
-    textures = [Image.fromarray(rng.integers(0, 256, (6, 6, 3), np.uint8)).resize((48, 48)) for _ in range(20)]
-    pixels = np.stack([np.asarray(texture) for texture in textures])
-    noisy = np.clip(pixels.astype(int) + rng.integers(-2, 3, pixels.shape), 0, 255).astype(np.uint8)
-    ours = duplicates.hashes(pixels)
-    assert {kind: len(set(values.tolist())) for kind, values in ours.items()} == {"exact": 20, "look": 20}
-    assert duplicates.occur_in(ours["exact"], duplicates.hashes(pixels[::-1])["exact"]).all()
-    assert not duplicates.occur_in(ours["exact"], duplicates.hashes(noisy)["exact"]).any()
-    assert duplicates.occur_in(ours["look"], duplicates.hashes(noisy)["look"]).sum() >= 15
-    plain = np.full([3, 48, 48, 3], 90, np.uint8)
-    assert not duplicates.occur_in(duplicates.hashes(plain)["look"], duplicates.hashes(plain)["look"]).any()
-
-
-def write_examples(directory: Path, counts: dict[str, int], seed: int = 0, folds: int = 0) -> str:
+def write_examples(directory: Path, counts: dict[str, int], seed: int = 0, folds: int = 0, black: bool = False) -> str:
     """Coloured squares, whose colour is their class, as ImageExampleGen leaves them."""
     rng = np.random.default_rng(seed)
     colours = np.array([[150, 0, 0], [0, 150, 0], [0, 0, 150]])
@@ -208,7 +186,7 @@ def write_examples(directory: Path, counts: dict[str, int], seed: int = 0, folds
         (directory / f"Split-{split}").mkdir(parents=True)
         with tf.io.TFRecordWriter(str(directory / f"Split-{split}" / "data_tfrecord-00000-of-00001")) as writer:
             for i in range(count):
-                image = (rng.integers(0, 30, (32, 32, 3)) + colours[i % 3]).astype(np.uint8)
+                image = (rng.integers(0, 30, (32, 32, 3)) + colours[i % 3]).astype(np.uint8) * (not black)
                 membership = (i % folds,) if folds and split == "train" else ()
                 writer.write(to_example(Picture(split, i, f"{split}/{i}", image, i % 3, membership), image))
     description = {
@@ -472,3 +450,16 @@ def test_a_separate_labelled_set_is_measured_and_copies_in_it_are_reported(tmp_p
     assert found.duplicates["test in train"].exact == 0
     copies = "30 of the 30 images of train also occur in unlabelled (30 identical"
     assert any(copies in finding for finding in found.findings)
+
+
+def test_black_pictures_and_a_constant_encoder_are_measured_and_shown(tmp_path):
+    """All embeddings coincide, on which t-SNE ended the process."""
+    examples_dir = write_examples(tmp_path / "examples", {"unlabelled": 60, "train": 60, "test": 60}, black=True)
+    model = f"{export_model(tmp_path / 'model', seed=1, constant=True)}/Format-Serving"
+    result = evaluated(tmp_path, examples_dir, model, label_shares=(), neighbours=(5,))
+    assert not result.metrics.blessed
+    assert result.metrics.duplicates["test in train"] == Duplicates(images=60, exact=60, look=0)
+    report = page.render(result, model, str(tmp_path))
+    assert "The report shows no map of the embeddings: all embeddings are equal, up to rounding." in report
+    assert report.count('class="missing"') == 1
+    assert report.count('alt="image of ') == 2 * 8

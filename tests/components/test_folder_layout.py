@@ -23,7 +23,7 @@ DIVIDED = IngestSettings(split=SplitShares(train=0.6, test=0.4))
 def draw(path: Path, seed: int = 0, **options) -> None:
     """Saves a picture, different for each seed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    small = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), np.uint8)
+    small = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), np.uint8)
     Image.fromarray(small).resize((40, 40), Image.Resampling.BICUBIC).save(path, **options)
 
 

@@ -93,12 +93,14 @@ def test_figures_for_the_gate_are_those_of_the_picture_and_of_its_pixels(tmp_pat
     (tmp_path / "pictures" / "unlabelled").mkdir(parents=True)
     half_red = np.zeros([64, 96, 3], np.uint8)
     half_red[:, 48:] = (255, 0, 0)
-    for name, image in (("plain", np.full([40, 80, 3], 90, np.uint8)), ("red", half_red)):
+    texture = np.random.default_rng(0).integers(0, 256, (6, 6, 3), np.uint8).repeat(11, 0).repeat(11, 1)[:64, :64]
+    pictures = {"plain": np.full([40, 80, 3], 90, np.uint8), "red": half_red, "texture": texture}
+    for name, image in pictures.items():
         Image.fromarray(image).save(tmp_path / "pictures" / "unlabelled" / f"{name}.png")
     ingest(
         open_source(str(tmp_path / "pictures")), "f00d", IngestSettings(image_size=64), str(tmp_path / "out"), runner
     )
-    plain, red = (
+    plain, red, textured = (
         {
             name: list(getattr(feature, feature.WhichOneof("kind")).value)
             for name, feature in example.features.feature.items()
@@ -112,12 +114,10 @@ def test_figures_for_the_gate_are_those_of_the_picture_and_of_its_pixels(tmp_pat
     # Half of the pixels have one channel at its maximum: their brightness is a third of white's. Of the 63 steps from a
     # pixel to its right neighbour, one is 255; the variance is 127.5 squared.
     assert [red[name][0] for name in colours] == pytest.approx([1 / 6, 1 / 2, 1 / 2, 1 / 4, 1 - 4 / (2 * 63)])
-    assert plain["look_hash"] == []
-    assert len({*plain["exact_hash"], *red["exact_hash"], *red["look_hash"]}) == 3
-    exact, look = (
-        f"{hashes[0]:016x}".encode() for hashes in duplicates.hashes(half_red[np.newaxis, :, 16:80]).values()
-    )
-    assert (red["exact_hash"], red["look_hash"]) == ([exact], [look])
+    assert plain["look_hash"] == red["look_hash"] == []
+    assert len({*plain["exact_hash"], *red["exact_hash"], *textured["exact_hash"]}) == 3
+    exact, look = (f"{hashes[0]:016x}".encode() for hashes in duplicates.hashes(texture[np.newaxis]).values())
+    assert (textured["exact_hash"], textured["look_hash"]) == ([exact], [look])
 
 
 def test_the_size_of_a_picture_is_that_of_its_file_although_it_is_decoded_at_a_part_of_it():

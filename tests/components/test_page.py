@@ -12,8 +12,9 @@ from sklearn.metrics import confusion_matrix
 from sklearn.metrics.pairwise import cosine_similarity
 
 from components.data_gate.artifact import DataCheck
-from components.linear_probe_evaluator import artifact, page, probes
+from components.linear_probe_evaluator import artifact, page, probes, projection
 from components.linear_probe_evaluator.artifact import Check, Compared, CurvePoint, Duplicates
+from components.linear_probe_evaluator.copies import Copy, Place
 from components.linear_probe_evaluator.evaluation import Evaluation, Measured
 from components.linear_probe_evaluator.probes import Labelled
 from tests.components import releases
@@ -21,6 +22,8 @@ from tests.components import releases
 # Per row number.
 BRIGHTNESS = 4
 CLASSES = ["<b>cat</b>", "chat d'été & $x$", "dog"]
+# Split, row number and label.
+PLACES = (("test", 3, 0), ("train", 20, 2), ("unlabelled", 40, -1))
 CHECKS = [
     Check(passed=True, sentence="The probe accuracy 61.0% reaches the floor 45.0%."),
     Check(passed=False, sentence="It may be <more> than 1.0 points behind the champion."),
@@ -199,6 +202,123 @@ def test_the_most_confident_mistakes_are_shown_with_what_the_probe_predicted(mod
     places = [mistakes.index(part) for part in ("dog", f"predicted: {CLASSES[1]} 91%", f"predicted: {CLASSES[1]} 60%")]
     assert places == sorted(places)
     assert mistakes.count("predicted:") == 2
+
+
+def test_images_that_may_occur_in_two_splits_are_shown_side_by_side(model, run):
+    subject = evaluation(CLASSES)
+    place = {split: Place(split, row, f"{split}/<{row}>.png", label) for split, row, label in PLACES}
+    found = (
+        Copy(place["test"], place["train"], identical=False),
+        Copy(place["test"], place["unlabelled"], identical=True),
+    )
+
+    def images(split: str, rows: np.ndarray) -> np.ndarray:
+        return subject.images("train" if split == "unlabelled" else split, rows)
+
+    page_of = Page(page.render(replace(subject, copies=found, images=images), model, run))
+    shown = [image for image in page_of.all("img") if image.attributes["alt"].startswith("image of")]
+    assert [image.attributes["alt"].partition(":")[0] for image in shown] == [
+        *("image of test", "image of train"),
+        *("image of test", "image of unlabelled"),
+    ]
+    assert [row_of(image.attributes["src"]) for image in shown] == [3, 20, 3, 40]
+    text = " ".join(page_of.text[page_of.text.index("Images that occur in two splits") :].split())
+    for part in (
+        "test in train 30 2 3 0",
+        f"visually alike test: {CLASSES[0]} test/<3>.png train: {CLASSES[2]} train/<20>.png",
+        f"identical test: {CLASSES[0]} test/<3>.png unlabelled unlabelled/<40>.png",
+    ):
+        assert part in text
+    assert "image of" not in page.render(subject, model, run)
+
+
+def unreadable(split: str, rows: np.ndarray) -> np.ndarray:
+    raise OSError("the bucket does not answer")
+
+
+@pytest.mark.parametrize(
+    ("history", "images", "missing"),
+    [
+        pytest.param(
+            "step,c_loss\n10,fast",
+            None,
+            ["training curves because of an error (ValueError: could not convert string to float: 'fast')"],
+            id="history",
+        ),
+        pytest.param(
+            "step,c_loss,rank_me\n10,-1.7e308,4.0\n20,1.7e308,4.5",
+            None,
+            ["training curve “Loss” because of an error (ValueError"],
+            id="curve",
+        ),
+        pytest.param(
+            "step,c_loss\n10,2.0",
+            unreadable,
+            [
+                f"{part} because of an error (OSError: the bucket does not answer)"
+                for part in ("nearest neighbours", "confident mistakes", "images that occur in two splits")
+            ],
+            id="pictures",
+        ),
+    ],
+)
+def test_a_part_that_fails_is_a_sentence_in_its_place_and_the_others_are_shown(
+    history, images, missing, model, tmp_path, caplog
+):
+    (tmp_path / "history.csv").write_text(history)
+    subject = evaluation(CLASSES)
+    score = replace(subject.candidate.score, hits=~subject.candidate.score.hits)
+    copy = Copy(Place("test", 3, "3.png", 0), Place("train", 4, "4.png", 0), identical=True)
+    changed = replace(subject, candidate=replace(subject.candidate, score=score), copies=(copy,))
+    found = Page(page.render(replace(changed, images=images or subject.images), model, str(tmp_path)))
+    shown = [element.text for element in found.all("p") if element.attributes.get("class") == "missing"]
+    assert len(shown) == len(missing) == len([record for record in caplog.records if record.exc_info])
+    for sentence, part in zip(shown, missing, strict=True):
+        assert f"The report shows no {part}" in sentence
+    # The accuracies, the map, and the other curve.
+    assert len(found.all("svg")) == (3 if "rank_me" in history or images else 2)
+    assert found.all("h1")
+
+
+def test_the_death_of_the_process_that_computes_the_map_is_told(model, run, tmp_path, monkeypatch, caplog):
+    (tmp_path / "program.py").write_text("import os; os.kill(os.getpid(), 11)")
+    monkeypatch.setattr(projection, "_PROGRAM", str(tmp_path / "program.py"))
+    candidate, images = measured(3, test=60)
+    subject = replace(evaluation(CLASSES), candidate=candidate, images=lambda split, rows: images[split][rows])
+    sentence = (
+        "The report shows no map of the embeddings: the process of t-SNE was ended by signal 11 (Segmentation fault)."
+    )
+    assert sentence in Page(page.render(subject, model, run)).text
+    assert sentence in caplog.text
+
+
+@pytest.mark.parametrize("features", [np.zeros([60, 8], np.float32), np.full([60, 8], np.nan, np.float32)])
+def test_embeddings_that_are_all_zero_or_not_finite_end_no_page(features, model, run):
+    subject = evaluation(CLASSES)
+    candidate = replace(
+        subject.candidate,
+        train=Labelled(features, subject.candidate.train.labels),
+        test=Labelled(features[:30], subject.candidate.test.labels),
+    )
+    text = Page(page.render(replace(subject, candidate=candidate), model, run)).text
+    reason = (
+        "some embeddings are not finite" if np.isnan(features).any() else "all embeddings are equal, up to rounding"
+    )
+    assert f"The report shows no map of the embeddings: {reason}." in text
+    assert ("The report shows no nearest neighbours" in text) == np.isnan(features).any()
+
+
+def test_one_training_image_is_the_neighbour_of_all(model, run):
+    subject = evaluation(CLASSES)
+    train = subject.candidate.train[np.array([5])]
+    found = Page(page.render(replace(subject, candidate=replace(subject.candidate, train=train)), model, run))
+    assert len(found.all("img")) == 8 * 2
+
+
+def test_an_accuracy_just_outside_of_its_interval_is_drawn(model, run):
+    """Rounding can do that, and Matplotlib refuses negative lengths."""
+    found = Page(page.render(evaluation(CLASSES, probe_interval=(0.5, 0.9999999)), model, run))
+    assert not [element for element in found.all("p") if element.attributes.get("class") == "missing"]
 
 
 def test_many_classes_give_the_confusions_instead_of_a_matrix(model, run):

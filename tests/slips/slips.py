@@ -33,6 +33,8 @@ _PUSH, _SERVING = "components/registry_pusher/push.py", "components/registry_pus
 _HISTORY, _SPANS = "components/model_registry/history.py", "components/data_resolver/spans.py"
 _FINGERPRINT, _PARAMETERS = "components/image_example_gen/fingerprint.py", "pipeline/kubeflow/parameters.py"
 _DATA_GATE = "tests/components/test_data_gate.py::"
+_DUPLICATES, _COPIES = "components/image_example_gen/duplicates.py", "tests/components/test_copies.py::"
+_COPIES_MODULE = "components/linear_probe_evaluator/copies.py"
 _FILES = "components/image_example_gen/sources/files.py"
 _EMBEDDING, _EVALUATOR = "components/linear_probe_evaluator/embedding.py", "tests/components/test_evaluator.py::"
 
@@ -265,9 +267,65 @@ SLIPS = [
     Slip(
         "copies of a picture are trained on and tested on",
         "components/image_example_gen/sources/dividing.py",
-        "groups.get(key, key) if isinstance(key, int) else key",
+        "groups[key] if isinstance(key, int) else key",
         "str(key).encode()",
         "tests/components/test_folder_layout.py::test_labels_without_splits_are_divided_by_content",
+    ),
+    Slip(
+        "plain pictures have a look",
+        _DUPLICATES,
+        "_turns(cells) < _LEAST_TURNS",
+        "_turns(cells) < 0",
+        f"{_COPIES}test_different_pictures_are_not_accused",
+    ),
+    Slip(
+        "copies with a few different bits are not found",
+        _DUPLICATES,
+        "np.nonzero(bits <= MOST_DIFFERENT_BITS)",
+        "np.nonzero(bits == 0)",
+        f"{_COPIES}test_changed_pictures_are_found",
+    ),
+    Slip(
+        "a look that is common in the image's own split accuses it",
+        _DUPLICATES,
+        "common = common[found.rows] | common_here",
+        "common = common[found.rows]",
+        f"{_COPIES}test_a_common_look_is_no_copy_whichever_split_it_is_common_in",
+    ),
+    Slip(
+        "images that all look alike are all compared",
+        _DUPLICATES,
+        " & (found <= enough)",
+        "",
+        f"{_COPIES}test_many_images_that_all_look_alike_cost_little",
+    ),
+    Slip(
+        "a picture that was copied often has a common look",
+        _COPIES_MODULE,
+        "np.unique(each[duplicates.EXACT], return_index=True)[1]",
+        "np.arange(len(each[duplicates.EXACT]))",
+        f"{_COPIES}test_what_occurs_in_two_splits_is_told_and_examples_of_it_are_shown",
+    ),
+    Slip(
+        "identical images count as visually alike, too",
+        _COPIES_MODULE,
+        "rest[identical.rows] = False",
+        "rest[identical.rows] = True",
+        f"{_COPIES}test_identical_images_are_told_without_may",
+    ),
+    Slip(
+        "t-SNE runs in the process of the run",
+        "components/linear_probe_evaluator/projection.py",
+        "_in_child(distinct, seconds)",
+        "_tsne(distinct)",
+        "tests/components/test_projection.py::test_a_child_that_fails_is_told",
+    ),
+    Slip(
+        "only some errors of a drawing are caught",
+        "components/linear_probe_evaluator/page/missing.py",
+        "except Exception as error",
+        "except ValueError as error",
+        "tests/components/test_page.py::test_a_part_that_fails_is_a_sentence_in_its_place_and_the_others_are_shown",
     ),
     Slip(
         "both views have the first one's blur",
@@ -293,7 +351,7 @@ SLIPS = [
     Slip(
         "a checkpoint of another training is taken",
         _CHECKPOINTS,
-        'if description["key"] != self._key:',
+        'if key != self._key:',
         "if False:",
         "tests/trainer/test_checkpoints.py::test_a_foreign_one_is_named_and_the_one_before_it_used",
     ),

@@ -4,11 +4,13 @@ The page begins with the verdict and its reasons, continues with accuracies and 
 """
 
 import csv
+from functools import partial
 from typing import Any
 
 import jinja2
 import tensorflow as tf
 import yaml
+from markupsafe import Markup
 
 from components.linear_probe_evaluator import probes
 from components.linear_probe_evaluator.artifact import (
@@ -20,7 +22,8 @@ from components.linear_probe_evaluator.artifact import (
     Metrics,
 )
 from components.linear_probe_evaluator.evaluation import Evaluation
-from components.linear_probe_evaluator.page import plots, retrieval
+from components.linear_probe_evaluator.page import copied, plots, retrieval
+from components.linear_probe_evaluator.page.missing import Missing, made
 from trainer import export
 
 _MOST_CONFUSIONS = 20
@@ -43,20 +46,22 @@ def render(evaluation: Evaluation, model: str, run: str) -> str:
         "described": described,
         "settings": yaml.safe_dump(described.settings.model_dump(mode="json"), sort_keys=False),
         "not_released": NOT_RELEASED,
-        "curves": plots.curves(_history(run)),
+        "curves": _curves(run),
     }
     if metrics.label_free:
         encoders = metrics.label_free.encoders().items()
         rows = [(name, quality.neighbour_consistency, quality.interval) for name, quality in encoders]
-        facts["intervals"] = plots.intervals(rows, "neighbour consistency")
-    if evaluation.candidate:
+        facts["intervals"] = made("comparison of the encoders", lambda: plots.intervals(rows, "neighbour consistency"))
+    candidate = evaluation.candidate
+    if candidate:
         facts |= {
-            "intervals": plots.intervals(_compared(metrics)),
+            "intervals": made("comparison of the encoders", lambda: plots.intervals(_compared(metrics))),
             "classes": _classes(metrics),
-            "retrieval": retrieval.examples(evaluation),
-            "mistakes": retrieval.mistakes(evaluation),
-            "map": plots.embedding_map(evaluation.candidate.test, metrics.class_names),
-            **_confusion(evaluation),
+            "confusion": made("confusions of the classes", lambda: _confusion(evaluation)),
+            "retrieval": made("nearest neighbours", lambda: retrieval.examples(evaluation)),
+            "mistakes": made("confident mistakes", lambda: retrieval.mistakes(evaluation)),
+            "map": made("map of the embeddings", lambda: plots.embedding_map(candidate.test, metrics.class_names)),
+            "copies": made("images that occur in two splits", lambda: copied.pairs(evaluation)),
         }
     if metrics.references:
         facts |= beside(metrics.references)
@@ -71,7 +76,11 @@ def render_comparison(comparison: Comparison) -> str:
 
 def beside(compared: tuple[Compared, ...]) -> dict[str, Any]:
     """Returns what `worth.html.j2` shows of encoders beside each other."""
-    return {"compared": compared, "label_curves": plots.label_curves([(row.name, row.points) for row in compared])}
+    rows = [(row.name, row.points) for row in compared]
+    return {
+        "compared": compared,
+        "label_curves": made("accuracies by number of labels", lambda: plots.label_curves(rows)),
+    }
 
 
 def _environment() -> jinja2.Environment:
@@ -83,8 +92,19 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters["percent"] = lambda share: f"{100 * share:.1f}\u202f%"
+    environment.tests["missing"] = lambda part: isinstance(part, Missing)
     environment.filters["points"] = lambda share: f"{100 * share:+.1f}".replace("-", "\u2212")
     return environment
+
+
+def _curves(run: str) -> list[Markup | Missing]:
+    history = made("training curves", lambda: _history(run))
+    if isinstance(history, Missing):
+        return [history]
+    drawn = [
+        made(f"training curve “{metrics.title}”", partial(plots.curve, history, metrics)) for metrics in plots.CURVES
+    ]
+    return [curve for curve in drawn if curve is not None]
 
 
 def _history(run: str) -> list[dict[str, float]]:
@@ -117,14 +137,13 @@ def _classes(metrics: Metrics) -> list[tuple[str, int, float | None]]:
 def _confusion(evaluation: Evaluation) -> dict[str, Any]:
     """Returns the confusion matrix, with one row per true class, or for many classes the most frequent confusions."""
     assert evaluation.candidate is not None
-    names = evaluation.metrics.class_names
-    candidate = evaluation.candidate
+    names, candidate = evaluation.metrics.class_names, evaluation.candidate
     counts = probes.confusion(candidate.test.labels, candidate.score.predicted, len(names))
     if len(names) <= MOST_CLASSES_IN_MATRIX:
         rows = [
             (name, [(int(count), float(count / max(1, row.sum()))) for count in row])
             for name, row in zip(names, counts, strict=True)
         ]
-        return {"matrix": {"names": names, "rows": rows}, "confusions": []}
+        return {"matrix": {"names": names, "rows": rows}, "pairs": []}
     pairs = [(int(counts[i, j]), names[i], names[j]) for i in range(len(names)) for j in range(len(names)) if i != j]
-    return {"matrix": None, "confusions": [pair for pair in sorted(pairs, reverse=True)[:_MOST_CONFUSIONS] if pair[0]]}
+    return {"matrix": None, "pairs": [pair for pair in sorted(pairs, reverse=True)[:_MOST_CONFUSIONS] if pair[0]]}

@@ -2,7 +2,7 @@
 
 import io
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -10,11 +10,11 @@ from cycler import cycler
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 from matplotlib.typing import RcKeyType
-from sklearn.decomposition import PCA
-from sklearn.manifold import TSNE
 
+from components.linear_probe_evaluator import projection
 from components.linear_probe_evaluator.artifact import CurvePoint
 from components.linear_probe_evaluator.probes import Labelled
+from components.linear_probe_evaluator.projection import Projection
 
 # Stands for the colour of the page's text; `_svg` replaces it.
 _INK = "#010203"
@@ -44,18 +44,25 @@ _STYLE: dict[RcKeyType, Any] = {
     "legend.frameon": False,
 }
 
-_CURVES = (
-    ("Loss", ("c_loss",), "contrastive loss"),
-    ("Accuracy during training", ("c_acc", "val_p_acc", "knn_acc"), "share"),
-    ("Effective rank (RankMe)", ("rank_me",), "directions"),
-    ("Learning rate", ("learning_rate",), "per step"),
+
+class Metrics(NamedTuple):
+    """Metrics of the training that share a plot: its title, the names of the metrics, and their unit."""
+
+    title: str
+    names: tuple[str, ...]
+    unit: str
+
+
+#: The plots of the training.
+CURVES = (
+    Metrics("Loss", ("c_loss",), "contrastive loss"),
+    Metrics("Accuracy during training", ("c_acc", "val_p_acc", "knn_acc"), "share"),
+    Metrics("Effective rank (RankMe)", ("rank_me",), "directions"),
+    Metrics("Learning rate", ("learning_rate",), "per step"),
 )
 _LABELS = {"c_acc": "contrastive", "val_p_acc": "online probe", "knn_acc": "kNN"}
 
 _MOST_POINTS = 1_000
-_LEAST_POINTS = 10
-_COMPONENTS = 50
-_PERPLEXITY = 30
 
 
 def intervals(rows: list[tuple[str, float, tuple[float, float]]], measure: str = "linear probe accuracy") -> Markup:
@@ -64,9 +71,10 @@ def intervals(rows: list[tuple[str, float, tuple[float, float]]], measure: str =
         figure = Figure(figsize=(4.6, 0.42 * len(rows) + 0.7), layout="constrained")
         axes = figure.subplots()
         for row, (_, accuracy, (low, high)) in enumerate(rows):
-            errors = [[100 * (accuracy - low)], [100 * (high - accuracy)]]
-            axes.errorbar(100 * accuracy, -row, xerr=errors, fmt="o", capsize=4, color=_COLOURS[row])
-        axes.set_yticks([-row for row in range(len(rows))], [name for name, _, _ in rows])
+            # Rounding can set an accuracy just outside of its interval, and Matplotlib refuses negative lengths.
+            errors = 100 * np.maximum(0, [[accuracy - low], [high - accuracy]])
+            axes.errorbar(100 * accuracy, -row, xerr=errors, fmt="o", capsize=4, color=_COLOURS[row % len(_COLOURS)])
+        axes.set_yticks([-row for row in range(len(rows))], [_escaped(name) for name, _, _ in rows])
         axes.set_ylim(0.5 - len(rows), 0.5)
         axes.grid(axis="y", visible=False)
         axes.set_xlabel(f"{measure}, % (95 % interval)")
@@ -100,50 +108,49 @@ def label_curves(rows: list[tuple[str, tuple[CurvePoint, ...]]]) -> Markup:
         return _svg(figure, f"Accuracy by number of labels; with {counts[-1]:,} labels: {best}", "label-curves")
 
 
-def curves(history: list[dict[str, float]]) -> list[Markup]:
-    """Draws a small plot over the training steps for each group of metrics that the history contains."""
-    drawings = []
+def curve(history: list[dict[str, float]], metrics: Metrics) -> Markup | None:
+    """Draws metrics over the training steps; None if the history contains none of them."""
+    present = [name for name in metrics.names if any(name in row for row in history)]
+    if not present:
+        return None
     with mpl.rc_context(_STYLE):
-        for title, names, unit in _CURVES:
-            present = [name for name in names if any(name in row for row in history)]
-            if not present:
-                continue
-            figure = Figure(figsize=(3.6, 2.5), layout="constrained")
-            axes = figure.subplots()
-            for name in present:
-                rows = [row for row in history if name in row]
-                steps = [row["step"] for row in rows]
-                # A line alone would not show a single measurement.
-                axes.plot(steps, [row[name] for row in rows], ".-", label=_LABELS.get(name, name))
-            axes.set(title=title, xlabel="step", ylabel=unit)
-            if len(present) > 1:
-                axes.legend()
-            drawings.append(_svg(figure, f"{title} over the training steps", title))
-    return drawings
+        figure = Figure(figsize=(3.6, 2.5), layout="constrained")
+        axes = figure.subplots()
+        for name in present:
+            rows = [row for row in history if name in row]
+            steps = [row["step"] for row in rows]
+            # A line alone would not show a single measurement.
+            axes.plot(steps, [row[name] for row in rows], ".-", label=_LABELS.get(name, name))
+        axes.set(title=metrics.title, xlabel="step", ylabel=metrics.unit)
+        if len(present) > 1:
+            axes.legend()
+        return _svg(figure, f"{metrics.title} over the training steps", metrics.title)
 
 
-def embedding_map(test: Labelled, names: list[str]) -> Markup | None:
-    """Draws the test embeddings in two dimensions by t-SNE, coloured by class.
+class EmbeddingMap(NamedTuple):
+    """A plot of embeddings in two dimensions, and the projection that it shows."""
+
+    drawing: Markup
+    projection: Projection
+
+
+def embedding_map(test: Labelled, names: list[str]) -> EmbeddingMap:
+    """Draws the test embeddings in two dimensions, coloured by class.
 
     Args:
         test: The features and labels of the test split; at most 1,000 evenly spaced rows are drawn.
         names: The names of the classes.
 
-    Returns:
-        The plot; None if there are too few test images.
+    Raises:
+        NoProjection: If the embeddings cannot be projected.
     """
-    if len(test.labels) < _LEAST_POINTS:
-        return None
     rows = np.unique(np.linspace(0, len(test.labels) - 1, _MOST_POINTS).astype(int))
-    features, labels = np.asarray(test.features[rows], np.float64), test.labels[rows]
-    features = PCA(min(_COMPONENTS, *features.shape), random_state=0).fit_transform(features)
-    perplexity = min(_PERPLEXITY, (len(rows) - 1) / 3)
-    points = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(features)
+    projected, labels = projection.project(test.features[rows]), test.labels[rows]
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(4.8, 4.8), layout="constrained")
         axes = figure.subplots()
         for label, name in enumerate(names):
-            here = points[labels == label]
+            here = projected.points[labels == label]
             colour, marker = _COLOURS[label % len(_COLOURS)], _MARKERS[label // len(_COLOURS) % len(_MARKERS)]
             axes.scatter(
                 here[:, 0], here[:, 1], s=14, c=colour, marker=marker, alpha=0.8, linewidths=0, label=_escaped(name)
@@ -151,7 +158,7 @@ def embedding_map(test: Labelled, names: list[str]) -> Markup | None:
         axes.set_axis_off()
         if len(names) <= 3 * len(_COLOURS):
             figure.legend(loc="outside lower center", markerscale=1.5, ncols=min(5, len(names)))
-        return _svg(figure, "Map of the test embeddings, coloured by class", "map")
+        return EmbeddingMap(_svg(figure, "Map of the test embeddings, coloured by class", "map"), projected)
 
 
 def _escaped(text: str) -> str:

@@ -1,14 +1,12 @@
 """Selects test images and their nearest neighbours among the training images, which the encoder considers similar."""
 
-import base64
-import io
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
 from sklearn.neighbors import NearestNeighbors
 
 from components.linear_probe_evaluator.evaluation import Evaluation
+from components.linear_probe_evaluator.page.pictures import data_uri
 from trainer import splits
 
 _QUERIES = 8
@@ -75,9 +73,9 @@ def _rows(evaluation: Evaluation, queries: np.ndarray, predicted: list[str] | No
     near = evaluation.images(splits.TRAIN, neighbours.ravel()).reshape(*neighbours.shape, *shown.shape[1:])
     return [
         Row(
-            Picture(_uri(shown[i]), names[test.labels[query]], True, predicted[i] if predicted else None),
+            Picture(data_uri(shown[i]), names[test.labels[query]], True, predicted[i] if predicted else None),
             [
-                Picture(_uri(near[i, j]), names[train.labels[row]], bool(train.labels[row] == test.labels[query]))
+                Picture(data_uri(near[i, j]), names[train.labels[row]], bool(train.labels[row] == test.labels[query]))
                 for j, row in enumerate(neighbours[i])
             ],
         )
@@ -94,9 +92,3 @@ def _spread(labels: np.ndarray) -> np.ndarray:
         turn[here] = np.arange(len(here))
     first = order[np.argsort(turn[order], kind="stable")][:_QUERIES]
     return first[np.argsort(labels[first], kind="stable")]
-
-
-def _uri(image: np.ndarray) -> str:
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "WEBP", quality=85)
-    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
