@@ -351,7 +351,7 @@ SLIPS = [
     Slip(
         "a checkpoint of another training is taken",
         _CHECKPOINTS,
-        'if key != self._key:',
+        "if key != self._key:",
         "if False:",
         "tests/trainer/test_checkpoints.py::test_a_foreign_one_is_named_and_the_one_before_it_used",
     ),
