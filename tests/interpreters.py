@@ -24,7 +24,7 @@ _REPOSITORY = Path(__file__).parents[1]
 _SERVER = Path(__file__).with_name("forking_server.py")
 #: What `nnclr run` imports before its first component runs, and what its components import.
 COMMAND_MODULES = (
-    *("sklearn.linear_model", "sklearn.manifold", "matplotlib.figure", "mlflow.pyfunc", "mlflow.tracking.client"),
+    *("sklearn.linear_model", "sklearn.neighbors", "matplotlib.figure", "mlflow.pyfunc", "mlflow.tracking.client"),
     *("mlflow.store.tracking.sqlalchemy_store", "mlflow.store.model_registry.sqlalchemy_store"),
     *("tfx.orchestration.local.local_dag_runner", "tfx.dsl.compiler.compiler", "pipeline.cli", "pipeline.dag"),
     *("pipeline.local.runner", "pipeline.local.cache", "pipeline.local.pruning", "pipeline.local.summary"),

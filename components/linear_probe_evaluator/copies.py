@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice, zip_longest
+from itertools import islice, repeat, zip_longest
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -104,10 +104,10 @@ def _compare(
         common=int((np.isin(exact, exact[ours[common]]) & rest).sum()),
     )
     closest = np.argsort(alike.bits, kind="stable")
-    pairs = zip(ours[alike.rows[closest]].tolist(), theirs[alike.others[closest]].tolist(), strict=True)
-    same = zip(identical.rows.tolist(), identical.others.tolist(), strict=True)
-    few = _in_turn([[(*pair, False) for pair in pairs if rest[pair[0]]], [(*pair, True) for pair in same]])
-    return counts, list(islice(few, _MOST_EXAMPLES))
+    few = closest[rest[ours[alike.rows[closest]]]][:_MOST_EXAMPLES]
+    pairs = zip(ours[alike.rows[few]].tolist(), theirs[alike.others[few]].tolist(), repeat(False))
+    same = zip(identical.rows[:_MOST_EXAMPLES].tolist(), identical.others[:_MOST_EXAMPLES].tolist(), repeat(True))
+    return counts, list(islice(_in_turn([pairs, same]), _MOST_EXAMPLES))
 
 
 def _place(split: str, rows: Rows, row: int) -> Place:

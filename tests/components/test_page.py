@@ -16,6 +16,7 @@ from components.linear_probe_evaluator import artifact, page, probes, projection
 from components.linear_probe_evaluator.artifact import Check, Compared, CurvePoint, Duplicates
 from components.linear_probe_evaluator.copies import Copy, Place
 from components.linear_probe_evaluator.evaluation import Evaluation, Measured
+from components.linear_probe_evaluator.page import plots
 from components.linear_probe_evaluator.probes import Labelled
 from tests.components import releases
 
@@ -313,6 +314,14 @@ def test_one_training_image_is_the_neighbour_of_all(model, run):
     train = subject.candidate.train[np.array([5])]
     found = Page(page.render(replace(subject, candidate=replace(subject.candidate, train=train)), model, run))
     assert len(found.all("img")) == 8 * 2
+
+
+def test_every_class_is_in_the_legend_of_the_map_whatever_its_name():
+    candidate, _ = measured(4)
+    names = ["_hidden", "$x$ & <y>", "", "__"]
+    drawing = plots.embedding_map(candidate.test, names).drawing
+    shown = [element.text for element in Page(drawing).all("text")]
+    assert [text.strip() for text in shown] == ["_hidden", "$x$ & <y>", "__"]
 
 
 def test_an_accuracy_just_outside_of_its_interval_is_drawn(model, run):

@@ -162,8 +162,9 @@ def embedding_map(test: Labelled, names: list[str]) -> EmbeddingMap:
 
 
 def _escaped(text: str) -> str:
-    # Matplotlib interprets text between dollar signs as a formula.
-    return text.replace("$", r"\$")
+    # Matplotlib interprets text between dollar signs as a formula, and leaves names with an underscore in front out of
+    # legends, which a hair space before it prevents.
+    return ("\u200a" * text.startswith("_")) + text.replace("$", r"\$")
 
 
 def _svg(figure: Figure, description: str, name: str) -> Markup:
