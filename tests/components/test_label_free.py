@@ -234,11 +234,11 @@ def test_the_sample_is_drawn_at_random_from_all_files_and_views_are_those_of_the
     settings = SETTINGS.model_copy(update={"augmentation": AugmentationSettings(**STILL)})
     still = EncoderDescription(image_size=SIZE, settings=settings)
 
-    def drawn(seed: int, batch_bytes: int) -> list[np.ndarray]:
-        monkeypatch.setattr(label_free, "_BATCH_BYTES", batch_bytes)
+    def drawn(seed: int, batch: int) -> list[np.ndarray]:
+        monkeypatch.setattr(export, "batch_of", lambda size: 8 * batch)
         return list(label_free._views(still, files, 40, 12, seed))
 
-    views = np.concatenate(drawn(0, 10**9))
+    views = np.concatenate(drawn(0, 12))
     assert views.shape == (12, 8, *SIZE, 3)
     numbers = np.round(views[..., 0].mean(axis=(1, 2, 3)) / 6).astype(int)
     assert len(set(numbers)) == 12
@@ -249,10 +249,10 @@ def test_the_sample_is_drawn_at_random_from_all_files_and_views_are_those_of_the
     wide = np.array([SHAPES[number % 4][1] > SHAPES[number % 4][0] for number in numbers])
     assert parts[wide].min() > 20
     assert parts[~wide].max() < 2
-    in_small_batches = drawn(0, 2 * 8 * 32 * 32 * 3 * 4)
+    in_small_batches = drawn(0, 2)
     assert {len(batch) for batch in in_small_batches} == {2}
     np.testing.assert_array_equal(np.concatenate(in_small_batches), views)
-    assert not np.array_equal(np.concatenate(drawn(1, 10**9)), views)
+    assert not np.array_equal(np.concatenate(drawn(1, 12)), views)
 
 
 def test_views_are_those_of_the_candidates_training(tmp_path):
