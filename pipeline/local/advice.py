@@ -17,6 +17,7 @@ _ADVICE = {
     "beat_untrained": _TRAIN_LONGER,
     "floor": _TRAIN_LONGER,
     "least_recall": _TRAIN_LONGER,
+    "must_beat": _TRAIN_LONGER,
     "champion": "start from the champion's weights (--set trainer.warm_start=champion), train longer or on more "
     "images, or accept a greater loss (--set evaluator.tolerance=SHARE)",
 }

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 from pydantic import ValidationError
+from scipy import stats
 
 from components.linear_probe_evaluator import embedding, gate, label_curves, page, references, significance, worth
 from components.linear_probe_evaluator.artifact import Lead
@@ -39,6 +40,10 @@ def test_draws_that_vary_widen_the_intervals():
     paired = label_curves.lead(ours, theirs, 50, "x")
     single = label_curves.lead(ours, theirs[:1], 50, "x")
     assert single.high - single.low > 2 * (paired.high - paired.low)
+    # The variance of the mean of five draws, and that of the single one.
+    of_draws = stats.t.isf(0.025, 4) * np.std(ours.mean(1), ddof=1) * np.sqrt(1 / 5 + 1)
+    of_images = np.mean([found.mean - found.low for found in (significance.difference(one, theirs[0]) for one in ours)])
+    assert single.mean - single.low == pytest.approx(np.hypot(of_draws, of_images))
     assert single.mean == pytest.approx(ours.mean() - theirs[0].mean())
     together = label_curves.lead(ours, theirs, 50, "x", comparisons=4)
     assert together.low < paired.low < paired.high < together.high

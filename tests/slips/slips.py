@@ -47,13 +47,6 @@ SLIPS = [
         f"{_EVALUATOR}test_each_encoder_is_given_the_stored_images_in_its_own_size",
     ),
     Slip(
-        "weights that a file lacks stay random",
-        "trainer/pretrained.py",
-        "    if missing:",
-        "    if not variables:",
-        "tests/trainer/test_pretrained.py::test_a_file_that_lacks_weights_is_refused",
-    ),
-    Slip(
         "a network is given pixels in another scale than its own",
         "trainer/pretrained.py",
         "return module.preprocess_input",
@@ -365,7 +358,7 @@ SLIPS = [
     Slip(
         "a checkpoint of another training is taken",
         _CHECKPOINTS,
-        'if description["key"] != self._key:',
+        "if key != self._key:",
         "if False:",
         "tests/trainer/test_checkpoints.py::test_a_foreign_one_is_named_and_the_one_before_it_used",
     ),

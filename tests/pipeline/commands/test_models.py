@@ -67,7 +67,7 @@ def test_looking_and_moving(workdir):
     assert (shown.json["version"], shown.json["tags"]["git_commit"]) == (3, "c0ffee")
     assert shown.json["tags"]["parent_compared_with"] == "encoder version 2"
     assert "encoder version 1" in seen.out
-    assert "Linear probe **50.0%**" in seen.out
+    assert "Linear probe 50.0%" in seen.out
 
     assert served(workdir) >= {"3"}
     back, further, at_the_end, forward = models(

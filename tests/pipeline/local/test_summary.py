@@ -86,7 +86,11 @@ def test_exit_code_is_that_of_the_verdict():
     [
         (["labels"], "--set evaluator.without_labels=compare", "train longer"),
         (["needs_labels"], "--set evaluator.data=SOURCE", "train longer"),
-        (["floor", "least_recall", "beat_untrained"], "tensorboard --logdir w/artifacts/Trainer/model_run", "Also"),
+        (
+            ["floor", "least_recall", "beat_untrained", "must_beat"],
+            "tensorboard --logdir w/artifacts/Trainer/model_run",
+            "Also",
+        ),
         (["champion", "best_release"], "trainer.warm_start=champion", "Also"),
         (["champion_problem"], "nnclr models rollback --reason REASON --workdir w", "train longer"),
         (["collapse"], "strengthen trainer.augmentation", "train longer"),
