@@ -18,6 +18,7 @@ TINY = [
     *("--preset", "sample", "--set", "data.image_size=32"),
     # A minute is too short to learn more than chance could: these runs show the way, not the encoder.
     *("--set", "evaluator.beat_untrained=false", "--set", "evaluator.label_shares=[]"),
+    *("--set", "evaluator.least_test_images=1"),
     *("--set", "trainer.encoder={width: 16, batch_norm: false}", "--set", "trainer.projection.batch_norm=false"),
     *("--set", "trainer.optimizer={learning_rate: 0.001, warmup: 0, schedule: constant}"),
     *("--set", "trainer.precision=float32", "--set", "trainer.epochs=6"),
