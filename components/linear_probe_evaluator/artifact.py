@@ -164,7 +164,7 @@ class Comparison(Content):
         counts: Number of images by split.
         models: The encoders, in the order in which they were named.
         leads: Accuracy of each encoder but the first, minus that of the first one, by number of labels.
-        notes: A sentence for each reason to doubt the figures.
+        notes: A sentence for each reason to doubt the figures, and on how much repeated trainings differ.
     """
 
     data: str

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 
 from components.image_example_gen import artifact as examples_artifact
-from components.linear_probe_evaluator import embedding, evaluation, label_curves, references
+from components.linear_probe_evaluator import embedding, evaluation, label_curves, references, training_variance
 from components.linear_probe_evaluator.artifact import Comparison
 from components.linear_probe_evaluator.config import EvaluatorSettings
 from components.linear_probe_evaluator.embedding import Encoder
@@ -79,5 +79,11 @@ def compare(
             name: tuple(label_curves.lead(curve[labels], ours[labels], labels, first) for labels in sorted(ours))
             for name, curve in others
         },
-        notes=tuple(references.doubts(names, encoders, without, dataset.stored_size or dataset.image_size)),
+        notes=(
+            *training_variance.sentences(
+                {name: encoder.directory for name, encoder in models},
+                {name: curve[max(curve)][0] for name, curve in curves.items()},
+            ),
+            *references.doubts(names, encoders, without, dataset.stored_size or dataset.image_size),
+        ),
     )
