@@ -200,6 +200,7 @@ def test_an_encoder_beside_its_references(tmp_path):
         assert part in text
 
 
+@pytest.mark.long
 def test_references_do_not_gate_unless_they_are_named(tmp_path):
     examples = write_examples(tmp_path / "examples", {"unlabelled": 3, "train": 30, "test": 30})
     keras.utils.set_random_seed(1)

@@ -59,11 +59,11 @@ def _computes(kernel, node) -> bool:
 @pytest.mark.parametrize(
     "preset",
     [
-        "stl10-convnet.yaml",
+        "keras-example.yaml",
         *(
             pytest.param(file.name, marks=pytest.mark.long)
             for file in sorted(_PRESETS.iterdir(), key=lambda file: file.name)
-            if file.name.endswith(".yaml") and file.name != "stl10-convnet.yaml"
+            if file.name.endswith(".yaml") and file.name != "keras-example.yaml"
         ),
     ],
 )
