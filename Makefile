@@ -21,7 +21,7 @@ demo: $(READY) $(if $(GPU),$(CUDA)) ## Run the whole pipeline on the embedded sa
 test: $(READY) ## Run the tests.
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-test-long: $(READY) ## Run further cases and combinations of what `make test` tests (8 minutes).
+test-long: $(READY) ## Run further cases and combinations of what `make test` tests (20 minutes).
 	$(BIN)/pytest -m long --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-flink: $(READY) ## Run the tests of Beam engines on Flink (FLINK_JOB_SERVER_JAR=JAR: Beam's job server; needs Java).
