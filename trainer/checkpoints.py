@@ -188,8 +188,11 @@ def read(path: str, shapes: dict[str, tuple[int, ...]]) -> Checkpoint:
         return _parsed(files.cat_file(location), path, shapes)[1]
     except FileNotFoundError as error:
         raise SettingsError(f"trainer.from_checkpoint: there is no file {path}.") from error
-    except _Unusable as error:
-        raise SettingsError(f"trainer.from_checkpoint: {path} cannot be used: {error}.") from error
+    except Exception as error:
+        reason = str(error) if isinstance(error, _Unusable) else storage.failure(error, path)
+        if reason is None:
+            raise
+        raise SettingsError(f"trainer.from_checkpoint: {path} cannot be used: {reason}.") from error
 
 
 def _parsed(content: bytes, path: str, shapes: dict[str, tuple[int, ...]]) -> tuple[str, Checkpoint]:

@@ -74,7 +74,7 @@ def train(
         saved.require_writable()
     plan = Plan.of(settings, images.count)
     model, step = build(settings, plan, images.size, images.classes, strategy)
-    position = resuming.restore(saved, settings, state.variables(model, step.optimizer), strategy)
+    position = resuming.restore(saved, settings, plan.steps, state.variables(model, step.optimizer), strategy)
     if position is None:
         position = Position()
         if job.warm_start is not None:

@@ -83,6 +83,7 @@ def _counting(settings: TrainerSettings) -> dict[str, Any]:
 def restore(
     saved: checkpoints.Checkpoints | None,
     settings: TrainerSettings,
+    steps: int,
     variables: dict[str, tf.Variable],
     strategy: tf.distribute.Strategy,
 ) -> Position | None:
@@ -91,6 +92,7 @@ def restore(
     Args:
         saved: The training's checkpoints; None if it has none.
         settings: Settings of the trainer.
+        steps: Length of the training.
         variables: All variables that the training changes, by name.
         strategy: The strategy that trains.
 
@@ -105,6 +107,11 @@ def restore(
     checkpoint = saved.latest(shapes) if saved is not None else None
     if checkpoint is None and settings.from_checkpoint is not None:
         checkpoint = checkpoints.read(settings.from_checkpoint, shapes)
+        if checkpoint.step >= steps:
+            raise SettingsError(
+                f"trainer.from_checkpoint: {checkpoint.path} is of step {checkpoint.step}, and the training has only "
+                f"{steps} steps: train longer."
+            )
     _require_same_checkpoint(checkpoint.step if checkpoint else 0, strategy)
     if checkpoint is None:
         if saved is not None:
@@ -128,10 +135,14 @@ def save(
 
 def _name_other_checkpoints(saved: checkpoints.Checkpoints, settings: TrainerSettings) -> None:
     """Logs how to go on from a checkpoint of other settings or images, so that nobody starts again by mistake."""
-    for path, step, journal in list(saved.of_other_trainings())[-_NAMED_CHECKPOINTS:]:
+    ours = settings_tree.flattened(_counting(settings))
+    found = []
+    for path, step, journal in saved.of_other_trainings():
         other = settings_tree.flattened(journal.get(_SETTINGS, {}))
-        ours = settings_tree.flattened(_counting(settings))
         names = sorted(name for name in other.keys() | ours.keys() if other.get(name) != ours.get(name))
+        found.append((names, other, path, step))
+    # Those that differ least are the ones that the user may have meant.
+    for names, other, path, step in sorted(found, key=lambda one: len(one[0]))[:_NAMED_CHECKPOINTS]:
         differing = (
             ", ".join(f"{name} ({other.get(name)}, now {ours.get(name)})" for name in names[:_NAMED_SETTINGS])
             or "the images"

@@ -30,8 +30,6 @@ class Executor(base_executor.BaseExecutor):
         exec_properties: dict[str, Any],
     ) -> None:
         settings = RunSettings.model_validate_json(exec_properties[SETTINGS])
-        # Before hours of training: the evaluator needs them after it.
-        pretrained.require_loadable(settings.evaluator.references.pretrained, REFERENCES)
         data = resolve(settings.data, settings.evaluator.data)
         for sentence in data.passed_over:
             logger.warning(sentence)
@@ -45,6 +43,9 @@ class Executor(base_executor.BaseExecutor):
             if reason:
                 logger.info(reason)
                 news = artifact.OLD
+        if news == artifact.NEW:
+            # Before hours of training: the evaluator needs them after it.
+            pretrained.require_loadable(settings.evaluator.references.pretrained, REFERENCES)
         values = {
             artifact.SOURCE: data.source,
             artifact.FINGERPRINT: data.fingerprint,

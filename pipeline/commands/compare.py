@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pipeline.commands.options import ConfigOption, JsonOption, PresetOption, SetOption, WorkdirOption
+from pipeline.commands.options import ConfigOption, JsonOption, LabelledOption, PresetOption, SetOption, WorkdirOption
 from pipeline.local.workdir import DEFAULT_WORKDIR, Workdir
 from pipeline.terminal import output
 from pipeline.terminal.screen import Screen, write_line
@@ -28,14 +28,7 @@ def compare(
             "models:/NAME/VERSION, keras:NETWORK, or keras:NETWORK=WEIGHTS.h5. The others are compared with the first.",
         ),
     ],
-    data: Annotated[
-        str,
-        typer.Option(
-            metavar="SOURCE",
-            help="Labelled images: any source of images, local, gs:// or s3://; or a folder that nnclr ingest wrote, "
-            "local or gs://.",
-        ),
-    ],
+    data: LabelledOption,
     out: Annotated[
         str | None,
         typer.Option(

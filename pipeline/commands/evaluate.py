@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from pipeline.commands.options import ConfigOption, JsonOption, PresetOption, SetOption
+from pipeline.commands.options import ConfigOption, JsonOption, LabelledOption, PresetOption, SetOption
 from pipeline.terminal import output
 from pipeline.terminal.screen import Screen
 from trainer.errors import BAD_DATA, DONE, FAILED, NOT_BLESSED, WRONG_USAGE, exit_codes
@@ -18,14 +18,7 @@ def evaluate(
         str,
         typer.Argument(metavar="MODEL", help="Folder of an exported encoder, or the output of python -m trainer."),
     ],
-    data: Annotated[
-        str,
-        typer.Option(
-            metavar="SOURCE",
-            help="Labelled images: any source of images, local, gs:// or s3://; or a folder that nnclr ingest wrote, "
-            "local or gs://.",
-        ),
-    ],
+    data: LabelledOption,
     out: Annotated[
         str, typer.Option("--output", "-o", metavar="OUT", help="Folder for the results; local, gs:// or s3://.")
     ] = "evaluation",

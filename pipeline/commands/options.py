@@ -41,6 +41,14 @@ DataOption = Annotated[
         "in the path, the newest complete spans are used.",
     ),
 ]
+LabelledOption = Annotated[
+    str,
+    typer.Option(
+        metavar="SOURCE",
+        help="Labelled images: any source of images, local, gs:// or s3://; or a folder that nnclr ingest wrote, "
+        "local or gs://.",
+    ),
+]
 
 # Kubeflow Pipelines
 PackageArgument = Annotated[

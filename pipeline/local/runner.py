@@ -221,7 +221,7 @@ def _with_absolute_paths(settings: Settings, workdir: Workdir) -> Settings:
 
 def _source_path(settings: Settings, workdir: Workdir) -> str:
     source = settings.data.source
-    if source is None:
+    if not source:
         raise SettingsError(
             "The source of images is missing: name it with --data SOURCE (or data.source), or try the embedded sample: "
             "nnclr run --preset sample."

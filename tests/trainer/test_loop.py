@@ -286,6 +286,10 @@ def test_a_training_goes_on_from_a_checkpoint_of_other_settings(tfrecords, logic
     assert 0 < np.abs(on[kernel] - first[kernel]).max() < 2e-4
     with pytest.raises(SettingsError, match=r"trainer\.from_checkpoint: there is no file nowhere\.npz"):
         train_on(seed=2, from_checkpoint="nowhere.npz")
+    with pytest.raises(SettingsError, match=rf"from_checkpoint: {tmp_path} cannot be used: Is a directory\."):
+        train_on(seed=2, from_checkpoint=str(tmp_path))
+    with pytest.raises(SettingsError, match=r"from_checkpoint: .* is of step 4, and the training has only 3 steps"):
+        train_on(duration="3 steps", from_checkpoint=path)
     with pytest.raises(SettingsError, match=r"from_checkpoint: .* cannot be used: it has other variables"):
         train_on(encoder={"width": 4}, from_checkpoint=path)
 

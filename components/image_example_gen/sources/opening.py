@@ -15,7 +15,7 @@ from components.image_example_gen.sources.stl10_directory import Stl10Directory
 from components.image_example_gen.sources.tfds_stl10 import TfdsStl10
 from components.image_example_gen.sources.tfrecords import TfRecords
 from trainer import splits, storage
-from trainer.errors import DataError
+from trainer.errors import DataError, SettingsError
 
 #: The built-in kinds of sources. The first that recognises a path opens it.
 SOURCES: tuple[type[StoredSource], ...] = (Stl10Archive, Stl10Directory, TfdsStl10, TfRecords, ImageFolder)
@@ -67,6 +67,9 @@ def _unlabelled_count(source: Source) -> int:
 
 
 def _open(path: str, settings: IngestSettings) -> StoredSource:
+    if not path:
+        # Without this check, all files of the machine would be listed.
+        raise SettingsError("The source of images is missing: set data.source.")
     path = path.rstrip("/") or "/"
     if "://" in path and not storage.in_bucket(path):
         raise DataError(

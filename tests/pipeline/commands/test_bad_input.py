@@ -66,6 +66,8 @@ TABLE = [
     (["data", "stl10", "file"], 1, "file"),
     (["data", "sample", "file"], 2, "file"),
     (["data", "sample", "file/below"], 1, "file/"),
+    (["run", *TINY, "--data", ""], 2, "The source of images is missing"),
+    (["ingest", "", "out"], 2, "The source of images is missing"),
     # Networks to compare with, before anything is ingested or trained
     (["run", *TINY, "--data", "pictures", "--set", "evaluator.must_beat=[supervised]"], 2, "not one of the references"),
     (["run", *TINY, "--data", "pictures", "--set", f"{REFERENCES}=[{{network: EfficentNetB0}}]"], 2, "EfficientNetB0"),
@@ -174,8 +176,12 @@ def test_the_trainer_alone_does_the_same(arguments, code, named, directory):
     ("settings", "code", "named"),
     [
         ({"data": {"source": "https://images.test/a.tar.gz"}}, 3, "https://images.test/a.tar.gz"),
+        ({"data": {"source": None}}, 2, "The source of images is missing: set data.source."),
         (
-            {"evaluator": {"references": {"pretrained": [{"network": "EfficentNetB0"}]}}},
+            {
+                "data": {"source": "pictures"},
+                "evaluator": {"references": {"pretrained": [{"network": "EfficentNetB0"}]}},
+            },
             2,
             f"{REFERENCES}: EfficentNetB0: keras.applications has no such network",
         ),
@@ -189,7 +195,7 @@ def test_a_pods_entry_point_does_the_same(settings, code, named, directory):
     given["inputs"]["parameterValues"] = {
         **{
             "settings": RunSettings.model_validate(settings).model_dump_json(),
-            "registry_directory": "",
+            "registry_directory": "registry of a pod",
             "pipeline_run": "1",
         },
     }
