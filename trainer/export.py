@@ -154,17 +154,18 @@ def describe(directory: str) -> EncoderDescription:
 
 def image_size(directory: str) -> tuple[int, int] | None:
     """Returns height and width of the images that the model in `directory` takes; None if no description tells it."""
-    description = _description_if_any(directory)
+    description = describe_if_any(directory)
     return description.image_size if description else None
 
 
 def training_seconds(directory: str) -> float | None:
     """Returns the time that the training of the model in `directory` took; None if no description tells it."""
-    description = _description_if_any(directory)
+    description = describe_if_any(directory)
     return description.training.seconds or None if description and description.training else None
 
 
-def _description_if_any(directory: str) -> EncoderDescription | None:
+def describe_if_any(directory: str) -> EncoderDescription | None:
+    """Returns the description beside the model in `directory`; None if nnclr did not export the model."""
     try:
         return describe(directory)
     except (tf.errors.OpError, ValueError):

@@ -5,8 +5,6 @@ import math
 from collections import defaultdict
 
 import numpy as np
-import tensorflow as tf
-from pydantic import ValidationError
 
 from trainer import export
 
@@ -27,13 +25,12 @@ def sentences(models: dict[str, str], hits: dict[str, np.ndarray]) -> list[str]:
 
 def _settings_without_seed(directory: str) -> str | None:
     """Returns the image size and the settings as text; None if nnclr did not export the model."""
-    try:
-        described = export.describe(directory)
-    except (tf.errors.OpError, ValidationError):
+    described = export.describe_if_any(directory)
+    if described is None:
         return None
     # When a training is measured and saved, and where it computes, does not make it another one.
-    same = {"seed", "checkpoint", "watch", "devices", "from_checkpoint"}
-    return f"{described.image_size} {described.settings.model_dump_json(exclude=same)}"
+    ignored = {"seed", "checkpoint", "watch", "devices", "from_checkpoint"}
+    return f"{described.image_size} {described.settings.model_dump_json(exclude=ignored)}"
 
 
 def _sentence(hits: dict[str, np.ndarray]) -> str:

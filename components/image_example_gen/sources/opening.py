@@ -39,6 +39,7 @@ def open_source(path: str, settings: IngestSettings = IngestSettings()) -> Sourc
     Raises:
         DataError: If nothing lies at the path, if it is no known kind of source, if the source is damaged, or if it has
             no unlabelled images.
+        SettingsError: If the path is empty.
     """
     spans = [_open(span, settings) for span in span_window.paths(path)]
     # An increment may hold only labelled images, if an earlier one holds others.
@@ -56,6 +57,7 @@ def open_labelled(path: str, settings: IngestSettings = IngestSettings()) -> Sou
     Raises:
         DataError: If nothing lies at the path, if it is no known kind of source, if the source is damaged, or if it has
             no labelled images.
+        SettingsError: If the path is empty.
     """
     source = _open(path, settings)
     source.require_labelled()
