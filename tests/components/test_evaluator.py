@@ -367,6 +367,7 @@ def test_images_are_read_back_by_their_record_numbers_in_any_order_and_repeatedl
     np.testing.assert_array_equal(embedding.images_at(files, records, (8, 8)), images[records[:, 0], records[:, 1]])
 
 
+@pytest.mark.long
 def test_a_champion_that_embeds_nothing_stops_a_release_and_says_how_to_go_on(tmp_path):
     examples_dir = write_examples(tmp_path / "examples", {"unlabelled": 3, "train": 30, "test": 12})
     model = f"{export_model(tmp_path / 'good', seed=1)}/Format-Serving"

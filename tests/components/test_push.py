@@ -158,7 +158,8 @@ def require_raced(registry: ModelRegistry, name: str = "encoder") -> list[Move]:
     return moves
 
 
-@pytest.mark.parametrize("better_is_late", [pytest.param(True, marks=pytest.mark.long), False])
+@pytest.mark.long
+@pytest.mark.parametrize("better_is_late", [True, False])
 def test_on_a_server_without_a_lock_the_first_push_wins_whichever_moves_the_alias_last(
     better_is_late, models, tmp_path, mlflow_server
 ):

@@ -395,6 +395,7 @@ def test_rollbacks_after_a_promotion_of_the_first_version_come_to_an_end():
     assert visited == [2, 1]
 
 
+@pytest.mark.long
 def test_rollback_ignores_a_move_that_was_never_completed(tmp_path, registry):
     push(tmp_path, seed=1, run_id="run-1")
     push(tmp_path, seed=2, run_id="run-2", champion=1)

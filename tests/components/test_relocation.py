@@ -68,6 +68,7 @@ def test_a_copy_does_not_delete_files_that_it_shares_with_the_original(tmp_path)
     assert files(outside) == set()
 
 
+@pytest.mark.long
 def test_processes_that_create_a_registry_at_once_all_succeed(tmp_path):
     import subprocess
     import sys

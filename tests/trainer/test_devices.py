@@ -64,7 +64,7 @@ def on_one_device(logical_cpus):
 # Graphs of four replicas, of a ResNet and of several sizes of views take long to build.
 _LONG = [
     *("resnet18", "small views", "clipped, in two parts, one of three neighbours, byol"),
-    *("simclr, batch norm, lars", "straight through, batch norm, sgd"),
+    *("simclr, batch norm, lars", "straight through, batch norm, sgd", "paper, adamw"),
 ]
 TWO_REPLICAS = dict.fromkeys(_LONG, pytest.mark.long)
 FOUR_REPLICAS = {"example, sgd": (), "paper, batch norm, lars": pytest.mark.long}

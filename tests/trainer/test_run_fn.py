@@ -68,7 +68,7 @@ def test_starts_from_the_champion(tfrecords, champion, tmp_path):
     assert first_weights(tmp_path) == pytest.approx(first_weights(champion), abs=1e-6)
 
 
-@pytest.mark.parametrize("base_model", [None, "nowhere"])
+@pytest.mark.parametrize("base_model", [None, pytest.param("nowhere", marks=pytest.mark.long)])
 def test_without_a_champion_it_starts_from_scratch(tfrecords, champion, tmp_path, base_model):
     path = base_model and str(tmp_path / base_model)
     run(arguments(tfrecords, tmp_path, path, warm_start="champion", seed=7))

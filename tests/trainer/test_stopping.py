@@ -24,7 +24,10 @@ def train(tfrecords, tmp_path: Path):
     return loop.train(settings(duration="3 steps"), job, mirrored([tf.config.list_logical_devices("CPU")[0].name]))
 
 
-@pytest.mark.parametrize(("number", "expected"), [(signal.SIGTERM, Stopped), (signal.SIGINT, KeyboardInterrupt)])
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [(signal.SIGTERM, Stopped), pytest.param(signal.SIGINT, KeyboardInterrupt, marks=pytest.mark.long)],
+)
 def test_a_request_in_the_last_step_stops_and_the_next_start_only_has_to_export(
     number, expected, tfrecords, tmp_path, monkeypatch
 ):
@@ -44,7 +47,10 @@ def test_a_request_in_the_last_step_stops_and_the_next_start_only_has_to_export(
     assert [row["step"] for row in result.history] == [3]
 
 
-@pytest.mark.parametrize(("number", "expected"), [(signal.SIGTERM, Stopped), (signal.SIGINT, KeyboardInterrupt)])
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [(signal.SIGTERM, Stopped), pytest.param(signal.SIGINT, KeyboardInterrupt, marks=pytest.mark.long)],
+)
 def test_a_request_during_the_export_is_taken_after_it_and_keeps_the_checkpoints(
     number, expected, tfrecords, tmp_path, monkeypatch
 ):
