@@ -18,8 +18,8 @@ def stack(local: tf.Tensor) -> tf.Tensor:
     The gradient of a slot is the sum of all replicas' gradients, and flows back to the slot's own replica.
 
     Every replica fills its slot of a tensor of zeros, and these tensors are summed, which is exact because x + 0 = x.
-    TensorFlow's `all_gather` costs two collectives and two more in the backward pass, because it allows replicas to
-    have different numbers of rows and exchanges these first. On a GPU it waits for the host to read them.
+    TensorFlow's `all_gather` allows for replicas with different numbers of rows: it exchanges these first, in a
+    collective of their own, for which a GPU waits.
     """
     context = tf.distribute.get_replica_context()
     before = context.replica_id_in_sync_group

@@ -10,6 +10,7 @@ import pytest
 from tests.benchmarks.collectives import exchange, traced
 from tests.trainer.conftest import mirrored
 from tests.trainer.equality_cases import BATCH, CASES
+from tests.trainer.test_gpu_kernels import without_gpu_kernel
 from trainer.config import TrainerSettings
 from trainer.layers.batch_norm import BatchNormalization
 
@@ -39,6 +40,8 @@ def test_replicas_exchange_only_what_they_cannot_compute_alone(logical_cpus, nam
     # The metrics, and the steps that each optimiser counts.
     assert len(found.copies) == 3 * (replicas - 1)
     assert max(found.copies) < 50
+    # `test_gpu_kernels` asks the same of a step on one device.
+    assert sorted(set(without_gpu_kernel(graph))) == []
 
 
 def batch_norms(model) -> list[BatchNormalization]:
