@@ -265,6 +265,28 @@ class MultiCropSettings(StrictModel):
         return self
 
 
+class MomentumEncoderSettings(StrictModel):
+    """A moving average of encoder and projection head (arXiv 1911.05722, section 3.2), which gives the keys.
+
+    The neighbours of its projections are searched, and the support set holds its projections.
+    """
+
+    momentum: Annotated[float, Field(ge=0, lt=1)] | None = Field(
+        None,
+        description="The share of the average that the first step keeps, for instance 0.99; it rises to 1 as half a "
+        "cosine (arXiv 2006.07733, section 3.3). Without a momentum encoder (null), projections are the keys.",
+    )
+    export: Literal["online", "momentum"] = Field(
+        "online", description="The encoder that is measured and exported: the trained one, or its average."
+    )
+
+    @model_validator(mode="after")
+    def _export_exists(self) -> "MomentumEncoderSettings":
+        if self.export == "momentum" and self.momentum is None:
+            raise ValueError("export is momentum, but momentum is null: set momentum, for instance to 0.99")
+        return self
+
+
 class ProgressiveResizingSettings(StrictModel):
     """Smaller views, and so faster steps, in the first part of the training (arXiv 2104.00298, section 4)."""
 
@@ -384,6 +406,9 @@ class TrainerSettings(StrictModel):
         10_000, description="The number of recent projections in which neighbours are searched."
     )
     temperature: PositiveFloat = Field(0.1, description="Similarities are divided by this temperature in the loss.")
+    momentum_encoder: MomentumEncoderSettings = Field(
+        MomentumEncoderSettings(), description="A moving average of the encoder, which gives the keys."
+    )
     multi_crop: MultiCropSettings = Field(MultiCropSettings(), description="Additional small views of each image.")
     progressive_resizing: ProgressiveResizingSettings = Field(
         ProgressiveResizingSettings(), description="Smaller views in the first part of the training."
@@ -460,6 +485,11 @@ class TrainerSettings(StrictModel):
                 f"accumulate divides the batch of {self.batch_size} images into {self.accumulate} parts, but an image "
                 f"has negatives only in a part of at least {_LEAST_ROWS} images: set accumulate to at most "
                 f"{self.batch_size // _LEAST_ROWS}"
+            )
+        if self.neighbour == "none" and self.momentum_encoder.momentum is not None:
+            raise ValueError(
+                "momentum_encoder gives keys whose neighbours are searched, and neighbour is none: set neighbour to "
+                "paper or straight_through, or momentum_encoder.momentum to null"
             )
         if self.top_k > self.support_set_size:
             raise ValueError(f"top_k is {self.top_k}, and the support set has only {self.support_set_size} members")

@@ -80,6 +80,8 @@ def train(
         if job.warm_start is not None:
             with strategy.scope():
                 export.load_weights(model.encoder, settings, images.size, job.warm_start)
+                if model.momentum is not None:
+                    model.momentum.start()
     training = _Training(settings, plan, images, strategy, model, step, saved, position, job.run_dir)
     with StopRequest() as stop:
         result = training.run(stop)

@@ -12,6 +12,8 @@ def variables(model: NNCLR, optimizer: keras.optimizers.Optimizer | None = None)
     Checkpoints store arrays under these names, so a changed name makes unfinished trainings start anew.
     """
     parts = {network.name: network.variables for network in model.networks}
+    if model.momentum is not None:
+        parts |= {f"momentum_{network.name}": network.variables for network in model.momentum.networks}
     if optimizer is not None:
         parts["optimizer"] = optimizer.variables
     if model.probe is not None:

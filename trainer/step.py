@@ -35,6 +35,7 @@ class TrainingStep(tf.Module):
         self._model, self._settings, self._size = model, settings, size
         self._small_view_size = small_view_size(settings, size)
         self._loss = losses.loss_function(settings.neighbour)
+        self._steps = plan.steps
         self.learning_rate = learning_rate(settings.optimizer, settings.batch_size, plan.steps, plan.warmup)
         self.optimizer = build_optimizer(settings.optimizer, self.learning_rate, model.pretrained_variables)
 
@@ -79,6 +80,8 @@ class TrainingStep(tf.Module):
             for name, share in part_metrics.items():
                 metrics[name] = metrics.get(name, 0.0) + share / parts
         norm = self._update([gradient / parts for gradient in gradients])
+        if self._model.momentum is not None:
+            self._model.momentum.follow(tf.cast(step + 1, tf.float32) / self._steps)
         return metrics | {"gradient_norm": norm / replicas.count()}
 
     def _gradients(
@@ -91,8 +94,9 @@ class TrainingStep(tf.Module):
         views = augmentation.random_views(images, drawn, settings.augmentation, view_size)
         with tf.GradientTape() as tape:
             both = model.project(views)
+            keys = model.keys(views, both)
             nearest = model.support_set.nearest(
-                both, settings.top_k, tf.tile(numbers[_NEIGHBOUR][:, 0], [2]) if settings.top_k > 1 else None
+                keys, settings.top_k, tf.tile(numbers[_NEIGHBOUR][:, 0], [2]) if settings.top_k > 1 else None
             )
             z = _by_view(both, 2)
             if settings.multi_crop.views:
@@ -102,7 +106,8 @@ class TrainingStep(tf.Module):
             loss = replicas.global_mean(per_image)
         gradients = tape.gradient(loss, model.pretrained_variables)
         projections = replicas.gather(z[0], z[1])
-        model.support_set.enqueue(projections[0].everywhere)
+        newest = projections[0] if model.momentum is None else replicas.gather(_by_view(keys, 2)[0])[0]
+        model.support_set.enqueue(newest.everywhere)
         batch = settings.batch_size / settings.accumulate
         return gradients, {
             "c_loss": loss,
@@ -140,7 +145,7 @@ class TrainingStep(tf.Module):
         numbers = self._random_numbers(_PROBE_VIEW, step, replicas.global_rows(images.pixels))
         views = augmentation.random_views(images, [numbers], self._settings.online_probe.augmentation, self._size)
         # In inference mode, so that labelled images leave no trace in the encoder, not even in batch norm's statistics.
-        embeddings = tf.cast(self._model.encoder(views, training=False), tf.float32)
+        embeddings = tf.cast(self._model.result(views, training=False), tf.float32)
         return probe.train(embeddings, labels)
 
 

@@ -27,6 +27,7 @@ CASES: dict[str, dict[str, Any]] = {
     | HEADS
     | {"neighbour": "paper", "accumulate": 2, "top_k": 3, "augmentation": {"preset": "byol"}}
     | {"optimizer": SGD["optimizer"] | {"clip_norm": 0.5}},
+    "momentum encoder": NORM | HEADS | SGD | {"neighbour": "paper", "momentum_encoder": {"momentum": 0.5}},
     "small views": NORM
     | HEADS
     | SGD
