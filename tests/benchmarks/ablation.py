@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from pipeline import config
 from tests.benchmarks.judge import Judge
-from trainer import data, loop, metrics, splits
+from trainer import loop, metrics, splits
 
 _NEIGHBOURS = 20
 _HEADS = ["projection={units: [512, 128], batch_norm: true}", "prediction={units: [512, 128], batch_norm: true}"]
@@ -100,10 +100,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=list(VARIANTS), default=list(VARIANTS), metavar="NAME")
     parser.add_argument("--set", dest="changes", action="append", default=[], metavar="NAME=VALUE")
     arguments = parser.parse_args()
-    if arguments.seconds:
-        limit = [f"time_limit={arguments.seconds}s"]
-    else:
-        limit = [f"duration={arguments.images} examples"]
+    limit = [f"time_limit={arguments.seconds}s"] if arguments.seconds else [f"duration={arguments.images} examples"]
     results: dict[str, list[Result]] = {name: [] for name in arguments.only}
     # A process for each training, so that none inherits another's memory or TensorFlow's state.
     spawn = multiprocessing.get_context("spawn")
