@@ -377,7 +377,8 @@ class TrainerSettings(StrictModel):
     neighbour: Neighbour = Field(
         "straight_through",
         description="The loss: paper compares neighbours without gradient with predictions; straight_through passes "
-        "the neighbour's gradient to the projection, as the Keras example does; none is SimCLR.",
+        "the neighbour's gradient to the projection, as the Keras example does; none compares the views themselves "
+        "(equation 1 of the NNCLR paper: SimCLR with the negatives of the other view only), without a support set.",
     )
     top_k: PositiveInt = Field(1, description="The neighbour is drawn from this many nearest members.")
     support_set_size: PositiveInt = Field(

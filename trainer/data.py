@@ -140,15 +140,15 @@ class Order(NamedTuple):
 
 def _shuffled(files: list[str], order: Order) -> tf.data.Dataset:
     """Returns one pass over the records."""
-    drawn = np.random.default_rng([order.seed, order.epoch]).permutation(files).tolist()
-    records = tf.data.Dataset.from_tensor_slices(drawn).interleave(
+    generator = np.random.default_rng([order.seed, order.epoch])
+    records = tf.data.Dataset.from_tensor_slices(generator.permutation(files).tolist()).interleave(
         tf.data.TFRecordDataset,
         cycle_length=min(4, len(files)),
         block_length=16,
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,
     )
-    return records.shuffle(order.buffer, seed=order.seed + order.epoch)
+    return records.shuffle(order.buffer, seed=int(generator.integers(2**63)))
 
 
 def without_autotuning(batches: tf.data.Dataset) -> tf.data.Dataset:

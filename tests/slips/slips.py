@@ -98,8 +98,8 @@ SLIPS = [
     Slip(
         "projections stand in for their neighbours",
         _STEP_FILE,
-        "self._loss(z, _by_view(nearest.vectors, 2), ",
-        "self._loss(z, _by_view(tf.stop_gradient(both), 2), ",
+        "_by_view(nearest.vectors if nearest else both, 2)",
+        "_by_view(tf.stop_gradient(both), 2)",
         f"{_STEP}[paper]",
     ),
     Slip(
@@ -126,9 +126,9 @@ SLIPS = [
     Slip(
         "the batch is enqueued before its neighbours are looked up",
         _STEP_FILE,
-        "            nearest = model.support_set.nearest(\n",
+        "            nearest = self._nearest(both, numbers)\n",
         "            model.support_set.enqueue(tf.stop_gradient(both[: tf.shape(both)[0] // 2]))\n"
-        "            nearest = model.support_set.nearest(\n",
+        "            nearest = self._nearest(both, numbers)\n",
         f"{_STEP}[paper]",
     ),
     Slip(
@@ -136,7 +136,7 @@ SLIPS = [
         _STEP_FILE,
         "model.support_set.enqueue(projections[0].everywhere)",
         "model.support_set.enqueue(projections[1].everywhere)",
-        f"{_STEP}[none]",
+        f"{_STEP}[straight_through]",
     ),
     Slip(
         "predictions are compared unnormalised",
@@ -253,9 +253,23 @@ SLIPS = [
     Slip(
         "crops of images that are not square are distorted",
         _AUGMENTATION,
-        "ratio /= aspect",
-        "ratio /= 1.0",
+        "numbers[:, _RATIO]) / aspect",
+        "numbers[:, _RATIO])",
         "tests/trainer/test_stored_images.py::test_a_crop_keeps_its_ratio_on_images_that_are_not_square",
+    ),
+    Slip(
+        "crops that would be longer than the image lose a part of their area",
+        _AUGMENTATION,
+        "for end in (aspect * area, aspect / area))",
+        "for end in settings.crop_ratio)",
+        "tests/trainer/test_augmentation.py::test_crops_have_the_drawn_area_and_a_uniform_ratio_wherever_they_fit",
+    ),
+    Slip(
+        "the second epoch of a seed has the order of the first epoch of the next seed",
+        "trainer/data.py",
+        "seed=int(generator.integers(2**63))",
+        "seed=order.seed + order.epoch",
+        "tests/trainer/test_data.py::test_epochs_of_neighbouring_seeds_have_orders_of_their_own",
     ),
     Slip(
         "hidden folders are classes",

@@ -34,6 +34,12 @@ def test_an_epoch_has_every_image_once_in_an_order_of_its_own_that_repeats(tfrec
     assert first != epoch(tfrecords, 1, seed=1)
 
 
+def test_epochs_of_neighbouring_seeds_have_orders_of_their_own(tfrecords):
+    one_file = {"unlabelled": tfrecords["unlabelled"][:1]}
+    orders = [epoch(one_file, number, seed) for seed in range(3) for number in (1, 2, 3)]
+    assert len(set(map(tuple, orders))) == len(orders)
+
+
 def test_held_out_images_are_never_trained_on(tfrecords):
     split = data.LabelledSplit(tfrecords["train"], (32, 32), holdout=0.3)
     held_out = ids(split.images(held_out=True, batch=7))
