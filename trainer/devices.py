@@ -121,6 +121,16 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
     return resolver.task_type == "chief" or (not has_chief and resolver.task_id == 0)
 
 
+def least(strategy: tf.distribute.Strategy, value: float) -> float:
+    """Returns the least of the values that all machines of a strategy give at the same time."""
+
+    def gather() -> tf.Tensor:
+        return tf.distribute.get_replica_context().all_gather(tf.constant([value], tf.float32), axis=0)
+
+    everywhere = strategy.run(tf.function(gather, autograph=False))
+    return float(tf.reduce_min(strategy.experimental_local_results(everywhere)[0]))
+
+
 def _machines() -> int:
     text = os.environ.get("TF_CONFIG", "")
     if not text:

@@ -7,7 +7,7 @@ from trainer.config import OptimizerSettings
 
 
 def learning_rate(
-    settings: OptimizerSettings, batch_size: int, steps: int, warmup: int
+    settings: OptimizerSettings, batch_size: int, decay: int | tf.Variable, warmup: int
 ) -> keras.optimizers.schedules.LearningRateSchedule:
     """Returns the learning rate after a number of steps.
 
@@ -16,13 +16,13 @@ def learning_rate(
     Args:
         settings: Settings of the optimiser.
         batch_size: Number of images in a step, which the rate may be scaled to.
-        steps: Length of the whole training.
-        warmup: Length of the rise, shorter than `steps`.
+        decay: Number of steps after the rise, above 0. A variable may change later.
+        warmup: Number of steps of the rise.
     """
     peak = settings.peak(batch_size)
     return keras.optimizers.schedules.CosineDecay(
         0.0 if warmup else peak,
-        decay_steps=steps - warmup,
+        decay_steps=decay,
         # The final rate as a share of the peak.
         alpha=0.0 if settings.schedule == "cosine" else 1.0,
         warmup_target=peak if warmup else None,

@@ -36,8 +36,15 @@ class TrainingStep(tf.Module):
         self._model, self._settings, self._size = model, settings, size
         self._small_view_size = small_view_size(settings, size)
         self._loss = losses.loss_function(settings.neighbour)
-        self.learning_rate = learning_rate(settings.optimizer, settings.batch_size, plan.steps, plan.warmup)
+        # A variable, so that a new length needs no new graph.
+        self._decay = tf.Variable(0.0, trainable=False, name="decay_steps")
+        self.set_length(plan)
+        self.learning_rate = learning_rate(settings.optimizer, settings.batch_size, self._decay, plan.warmup)
         self.optimizer = build_optimizer(settings.optimizer, self.learning_rate, model.pretrained_variables)
+
+    def set_length(self, plan: Plan) -> None:
+        """Makes the learning rate fall over another number of steps."""
+        self._decay.assign(max(plan.steps - plan.warmup, 1))
 
     def __call__(
         self, unlabelled: dict, labelled: dict | None, step: tf.Tensor, view_size: tuple[int, int] | None = None
@@ -109,7 +116,7 @@ class TrainingStep(tf.Module):
             "r_acc": losses.correlation_accuracy(*projections) / replicas.count(),
             "projection_std": losses.projection_std(projections[0]) / replicas.count(),
         }
-        if nearest is not None:
+        if model.support_set is not None and nearest is not None:
             model.support_set.enqueue(projections[0].everywhere)
             batch = settings.batch_size / settings.accumulate
             metrics["support_set_age"] = replicas.global_mean(nearest.ages) / batch

@@ -102,7 +102,7 @@ def test_sgd_with_momentum_and_decay_as_in_pytorch(decay):
 def test_schedule(batch, scale_to, steps, warmup_share, schedule):
     warmup = int(steps * warmup_share)
     chosen = OptimizerSettings(learning_rate=0.3, scale_to=scale_to, schedule=schedule)
-    rate = learning_rate(chosen, batch, steps, warmup)
+    rate = learning_rate(chosen, batch, steps - warmup, warmup)
     peak = 0.3 * batch / 256 if scale_to else 0.3
     for step in {0, warmup // 2, warmup, (warmup + steps) // 2, steps - 1, steps}:
         if step < warmup:
