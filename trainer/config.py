@@ -405,7 +405,7 @@ class TrainerSettings(StrictModel):
     time_limit: TimeLimit | None = Field(
         None,
         description="The time for the training instead of `epochs`: its speed is measured first, and it gets as many "
-        "steps as fit. Ingest and evaluation are not part of it.",
+        "steps as fit into this time. Ingest and evaluation are not part of it.",
     )
     optimizer: OptimizerSettings = Field(OptimizerSettings(), description="The optimiser of encoder and heads.")
     augmentation: AugmentationSettings = Field(

@@ -181,7 +181,7 @@ class _Training:
             position.planned = TimePlan(steps, speed)
         self._plan = Plan.of(settings, self._images.count, position.planned.steps)
         checks.require_training_after_warmup(settings, self._plan)
-        self._step.set_length(self._plan)
+        self._step.learning_rate.set_length(self._plan.steps)
         if not is_planned:
             # At once, so that a training that is killed early keeps its plan.
             self._save()

@@ -6,7 +6,7 @@ from trainer import augmentation, losses, replicas
 from trainer.augmentation import StoredImages
 from trainer.config import TrainerSettings
 from trainer.model import NNCLR
-from trainer.optimizers import build_optimizer, learning_rate
+from trainer.optimizers import LearningRate, build_optimizer
 from trainer.plan import Plan
 from trainer.support_set import Neighbours
 from trainer.views import small_view_size
@@ -36,15 +36,8 @@ class TrainingStep(tf.Module):
         self._model, self._settings, self._size = model, settings, size
         self._small_view_size = small_view_size(settings, size)
         self._loss = losses.loss_function(settings.neighbour)
-        # A variable, so that a new length needs no new graph.
-        self._decay = tf.Variable(0.0, trainable=False, name="decay_steps")
-        self.set_length(plan)
-        self.learning_rate = learning_rate(settings.optimizer, settings.batch_size, self._decay, plan.warmup)
+        self.learning_rate = LearningRate(settings.optimizer, settings.batch_size, plan.steps, plan.warmup)
         self.optimizer = build_optimizer(settings.optimizer, self.learning_rate, model.pretrained_variables)
-
-    def set_length(self, plan: Plan) -> None:
-        """Makes the learning rate fall over another number of steps."""
-        self._decay.assign(max(plan.steps - plan.warmup, 1))
 
     def __call__(
         self, unlabelled: dict, labelled: dict | None, step: tf.Tensor, view_size: tuple[int, int] | None = None

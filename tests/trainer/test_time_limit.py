@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from pydantic import TypeAdapter, ValidationError
 
 from tests.trainer.conftest import mirrored
 from tests.trainer.test_loop import SETTINGS
 from tests.trainer.variables import train_with_variables
 from trainer import loop, pace, resuming
+from trainer.checkpoints import Checkpoints
 from trainer.config import TrainerSettings
 from trainer.errors import SettingsError, Stopped
 from trainer.pace import Pace
@@ -110,11 +112,12 @@ def train(tfrecords, device: str, root: Path | None = None, **changes):
 def test_a_training_ends_within_its_limit_and_uses_it(tfrecords, logical_cpus, clock, tmp_path, caplog):
     caplog.set_level("INFO", "nnclr")
     start = clock.now
-    _, result, _ = train(tfrecords, logical_cpus[0], tmp_path, time_limit="40s")
+    model, result, _ = train(tfrecords, logical_cpus[0], tmp_path, time_limit="40s")
     assert 0.93 * LIMIT < clock.now - start <= (1 - pace.RESERVED_SHARE) * LIMIT
     assert f"{result.steps} steps fit into trainer.time_limit=40s." in caplog.messages
     assert result.history[-1]["learning_rate"] < 1e-5
-    # The steps that measured the speed count neither as training nor as steps of it.
+    # The steps that measured the speed count neither as training nor as steps of it, and leave no trace.
+    assert int(model.support_set.pointer) == 16 * result.steps % SETTINGS["support_set_size"]
     assert result.seconds == pytest.approx(0.25 * round(result.steps / 2) + 0.5 * (result.steps // 2))
 
 
@@ -156,6 +159,22 @@ def test_stopped_and_resumed_it_is_the_training_of_its_length(tfrecords, logical
     _, _, expected = train(tfrecords, logical_cpus[0], duration=f"{result.steps} steps")
     for name, value in expected.items():
         np.testing.assert_array_equal(resumed[name], value, err_msg=name)
+
+
+def test_a_checkpoint_gives_its_plan_to_its_own_training_only(tmp_path):
+    planned = pace.TimePlan(1000, Pace(2.0, 1.0, 3.0, 4.0))
+    settings = TrainerSettings(time_limit="1h")
+    variables = {"weight": tf.Variable(1.0)}
+    saved = Checkpoints(str(tmp_path), "ours", keep=1)
+    resuming.save(saved, settings, variables, resuming.Position(200, planned=planned))
+    strategy = tf.distribute.get_strategy()
+    own = resuming.restore(saved, settings, None, variables, strategy)
+    assert (own.step, own.planned) == (200, planned)
+    (path,) = tmp_path.rglob("*.npz")
+    others = Checkpoints(str(tmp_path), "theirs", keep=1)
+    changed = settings.model_copy(update={"from_checkpoint": str(path)})
+    other = resuming.restore(others, changed, None, variables, strategy)
+    assert (other.step, other.planned) == (200, None)
 
 
 def test_a_training_that_becomes_slower_is_warned_of(caplog):
