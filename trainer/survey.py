@@ -6,6 +6,7 @@ damage when a training reads a record.
 """
 
 import hashlib
+import posixpath
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -105,8 +106,8 @@ def joined(surveys: Iterable[Survey]) -> Survey:
     return Survey(
         records=sum(survey.records for survey in present),
         fingerprint=fingerprint,
-        smallest=(min(survey.smallest[0] for survey in present), min(survey.smallest[1] for survey in present)),
-        largest=(max(survey.largest[0] for survey in present), max(survey.largest[1] for survey in present)),
+        smallest=tuple(np.min([survey.smallest for survey in present], axis=0).tolist()),
+        largest=tuple(np.max([survey.largest for survey in present], axis=0).tolist()),
         labels=(min(low for low, _ in labels), max(high for _, high in labels)) if labels else None,
     )
 
@@ -115,7 +116,7 @@ def known(files: list[str]) -> dict[str, Survey]:
     """Returns the surveys that lie beside TFRecords, of those files that are as they were when these were written."""
     found = {}
     for root in {_root(file) for file in files}:
-        listing = f"{root}/{FILE_NAME}"
+        listing = posixpath.join(root, FILE_NAME)
         if not tf.io.gfile.exists(listing):
             continue
         with tf.io.gfile.GFile(listing) as file:

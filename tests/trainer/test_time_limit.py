@@ -24,7 +24,6 @@ from trainer.time_limit import TimeLimit, in_seconds, spoken
 from trainer.watch import Watch
 
 READ = TypeAdapter(TimeLimit).validate_python
-LIMIT = 40.0
 # With a rate and views that depend on the length.
 CHANGES = {
     "encoder": {"width": 8, "pooling": "average"},
@@ -77,12 +76,14 @@ def test_as_many_steps_fit_as_the_parts_of_a_training_take():
 
 
 class Clock:
-    """A clock that only the parts of a training move on."""
+    """A clock that only the parts of a training move on; a step with smaller views takes half as long as others."""
 
-    def __init__(self, patch: pytest.MonkeyPatch):
+    def __init__(self, patch: pytest.MonkeyPatch, step: float = 0.5):
         self.now, self.steps = 1000.0, 0
         patch.setattr(time, "monotonic", lambda: self.now)
-        self._slow(patch, loop._Training, "_launch", lambda _, batch, step, size, stop: 0.5 if size[0] == 32 else 0.25)
+        self._slow(
+            patch, loop._Training, "_launch", lambda _, batch, number, size, stop: step if size[0] == 32 else step / 2
+        )
         self._slow(patch, Watch, "measure", lambda *_: 1.5)
         self._slow(patch, resuming, "save", lambda *_: 0.5)
 
@@ -98,31 +99,39 @@ class Clock:
         patch.setattr(owner, name, slower)
 
 
-@pytest.fixture
-def clock(monkeypatch) -> Clock:
-    return Clock(monkeypatch)
-
-
 def train(tfrecords, device: str, root: Path | None = None, **changes):
     job = loop.Job(tfrecords["unlabelled"], tfrecords["train"], checkpoint_root=root and str(root))
     chosen = TrainerSettings.model_validate(SETTINGS | CHANGES | changes)
     return train_with_variables(chosen, job, mirrored([device]))
 
 
-def test_a_training_ends_within_its_limit_and_uses_it(tfrecords, logical_cpus, clock, tmp_path, caplog):
+def test_a_training_ends_within_its_limit_and_uses_it(tfrecords, logical_cpus, monkeypatch, tmp_path, caplog):
     caplog.set_level("INFO", "nnclr")
-    start = clock.now
-    model, result, _ = train(tfrecords, logical_cpus[0], tmp_path, time_limit="40s")
-    assert 0.93 * LIMIT < clock.now - start <= (1 - pace.RESERVED_SHARE) * LIMIT
-    assert f"{result.steps} steps fit into trainer.time_limit=40s." in caplog.messages
-    assert result.history[-1]["learning_rate"] < 1e-5
+    clock = Clock(monkeypatch, step=2.0)
+    start, whole = clock.now, {"size": 1.0}
+    model, result, _ = train(tfrecords, logical_cpus[0], tmp_path, time_limit="1m", progressive_resizing=whole)
+    # No further step would have fitted.
+    assert clock.now - start + 2.0 > 58.0
+    assert clock.now - start <= (1 - pace.RESERVED_SHARE) * 60
+    assert f"{result.steps} steps fit into trainer.time_limit=1m." in caplog.messages
+    assert result.history[-1]["learning_rate"] < 2e-5
     # The steps that measured the speed count neither as training nor as steps of it, and leave no trace.
-    assert int(model.support_set.pointer) == 16 * result.steps % SETTINGS["support_set_size"]
+    assert model.support_set.pointer.numpy() == 16 * result.steps % SETTINGS["support_set_size"]
+    assert result.seconds == 2.0 * result.steps
+
+
+@pytest.mark.long
+def test_smaller_views_have_a_speed_of_their_own(tfrecords, logical_cpus, monkeypatch):
+    clock = Clock(monkeypatch)
+    start = clock.now
+    _, result, _ = train(tfrecords, logical_cpus[0], time_limit="40s")
+    assert 0.9 * 40 < clock.now - start <= (1 - pace.RESERVED_SHARE) * 40
     assert result.seconds == pytest.approx(0.25 * round(result.steps / 2) + 0.5 * (result.steps // 2))
 
 
 @pytest.mark.long
-def test_a_limit_that_is_too_short_is_refused(tfrecords, logical_cpus, clock):
+def test_a_limit_that_is_too_short_is_refused(tfrecords, logical_cpus, monkeypatch):
+    Clock(monkeypatch)
     with pytest.raises(
         SettingsError, match=r"time_limit is 5s, and no step fits .* took \d+ s, and a step takes 0.5 s"
     ):
