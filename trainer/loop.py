@@ -27,8 +27,6 @@ from trainer.views import smaller_view_size, whole_view_size
 from trainer.watch import Watch
 
 _ASKED = "asked_to_stop"
-# A training is called slower than planned if its steps take so much longer.
-_SLOWER = 1.1
 
 
 @dataclass(frozen=True)
@@ -217,7 +215,9 @@ class _Training:
             variable.assign(before[name])
         # The first measurement also compiles a graph and reads the images.
         _, measurement = (_seconds(lambda: self._watch.measure(self._model, step, 0.0)) for _ in range(2))
-        return Pace(whole, smaller, measurement, _seconds(self._save))
+        # The first epoch was opened by the steps.
+        opening = _seconds(lambda: next(self._endless_batches(step)))
+        return Pace(whole, smaller, opening, measurement, _seconds(self._save))
 
     def _endless_batches(self, step: int) -> Iterator[Any]:
         """Yields the batches that follow `step` steps."""
@@ -342,22 +342,22 @@ class _Training:
 
     def _warn_if_slower(self) -> None:
         """Warns if the training will probably take longer than `trainer.time_limit`."""
-        position, planned = self._position, self._position.planned
-        if planned is None:
+        position, planned, limit = self._position, self._position.planned, self._settings.time_limit
+        if planned is None or limit is None:
             return
         interval = position.interval
         expected = planned.pace.of_steps(self._plan, position.step - interval.steps, position.step)
-        if interval.seconds > _SLOWER * expected:
-            slower = interval.seconds / expected
-            rest = planned.pace.of_steps(self._plan, position.step, self._plan.steps)
+        slower = interval.seconds / expected - 1
+        later = slower * planned.pace.of_steps(self._plan, position.step, self._plan.steps)
+        if later > pace.RESERVED_SHARE * in_seconds(limit):
             progress.logger.warning(
                 "The last %d steps took %.0f %% longer than when trainer.time_limit=%s was planned. The length stays "
                 "%s steps, so that the learning rate falls as planned: at this speed the training ends about %s later.",
                 interval.steps,
-                100 * (slower - 1),
-                self._settings.time_limit,
+                100 * slower,
+                limit,
                 f"{self._plan.steps:,}",
-                spoken((slower - 1) * rest),
+                spoken(later),
             )
 
     def _note(self, epoch: int) -> str:

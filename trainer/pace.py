@@ -10,7 +10,7 @@ from trainer.config import TrainerSettings
 from trainer.plan import Plan
 
 #: The shares of a time limit that each measurement of the speed takes, and that are kept free as a reserve.
-MEASURED_SHARE, RESERVED_SHARE = 0.02, 0.03
+MEASURED_SHARE, RESERVED_SHARE = 0.03, 0.03
 
 # A measurement takes no longer, unless a single step does.
 _MOST_MEASURED_SECONDS = 30.0
@@ -28,19 +28,22 @@ class Pace:
     Attributes:
         step: A step.
         smaller_step: A step with smaller views (see `ProgressiveResizingSettings`).
+        opening: The start of an epoch, until its first batch is there.
         measurement: A measurement on the fixed images.
         checkpoint: A checkpoint.
     """
 
     step: float
     smaller_step: float
+    opening: float
     measurement: float
     checkpoint: float
 
     def of_steps(self, plan: Plan, first: int, last: int) -> float:
         """Returns how long the steps after the `first` steps of a plan take, up to and including the `last` one."""
         smaller = max(min(plan.smaller_views, last) - first, 0)
-        return smaller * self.smaller_step + (last - first - smaller) * self.step
+        epochs = -(-last // plan.steps_per_epoch) - -(-first // plan.steps_per_epoch)
+        return smaller * self.smaller_step + (last - first - smaller) * self.step + epochs * self.opening
 
     def of_rest(self, plan: Plan, done: int) -> float:
         """Returns how long a training takes after `done` steps, with its measurements and checkpoints."""
