@@ -8,10 +8,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from trainer import checks, devices, diagnosis, export, inputs, pace, progress, resuming, state
+from trainer import checks, devices, diagnosis, export, inputs, pace, progress, replicas, resuming, state
 from trainer.checkpoints import Checkpoints
 from trainer.config import TrainerSettings
 from trainer.errors import SettingsError
+from trainer.global_step import GlobalStep
 from trainer.history import History
 from trainer.inputs import TrainingImages
 from trainer.model import NNCLR
@@ -145,8 +146,7 @@ class _Training:
         self._is_chief = devices.is_chief(strategy)
         self._history = History(run_dir if self._is_chief else None, position.history)
         self._watch = Watch(settings, images.unlabelled_files, images.labelled, images.size)
-        self._metric_names: list[str] = []
-        self._graph_step = self._compile_step()
+        self._global_step = GlobalStep(strategy, self._replica_step)
         self._unread: list[tuple[int, tf.Tensor]] = []
 
     def fit_into(self, limit: float, start: float, stop: StopRequest) -> None:
@@ -194,7 +194,7 @@ class _Training:
         batches = self._endless_batches(step)
 
         def wait(metrics: tf.Tensor) -> None:
-            if self._named(metrics)[_ASKED] > 0:
+            if self._global_step.named(metrics)[_ASKED] > 0:
                 self._history.close()
                 stop.end(
                     "Training was asked to stop while its speed was measured. Run the same command again to start."
@@ -271,13 +271,9 @@ class _Training:
         )
 
     def _launch(self, batch: Any, step: int, view_size: tuple[int, int], stop: StopRequest) -> tf.Tensor:
-        """Launches the update after `step` steps; see `_named` for the result."""
+        """Launches the update after `step` steps; see `GlobalStep` for the result."""
         asked_here = tf.constant(float(stop.signal is not None))
-        return self._graph_step(batch, tf.constant(step, tf.int64), asked_here, view_size)
-
-    def _named(self, metrics: tf.Tensor) -> dict[str, float]:
-        """Waits for the metrics of a step, and returns them by name."""
-        return dict(zip(self._metric_names, metrics.numpy().tolist(), strict=True))
+        return self._global_step(batch, tf.constant(step, tf.int64), asked_here, view_size)
 
     def _is_due(self, every: int) -> bool:
         return self._position.step % every == 0 or self._position.step == self._plan.steps
@@ -289,34 +285,19 @@ class _Training:
         self._position.interval.seconds += now - self._clock
         self._clock = now
 
-    def _compile_step(self) -> Callable[..., tf.Tensor]:
-        """Compiles the step of all replicas into one graph.
-
-        The graph returns a vector of the step's metrics, among them whether any machine was asked to stop.
-        """
-        strategy, replicas = self._strategy, self._strategy.num_replicas_in_sync
-
-        def replica_step(batch, number, asked_here, view_size):
-            shares = self._step(batch["unlabelled"], batch.get("labelled"), number, view_size)
-            return shares | {_ASKED: asked_here / replicas}
-
-        @tf.function(autograph=False)
-        def graph_step(batch, number, asked_here, view_size):
-            # There is one graph for each size of the views, so at most two.
-            shares = strategy.run(replica_step, args=(batch, number, asked_here, view_size))
-            metrics = {name: strategy.reduce(tf.distribute.ReduceOp.SUM, share, None) for name, share in shares.items()}
-            self._metric_names[:] = metrics
-            # One vector, so that each step costs a single small transfer to the host.
-            return tf.stack([tf.cast(value, tf.float32) for value in metrics.values()])
-
-        return graph_step
+    def _replica_step(
+        self, batch: dict, number: tf.Tensor, asked_here: tf.Tensor, view_size: tuple[int, int]
+    ) -> dict[str, tf.Tensor]:
+        """Makes one replica's step; its metrics tell whether any machine was asked to stop."""
+        shares = self._step(batch["unlabelled"], batch.get("labelled"), number, view_size)
+        return shares | {_ASKED: asked_here / replicas.count()}
 
     def _read(self, leave: int) -> bool:
         """Reads the metrics of all but the last `leave` steps and returns whether any machine was asked to stop."""
         asked = False
         while len(self._unread) > leave:
             step, vector = self._unread.pop(0)
-            metrics = self._named(vector)
+            metrics = self._global_step.named(vector)
             asked = metrics.pop(_ASKED) > 0 or asked
             if not diagnosis.is_finite(metrics):
                 ids = self._images.ids(self._settings, *self._plan.epoch_and_batch(step - 1))
