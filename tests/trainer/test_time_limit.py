@@ -109,7 +109,8 @@ def test_a_training_ends_within_its_limit_and_uses_it(tfrecords, logical_cpus, m
     caplog.set_level("INFO", "nnclr")
     clock = Clock(monkeypatch, step=2.0)
     start, whole = clock.now, {"size": 1.0}
-    model, result, _ = train(tfrecords, logical_cpus[0], tmp_path, time_limit="1m", progressive_resizing=whole)
+    settings = {"time_limit": "1m", "epochs": 100, "progressive_resizing": whole}
+    model, result, _ = train(tfrecords, logical_cpus[0], tmp_path, **settings)
     # No further step would have fitted.
     assert clock.now - start + 2.0 > 58.0
     assert clock.now - start <= (1 - pace.RESERVED_SHARE) * 60
