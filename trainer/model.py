@@ -22,7 +22,7 @@ class NNCLR(tf.Module):
         projection: The projection head, [N, features] to [N, d].
         prediction: The prediction head, [N, d] to [N, d]; None if the loss needs none.
         momentum: The momentum encoder, which gives the keys; None if projections are the keys.
-        support_set: Recent projections of other images.
+        support_set: Recent projections of other images; None if the loss compares no neighbours.
         probe: The online probe; None if there are no labels.
 
     Args:
@@ -44,7 +44,9 @@ class NNCLR(tf.Module):
         self.prediction = prediction_head(settings.prediction, width, dtype) if settings.neighbour == "paper" else None
         self.momentum = self._momentum_encoder(settings, size, dtype)
         self._exports_momentum = settings.momentum_encoder.export == "momentum"
-        self.support_set = SupportSet(settings.support_set_size, width, settings.seed)
+        self.support_set = (
+            SupportSet(settings.support_set_size, width, settings.seed) if settings.neighbour != "none" else None
+        )
         self.probe = OnlineProbe(settings.online_probe, features, classes) if classes else None
         # Only the encoder, because XLA cannot compile the resampling of the augmentation. See devices.default_strategy.
         self._encode = tf.function(self.encoder, jit_compile=True) if settings.xla else self.encoder
