@@ -213,8 +213,8 @@ class EncoderSettings(StrictModel):
     @property
     def paths(self) -> tuple[str, ...]:
         """The path of the network or of its weights, if it has one."""
-        weights = () if self.weights in (None, IMAGENET) else (self.weights,)
-        return (self.name,) if self.is_path else weights  # type: ignore[return-value]
+        path = self.name if self.is_path else self.weights
+        return () if path in (None, IMAGENET) else (path,)
 
     @property
     def architecture(self) -> "EncoderSettings":
@@ -241,7 +241,7 @@ class EncoderSettings(StrictModel):
 
     @model_validator(mode="after")
     def _settings_are_used(self) -> "EncoderSettings":
-        used = self._common | self._own_settings()
+        used = {*self._common, *self._own_settings()}
         unused = [
             name
             for name, field in type(self).model_fields.items()
@@ -585,6 +585,10 @@ class TrainerSettings(StrictModel):
                 if used:
                     raise ValueError(f"{name} needs an encoder for images of any size: set encoder.pooling to average")
         return self
+
+    def at(self, place: Callable[[str], str]) -> "TrainerSettings":
+        """Returns these settings with the encoder's path changed by a function, for instance to an absolute one."""
+        return self.model_copy(update={"encoder": self.encoder.at(place)})
 
     @property
     def _has_a_start(self) -> bool:

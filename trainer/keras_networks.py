@@ -199,7 +199,7 @@ def own_scale(network: str) -> str:
     """Returns the scale of the pixels that a network of `keras.applications` takes, one of `SCALES`."""
     # The module in which the network is defined. Keras' public modules lack some networks, such as MobileNetV3Small.
     module = inspect.getmodule(getattr(keras.applications, network))
-    pixels = np.float32([[[0, 51, 102], [153, 204, 255]]])
+    pixels = np.array([[[0, 51, 102], [153, 204, 255]]], np.float32)
     own = vars(module)["preprocess_input"](pixels.copy())
     return next(scale for scale in SCALES if np.allclose(scaled(pixels.copy(), scale), own, atol=1e-3))
 

@@ -26,19 +26,18 @@ def freeze(encoder: keras.Model, share: float) -> None:
         layer.trainable = False
 
 
-def rates(encoder: keras.Model, first: float) -> dict[str, float]:
-    """Returns the share of the learning rate that each variable of an encoder is trained with.
+def rates(encoder: keras.Model, first: float, variables: list[keras.Variable]) -> list[float]:
+    """Returns the share of the learning rate that each variable is trained with.
 
     Args:
         encoder: The encoder.
-        first: The share of the first trained layer. The shares rise geometrically; the heads would come next with 1.
-
-    Returns:
-        The shares by the variables' paths.
+        first: The share of the encoder's first trained layer. The shares rise geometrically with each further layer.
+        variables: Variables of the encoder and of the heads, which would be the next layer and have the share 1.
     """
     trained = [layer for layer in in_order(encoder) if layer.trainable_variables]
-    return {
-        variable.path: first ** (1 - place / len(trained))
+    shares = {
+        id(variable): first ** (1 - place / len(trained))
         for place, layer in enumerate(trained)
         for variable in layer.trainable_variables
     }
+    return [shares.get(id(variable), 1.0) for variable in variables]

@@ -57,6 +57,28 @@ def build_encoder(settings: EncoderSettings, size: tuple[int, int], dtype: str =
     return encoder
 
 
+def start_fingerprint(settings: EncoderSettings) -> str:
+    """Returns a hash of the files whose weights training starts from; it is empty if there are none.
+
+    Raises:
+        SettingsError: If a file cannot be read.
+    """
+    if not settings.paths:
+        return ""
+    with keras_networks.explained("trainer.encoder", settings.name):
+        return keras_networks.fingerprint(settings.paths)
+
+
+def require_buildable(settings: EncoderSettings, size: tuple[int, int]) -> None:
+    """Builds an encoder that needs files or a download once, so that a mistake is told before a long ingest.
+
+    Raises:
+        SettingsError: If it cannot be built.
+    """
+    if settings.is_of_keras or settings.weights:
+        build_encoder(settings, size)
+
+
 def _builder(name: str) -> Builder:
     known = built_in_encoders.BUILT_IN.get(name)
     if known is not None:
