@@ -192,8 +192,8 @@ class EncoderSettings(StrictModel):
         "null, its own for a network of keras.applications, and unit for a .keras file or a folder.",
     )
 
-    # Every encoder has these settings; others belong to some encoders only.
-    _common: ClassVar[frozenset[str]] = frozenset({"name", "weights", "frozen"})
+    # How a training starts; every encoder has these settings, and others belong to some encoders only.
+    _start: ClassVar[frozenset[str]] = frozenset({"weights", "frozen"})
 
     @property
     def is_path(self) -> bool:
@@ -219,7 +219,12 @@ class EncoderSettings(StrictModel):
     @property
     def architecture(self) -> "EncoderSettings":
         """These settings without those that say how the training starts."""
-        return self.model_copy(update={"weights": None, "frozen": 0.0})
+        return self.model_copy(update={name: type(self).model_fields[name].default for name in self._start})
+
+    @property
+    def of_architecture(self) -> dict[str, Any]:
+        """The settings that this architecture uses and that have a value."""
+        return self.model_dump(exclude_none=True, include={"name", *self._own_settings()} - self._start)
 
     def at(self, place: Callable[[str], str]) -> "EncoderSettings":
         """Returns these settings with their path changed by a function, for instance to an absolute one."""
@@ -241,7 +246,7 @@ class EncoderSettings(StrictModel):
 
     @model_validator(mode="after")
     def _settings_are_used(self) -> "EncoderSettings":
-        used = {*self._common, *self._own_settings()}
+        used = {"name", *self._start, *self._own_settings()}
         unused = [
             name
             for name, field in type(self).model_fields.items()

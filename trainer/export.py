@@ -147,7 +147,7 @@ def _description_to_start_from(directory: str) -> EncoderDescription:
 
 
 def _summary(settings: EncoderSettings, size) -> str:
-    fields = ", ".join(f"{name} {value}" for name, value in settings.model_dump(exclude_none=True).items())
+    fields = ", ".join(f"{name} {value}" for name, value in settings.of_architecture.items())
     return f"({fields}, {size[0]}x{size[1]} pixels)"
 
 
