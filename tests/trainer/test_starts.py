@@ -99,7 +99,8 @@ def test_a_training_from_a_network_is_resumed(start, tmp_path, tfrecords, logica
     _, _, resumed = train_with_variables(given, job, mirrored(logical_cpus[:1]))
     for name, value in expected.items():
         np.testing.assert_array_equal(resumed[name], value, err_msg=name)
-    for before, after in zip(build_encoder(given.encoder, SIZE).trainable_variables, model.encoder.trainable_variables):
+    variables = build_encoder(given.encoder, SIZE).trainable_variables, model.encoder.trainable_variables
+    for before, after in zip(*variables, strict=True):
         assert not np.array_equal(before, after), before.path
 
 
