@@ -1,5 +1,6 @@
 """Fits and scores the linear probe: a linear classifier on frozen features, which measures a representation."""
 
+import math
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ import numpy as np
 from scipy.special import softmax
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import confusion_matrix, recall_score
+from sklearn.metrics import confusion_matrix, log_loss, recall_score
 from sklearn.model_selection import StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
@@ -166,28 +167,37 @@ def _regression(strength: float) -> LogisticRegression:
 
 
 def _best_strength(features: np.ndarray, labels: np.ndarray, seed: int) -> float:
-    """Tries weaker and weaker regularisation until the accuracy falls, as the weakest takes the longest to fit."""
+    """Returns the strength with the least log loss on held-out images.
+
+    Unlike the accuracy, the log loss differs between strengths that classify the same images correctly, and falls only
+    with probabilities that agree with the accuracy. Weaker and weaker regularisation is tried until the loss rises, as
+    the weakest takes the longest to fit.
+    """
     if np.bincount(labels)[np.unique(labels)].min() < _CROSS_VALIDATION_FOLDS:
         return _DEFAULT_STRENGTH
     splitter = StratifiedKFold(_CROSS_VALIDATION_FOLDS, shuffle=True, random_state=seed)
     folds = [held_out for _, held_out in splitter.split(labels, labels)]
     models = [_regression(_STRENGTHS[0]) for _ in folds]
-    best, most = _STRENGTHS[0], 0
+    best, least = _STRENGTHS[0], math.inf
     for strength in _STRENGTHS:
-        hits = 0
+        loss = 0.0
         for model, held_out in zip(models, folds, strict=True):
             # Weights of 0 leave out the held-out rows; a copy of the other rows may not fit into memory.
             weights = np.ones(len(labels), np.float32)
             weights[held_out] = 0
             model.set_params(C=strength).fit(features, labels, sample_weight=weights)
-            hits += sum(
-                int((model.predict(features[held_out[rows]]) == labels[held_out[rows]]).sum())
+            loss += sum(
+                log_loss(
+                    labels[held_out[rows]],
+                    model.predict_proba(features[held_out[rows]]),
+                    normalize=False,
+                    labels=model.classes_,
+                )
                 for rows in _batches(held_out)
             )
-        if hits < most:
+        if loss > least:
             break
-        if hits > most:
-            best, most = strength, hits
+        best, least = strength, loss
     return best
 
 

@@ -8,6 +8,7 @@ with 3,000 different ones of their kind, and the time that 10,000 hashes take am
 """
 
 import argparse
+import functools
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -20,6 +21,12 @@ from tests.components.drawings import SIZE, compressed, cropped, gradient, objec
 
 _PICTURES, _OTHERS = 1_000, 3_000
 _RNG = np.random.default_rng(0)
+
+
+def _cropped_and_compressed(share: float, picture: Image.Image) -> Image.Image:
+    return compressed(cropped(picture, share, *_RNG.random(2)))
+
+
 _CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
     "compressed (JPEG, quality 75)": compressed,
     "compressed (JPEG, quality 20)": lambda picture: compressed(picture, 20),
@@ -28,9 +35,7 @@ _CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
     ),
     "brighter by 20 %, compressed": lambda picture: compressed(picture.point(lambda value: min(255, 1.2 * value))),
     **{
-        f"cropped by {share:.0%}, compressed": lambda picture, share=share: compressed(
-            cropped(picture, share, *_RNG.random(2))
-        )
+        f"cropped by {share:.0%}, compressed": functools.partial(_cropped_and_compressed, share)
         for share in (0.01, 0.02, 0.03, 0.05, 0.1)
     },
 }
@@ -64,18 +69,18 @@ def main() -> None:
     for name, draw in {"objects on white": object_on_white, "gradients": gradient}.items():
         looks = _looks(draw(i) for i in range(_PICTURES + _OTHERS))
         kinds[name] = (looks[:_PICTURES], looks[_PICTURES:])
-    for name, (these, those) in kinds.items():
+    for kind, (these, those) in kinds.items():
         found, _ = duplicates.look_alike(these, those)
-        print(f"{name:36}{len(found.rows):>8,}{np.mean(these != duplicates.NO_LOOK):>12.1%}")
+        print(f"{kind:36}{len(found.rows):>8,}{np.mean(these != duplicates.NO_LOOK):>12.1%}")
 
-    looks = {
+    hashes = {
         "different": _RNG.integers(1, 2**63, 110_000, np.uint64),
         "equal": np.full(110_000, 2**40 + 1, np.uint64),
     }
     print(f"\n{'10,000 hashes among 100,000':36}{'seconds':>8}")
-    for name, all_looks in looks.items():
+    for name, looks in hashes.items():
         start = time.perf_counter()
-        duplicates.look_alike(all_looks[:10_000], all_looks[10_000:])
+        duplicates.look_alike(looks[:10_000], looks[10_000:])
         print(f"{name:36}{time.perf_counter() - start:>8.2f}")
 
 

@@ -60,7 +60,7 @@ def main() -> None:
             sample.write_sample(drawn, counts={"unlabelled": _IMAGES, "train": 10, "test": 10})
             source = open_source(str(drawn))
         (work,) = (w for w in source.work(_IMAGES) if (w.split, w.first) == (splits.UNLABELLED, 0))
-        images = [picture.content for picture in source.read(work)]
+        images = [np.asarray(picture.content) for picture in source.read(work)]
         paths, sizes = {}, {}
         for encoding, encode in _ENCODERS.items():
             paths[encoding] = f"{aside}/{encoding}"

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +88,7 @@ class Python:
         return lambda: self.run(*arguments, cwd=cwd)
 
 
-def _seconds(title: str, contenders: dict[str, Callable[[], object]], reference: str) -> Table:
+def _seconds(title: str, contenders: Mapping[str, Callable[[], object]], reference: str) -> Table:
     measured = alternately(contenders, _ROUNDS)
     base = statistics.median(measured[reference])
     figures = [Figure.of(name, s, "s", statistics.median(s) / base) for name, s in measured.items()]
@@ -210,7 +210,7 @@ def evaluator(directory: Path) -> Table:
             _ = pipeline | embedding.EmbedImages(files, size, models, aside, _TRAIN + _TEST)
         embedded = time.perf_counter()
         train = Labelled(
-            embedding.read_features(aside, "untrained", splits.TRAIN, directory / "memory"),
+            embedding.read_features(aside, "untrained", splits.TRAIN, directory / "memory").values,
             embedding.read_rows(aside, splits.TRAIN).labels,
         )
         probes.fit(train, _CLASSES, 0)

@@ -24,13 +24,14 @@ class Judge:
     def __init__(self, files: dict[str, list[str]], size: tuple[int, int]):
         self._splits = [data.labelled_pixels(files[split], size) for split in (splits.TRAIN, splits.TEST)]
 
-    def features(self, embed: Callable[[tf.Tensor], tf.Tensor]) -> list[Labelled]:
-        """Of both splits, by `embed`, which maps uint8 images to features."""
-        return [Labelled(_embedded(embed, split), split.labels) for split in self._splits]
+    def features(self, embed: Callable[[tf.Tensor], tf.Tensor]) -> tuple[Labelled, Labelled]:
+        """Embeds `train` and `test` by `embed`, which maps uint8 images to features."""
+        train, test = (Labelled(_embedded(embed, split), split.labels) for split in self._splits)
+        return train, test
 
     def score(self, train: Labelled, test: Labelled, seed: int = 0) -> Score:
         """Fits on the one, its regularisation cross-validated, and scores on the other."""
-        return probes.score(probes.fit(train, int(train.labels.max()) + 1, seed), test, seed)
+        return probes.score(probes.fit(train, int(train.labels.max()) + 1, seed), test)
 
 
 def _embedded(embed: Callable[[tf.Tensor], tf.Tensor], split: LabelledPixels) -> np.ndarray:

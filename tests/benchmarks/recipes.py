@@ -14,6 +14,7 @@ from pipeline import config
 from tests.benchmarks.judge import Judge
 from trainer import data, loop, metrics, splits, watch
 from trainer.config import TrainerSettings
+from trainer.model import NNCLR
 
 _NEIGHBOURS = 20
 _PAPER_HEADS = {
@@ -39,8 +40,8 @@ class _Probing(watch.Watch):
     every = 1
     judge: Judge
 
-    def measure(self, model) -> dict[str, float]:
-        row = super().measure(model)
+    def measure(self, model: NNCLR, step: int, learning_rate: float) -> dict[str, float]:
+        row = super().measure(model, step, learning_rate)
         self.count = getattr(self, "count", 0) + 1
         if self.count % self.every == 0:
             train, test = self.judge.features(lambda images: model.infer(images)["embedding"])

@@ -62,11 +62,11 @@ def _our_curve(settings: TrainerSettings, files: dict[str, list[str]], judge: Ju
     """Seconds of training and probe accuracy, several times until the end."""
 
     class Probing(watch.Watch):
-        def measure(self, model: NNCLR) -> dict[str, float]:
+        def measure(self, model: NNCLR, step: int, learning_rate: float) -> dict[str, float]:
             features = judge.features(lambda images: model.infer(images)["embedding"])
             accuracy = judge.score(*features).accuracy
             print(f"nnclr: probe {accuracy:.1%}", flush=True)
-            return super().measure(model) | {"accuracy": accuracy}
+            return super().measure(model, step, learning_rate) | {"accuracy": accuracy}
 
     with mock.patch.object(loop, "Watch", Probing):
         _, result = loop.train(settings, loop.Job(files[splits.UNLABELLED], files[splits.TRAIN]))
