@@ -9,6 +9,7 @@ the weights as `weight-0000` and so on, in the order of Keras' network and with 
 """
 
 import sys
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,7 +38,7 @@ def main() -> None:
         maps = network.extract_features(torch.from_numpy((images * 255 - 127) / 128).permute(0, 3, 1, 2))
     state = network.state_dict()
     names = [name for name in state if not name.startswith("_fc") and not name.endswith("num_batches_tracked")]
-    weights = {f"weight-{i:04d}": _as_in_keras(name, state[name]) for i, name in enumerate(names)}
+    weights: dict[str, Any] = {f"weight-{i:04d}": _as_in_keras(name, state[name]) for i, name in enumerate(names)}
     np.savez(path, images=images, features=maps.mean((2, 3)).numpy(), **weights)
 
 
