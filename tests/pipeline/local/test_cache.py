@@ -134,6 +134,17 @@ def test_the_weights_that_a_warm_start_takes_count(tmp_path):
     assert training_parts(warm_start=str(start)) != first
 
 
+def test_the_files_that_an_encoder_starts_from_count(tmp_path):
+    weights = tmp_path / "start.weights.h5"
+    encoder = {"name": "resnet18", "weights": str(weights)}
+    assert "start.weights.h5" in training_parts(encoder=encoder)["files of the encoder"]
+    weights.write_bytes(b"1")
+    first = training_parts(encoder=encoder)
+    assert training_parts(encoder=encoder) == first
+    weights.write_bytes(b"2")
+    assert training_parts(encoder=encoder) != first
+
+
 def test_the_files_of_a_reference_count(tmp_path):
     weights = tmp_path / "weights.h5"
     settings = EvaluatorSettings.model_validate(
