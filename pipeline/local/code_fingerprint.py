@@ -33,13 +33,18 @@ def modules_fingerprint(modules: Iterable[str]) -> str:
 
 
 def encoder_fingerprint(settings: EncoderSettings) -> str:
-    """Hashes the package that declares a user's own encoder; returns an empty string for an encoder of nnclr or Keras.
+    """Hashes the modules of a built-in encoder, which nothing imports, or the package of a user's own encoder.
 
     Args:
         settings: Settings of the encoder.
+
+    Returns:
+        The hash; an empty string for a network of Keras.
     """
-    if settings.name in built_in_encoders.BUILT_IN or settings.is_of_keras:
+    if settings.is_of_keras:
         return ""
+    if settings.name in built_in_encoders.BUILT_IN:
+        return modules_fingerprint([built_in_encoders.BUILT_IN[settings.name].entry_point(settings.name).module])
     (declared,) = metadata.entry_points(group=built_in_encoders.GROUP, name=settings.name)
     return _package_hash(declared.module)
 

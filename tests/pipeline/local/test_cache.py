@@ -55,12 +55,20 @@ def test_an_upgrade_that_leaves_ingest_alone_leaves_its_result_valid(copied):
         return modules
 
     assert changed("trainer/losses.py") == {TRAINER}
-    assert changed("trainer/encoders/resnet.py") == {TRAINER}
+    assert changed("trainer/encoders/cloning.py") == {TRAINER}
     assert changed("components/image_example_gen/transforms.py") == {INGEST}
     assert changed("components/image_example_gen/sources/stl10_archive.py") == {INGEST}
     # Shared by both.
     assert changed("trainer/examples.py") >= {INGEST, TRAINER}
     assert changed("pipeline/cli.py") == set()
+
+
+def test_the_code_of_a_built_in_encoder_counts_for_its_trainings_only(copied):
+    names = ("convnet", "resnet18", "resnet50")
+    before = {name: training_parts(encoder={"name": name})["code of the encoder"] for name in names}
+    (copied / "trainer" / "encoders" / "resnet.py").write_text("# changed\n")
+    after = {name: training_parts(encoder={"name": name})["code of the encoder"] for name in names}
+    assert [name for name in names if before[name] != after[name]] == ["resnet18", "resnet50"]
 
 
 def test_the_path_of_the_working_directory_does_not_matter():
@@ -111,7 +119,7 @@ def test_the_code_of_a_users_encoder_counts(own_encoder):
     assert training_parts(encoder={"name": "tiny"}) == before
     (own_encoder / "tiny.py").write_text("def build(settings, size, dtype): return 1\n")
     assert training_parts(encoder={"name": "tiny"}) != before
-    assert training_parts()["code of the encoder"] == ""
+    assert training_parts(encoder={"name": "keras:MobileNetV2"})["code of the encoder"] == ""
 
 
 def test_the_code_of_a_users_source_counts(own_encoder):
