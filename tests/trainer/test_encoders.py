@@ -60,6 +60,7 @@ def test_convnet_is_the_examples_and_has_a_normalised_pooled_variant():
     assert growing.output_shape == (None, 24)
 
 
+@pytest.mark.long
 def test_efficientnet_lite0_has_the_weights_of_the_reference():
     """Those of tf-models' efficientnet-lite0, 4,652,008, without its last layer; see `tests.benchmarks.lite0`."""
     network = built((224, 224), name="efficientnet-lite0")
@@ -71,13 +72,14 @@ def test_efficientnet_lite0_has_the_weights_of_the_reference():
     assert before(np.zeros((1, 96, 64, 3), np.float32)).shape == (1, 3, 2, 1280)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "width", "weights"),
     # Those of timm's vit_tiny_patch16_224 and vit_small_patch16_224 (5,717,416 and 22,050,664) without class token,
     # positions and last layer; a patch of 8 pixels has a quarter of the values.
     [
         ("vit-tiny", 192, 5_717_416 - 198 * 192 - 193 * 1000 - 192 * 192 * 3),
-        pytest.param("vit-small", 384, 22_050_664 - 198 * 384 - 385 * 1000 - 192 * 384 * 3, marks=pytest.mark.long),
+        ("vit-small", 384, 22_050_664 - 198 * 384 - 385 * 1000 - 192 * 384 * 3),
     ],
 )
 def test_vits_have_the_weights_of_the_reference_and_take_views_of_any_size(name, width, weights):

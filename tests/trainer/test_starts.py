@@ -186,10 +186,14 @@ def test_built_in_encoders_start_from_weights_in_a_file(weights, tmp_path):
     ("given", "told"),
     [
         ({"name": "keras:EfficentNetB0"}, "did you mean EfficientNetB0 or"),
-        ({"name": "keras:MobileNetV2", "weights": "nowhere.h5"}, "the file nowhere.h5 of weights does not exist"),
+        pytest.param(
+            {"name": "keras:MobileNetV2", "weights": "nowhere.h5"},
+            "the file nowhere.h5 of weights does not exist",
+            marks=pytest.mark.long,
+        ),
         ({"name": "keras:MobileNetV2", "options": {"alpa": 1}}, "it has no option 'alpa'; it has alpha"),
         ({"name": "./nowhere.keras"}, "there is no such file or folder"),
-        ({"name": "resnet18", "weights": "nowhere.h5"}, "the file nowhere.h5 of weights does not exist"),
+        ({"name": "convnet", "weights": "nowhere.h5"}, "the file nowhere.h5 of weights does not exist"),
         ({"name": "resnet18", "width": 8, "weights": "WEIGHTS"}, r"resnet.weights.h5 do not fit it \("),
         ({"name": "convnet", "weights": "WEIGHTS"}, r"resnet.weights.h5 do not fit it \("),
         ({"name": "FLAT"}, "takes images of 32 x 32 pixels only, and those of this training have 48 x 48"),
