@@ -16,8 +16,10 @@ from trainer.encoders import build_encoder, network
 from trainer.errors import SettingsError
 from trainer.layers.batch_norm import BatchNormalization
 from trainer.layers.pixel_scale import SCALES, scaled
+from trainer.signatures import Classifier
 
 SIZE = (32, 32)
+CONVNET = {"name": "convnet", "width": 4, "batch_norm": True, "pooling": "average"}
 SETTINGS = {
     "projection": {"units": [16, 12]},
     "support_set_size": 50,
@@ -113,12 +115,13 @@ def test_an_exported_encoder_is_loaded_and_trained_anew_without_the_file_that_it
     path.unlink()
     images = np.random.default_rng(0).integers(0, 256, (4, *SIZE, 3), np.uint8)
     features = network.copied(encoder, "float32")(images / np.float32(255))
-    loaded = export.load_encoder(str(tmp_path / "model"))
-    exported = export.Embeddings.of_export(str(tmp_path / "model"))(images)
+    classifier = Classifier(np.zeros((12, 2), np.float32), np.zeros(2, np.float32), ["a", "b"])
+    export.export_with_classifier(str(tmp_path / "model"), classifier, str(tmp_path / "released"))
+    loaded = export.load_encoder(str(tmp_path / "released"))
+    exported = export.Embeddings.of_export(str(tmp_path / "released"))(images)
     for found in (loaded(images / np.float32(255)), exported):
         np.testing.assert_allclose(found, features, rtol=1e-4, atol=1e-5)
-    export.export_untrained_twin(str(tmp_path / "model"), str(tmp_path / "twin"), seed=3)
-    twin = export.load_encoder(str(tmp_path / "twin"))
+    twin = export.untrained_encoder(str(tmp_path / "released"))
     assert [w.shape for w in twin.weights] == [w.shape for w in loaded.weights]
     assert not np.allclose(twin(images / np.float32(255)), features, atol=1e-2)
 
@@ -163,15 +166,15 @@ def test_the_scale_of_every_network_of_keras_is_known():
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory) -> str:
-    """A file with weights of a small ResNet."""
+    """A file with weights of a small convnet."""
     keras.utils.set_random_seed(5)
-    path = tmp_path_factory.mktemp("weights") / "resnet.weights.h5"
-    build_encoder(EncoderSettings(name="resnet18", width=4), SIZE).save_weights(path)
+    path = tmp_path_factory.mktemp("weights") / "small.weights.h5"
+    build_encoder(EncoderSettings.model_validate(CONVNET), SIZE).save_weights(path)
     return str(path)
 
 
 def test_built_in_encoders_start_from_weights_in_a_file(weights, tmp_path):
-    given = EncoderSettings(name="resnet18", width=4, weights=weights)
+    given = EncoderSettings.model_validate(CONVNET | {"weights": weights})
     first, second = (build_encoder(given, SIZE, dtype) for dtype in ("float32", "mixed_bfloat16"))
     for a, b in zip(first.get_weights(), second.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -194,8 +197,8 @@ def test_built_in_encoders_start_from_weights_in_a_file(weights, tmp_path):
         ({"name": "keras:MobileNetV2", "options": {"alpa": 1}}, "it has no option 'alpa'; it has alpha"),
         ({"name": "./nowhere.keras"}, "there is no such file or folder"),
         ({"name": "convnet", "weights": "nowhere.h5"}, "the file nowhere.h5 of weights does not exist"),
-        ({"name": "resnet18", "width": 8, "weights": "WEIGHTS"}, r"resnet.weights.h5 do not fit it \("),
-        ({"name": "convnet", "weights": "WEIGHTS"}, r"resnet.weights.h5 do not fit it \("),
+        (CONVNET | {"width": 8, "weights": "WEIGHTS"}, r"small.weights.h5 do not fit it \("),
+        ({"name": "convnet", "weights": "WEIGHTS"}, r"small.weights.h5 do not fit it \("),
         ({"name": "FLAT"}, "takes images of 32 x 32 pixels only, and those of this training have 48 x 48"),
         ({"name": "TOKENS"}, "it must give one row of features"),
         ({"name": "SAVED"}, "a compiled program, which cannot be trained further"),
