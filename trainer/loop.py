@@ -2,16 +2,16 @@
 
 import signal
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import keras
 import tensorflow as tf
 
-from trainer import checks, devices, diagnosis, encoders, export, inputs, resuming, state
+from trainer import checks, devices, diagnosis, encoders, export, inputs, replicas, resuming, state
 from trainer.checkpoints import Checkpoints
 from trainer.config import TrainerSettings
 from trainer.errors import Stopped
+from trainer.global_step import GlobalStep
 from trainer.history import History
 from trainer.inputs import TrainingImages
 from trainer.model import NNCLR
@@ -139,8 +139,7 @@ class _Training:
         self._is_chief = devices.is_chief(strategy)
         self._history = History(run_dir if self._is_chief else None, position.history)
         self._watch = Watch(settings, images.unlabelled_files, images.labelled, images.size)
-        self._metric_names: list[str] = []
-        self._graph_step = self._compile_step()
+        self._global_step = GlobalStep(strategy, self._replica_step)
         self._unread: list[tuple[int, tf.Tensor]] = []
 
     def run(self, stop: StopRequest) -> TrainingResult:
@@ -154,7 +153,7 @@ class _Training:
                 asked_here = tf.constant(float(stop.signal is not None))
                 number = tf.constant(position.step, tf.int64)
                 view_size = whole_view_size(self._settings, plan, self._images.size, position.step)
-                metrics = self._graph_step(batch, number, asked_here, view_size)
+                metrics = self._global_step(batch, number, asked_here, view_size)
                 position.step += 1
                 self._unread.append((position.step, metrics))
                 reporter.advance(batch_size, self._note(epoch))
@@ -197,34 +196,19 @@ class _Training:
         self._position.interval.seconds += now - self._clock
         self._clock = now
 
-    def _compile_step(self) -> Callable[..., tf.Tensor]:
-        """Compiles the step of all replicas into one graph.
-
-        The graph returns a vector of the step's metrics, among them whether any machine was asked to stop.
-        """
-        strategy, replicas = self._strategy, self._strategy.num_replicas_in_sync
-
-        def replica_step(batch, number, asked_here, view_size):
-            shares = self._step(batch["unlabelled"], batch.get("labelled"), number, view_size)
-            return shares | {_ASKED: asked_here / replicas}
-
-        @tf.function(autograph=False)
-        def graph_step(batch, number, asked_here, view_size):
-            # There is one graph for each size of the views, so at most two.
-            shares = strategy.run(replica_step, args=(batch, number, asked_here, view_size))
-            metrics = {name: strategy.reduce(tf.distribute.ReduceOp.SUM, share, None) for name, share in shares.items()}
-            self._metric_names[:] = metrics
-            # One vector, so that each step costs a single small transfer to the host.
-            return tf.stack([tf.cast(value, tf.float32) for value in metrics.values()])
-
-        return graph_step
+    def _replica_step(
+        self, batch: dict, number: tf.Tensor, asked_here: tf.Tensor, view_size: tuple[int, int]
+    ) -> dict[str, tf.Tensor]:
+        """Makes one replica's step; its metrics tell whether any machine was asked to stop."""
+        shares = self._step(batch["unlabelled"], batch.get("labelled"), number, view_size)
+        return shares | {_ASKED: asked_here / replicas.count()}
 
     def _read(self, leave: int) -> bool:
         """Reads the metrics of all but the last `leave` steps and returns whether any machine was asked to stop."""
         asked = False
         while len(self._unread) > leave:
             step, vector = self._unread.pop(0)
-            metrics = dict(zip(self._metric_names, vector.numpy().tolist(), strict=True))
+            metrics = self._global_step.named(vector)
             asked = metrics.pop(_ASKED) > 0 or asked
             if not diagnosis.is_finite(metrics):
                 ids = self._images.ids(self._settings, *self._plan.epoch_and_batch(step - 1))

@@ -12,11 +12,27 @@ class View(NamedTuple):
     everywhere: tf.Tensor
 
 
+def stack(local: tf.Tensor) -> tf.Tensor:
+    """Stacks the tensors of all replicas in one collective: [...] of equal shape to [replicas, ...].
+
+    The gradient of a slot is the sum of all replicas' gradients, and flows back to the slot's own replica.
+
+    Every replica fills its slot of a tensor of zeros, and these tensors are summed, which is exact because x + 0 = x.
+    TensorFlow's `all_gather` allows for replicas with different numbers of rows: it exchanges these first, in a
+    collective of their own, for which a GPU waits.
+    """
+    context = tf.distribute.get_replica_context()
+    before = context.replica_id_in_sync_group
+    around = [[before, count() - 1 - before], *[[0, 0]] * local.shape.rank]
+    slots = tf.ensure_shape(tf.pad(local[tf.newaxis], around), [count(), *local.shape])
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, slots)
+
+
 def gather(*quantities: tf.Tensor) -> list[View]:
     """Gathers tensors [n, d] from all replicas in one collective. Gradients flow back to the rows' own replica."""
-    together = tf.distribute.get_replica_context().all_gather(tf.concat(quantities, axis=1), axis=0)
-    everywhere = tf.split(together, [quantity.shape[1] for quantity in quantities], axis=1)
-    return [View(*pair) for pair in zip(quantities, everywhere, strict=True)]
+    widths = [quantity.shape[1] for quantity in quantities]
+    together = tf.reshape(stack(tf.concat(quantities, axis=1)), [-1, sum(widths)])
+    return [View(*pair) for pair in zip(quantities, tf.split(together, widths, axis=1), strict=True)]
 
 
 def count() -> int:

@@ -35,10 +35,9 @@ class SupportSet(tf.Module):
     def __init__(self, size: int, width: int, seed: int):
         super().__init__(name="support_set")
         start = tf.random.stateless_normal([size, width], [seed, 0])
-        # All replicas compute the same update from the gathered batch, so the first replica's update is enough.
-        shared = {"trainable": False, "aggregation": tf.VariableAggregation.ONLY_FIRST_REPLICA}
-        self.members = tf.Variable(tf.math.l2_normalize(start, axis=1), name="members", **shared)
-        self.pointer = tf.Variable(tf.zeros([], tf.int64), name="pointer", **shared)
+        # Without aggregation each replica updates its own copy. All compute the same from the gathered batch.
+        self.members = tf.Variable(tf.math.l2_normalize(start, axis=1), trainable=False, name="members")
+        self.pointer = tf.Variable(tf.zeros([], tf.int64), trainable=False, name="pointer")
 
     def nearest(self, projections: tf.Tensor, k: int = 1, choice: tf.Tensor | None = None) -> Neighbours:
         """Returns the member with the largest dot product for each projection, without gradient.

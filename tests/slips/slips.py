@@ -154,6 +154,35 @@ SLIPS = [
         f"{_STEP}[none]",
     ),
     Slip(
+        "the support set is copied to the other replicas in each step",
+        _SUPPORT,
+        'axis=1), trainable=False, name="members")',
+        'axis=1), trainable=False, name="members", aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)',
+        "tests/trainer/test_collectives.py::"
+        "test_replicas_exchange_only_what_they_cannot_compute_alone[paper, batch norm, lars-2]",
+    ),
+    Slip(
+        "every replica fills the first slot",
+        _REPLICAS,
+        "before = context.replica_id_in_sync_group",
+        "before = 0",
+        "tests/trainer/test_replicas.py::test_stacks_exactly_and_hands_gradients_back[2]",
+    ),
+    Slip(
+        "machines with GPUs communicate without NCCL",
+        "trainer/devices.py",
+        '"NCCL" if tf.config.get_visible_devices("GPU") else "AUTO"',
+        '"AUTO"',
+        "tests/trainer/test_gpu_choice.py::test_machines_with_gpus_communicate_by_nccl[1-NCCL]",
+    ),
+    Slip(
+        "the metrics are those of one replica's mean instead of the sum of all shares",
+        "trainer/global_step.py",
+        "tf.distribute.ReduceOp.SUM",
+        "tf.distribute.ReduceOp.MEAN",
+        "tests/trainer/test_devices.py::test_many_devices_equal_one[example, sgd-2]",
+    ),
+    Slip(
         "the mean is over the replica's rows instead of the global batch's",
         _REPLICAS,
         "rows = tf.shape(per_sample)[0] * count()",

@@ -13,6 +13,7 @@ from tests.trainer.conftest import mirrored
 from tests.trainer.equality_cases import BATCH, CASES, STEPS, require_same_metrics, require_same_state
 from trainer import loop
 from trainer.config import TrainerSettings
+from trainer.global_step import GlobalStep
 from trainer.plan import Plan
 from trainer.state import variables
 
@@ -35,10 +36,7 @@ def trained(name: str, devices: list[str]) -> tuple[list[dict[str, float]], dict
     strategy = mirrored(devices)
     model, training_step = loop.build(settings, Plan.of(settings, BATCH), SIZE, 4, strategy)
 
-    @tf.function(autograph=False)
-    def graph_step(shares, step):
-        metrics = strategy.run(training_step, args=(*shares, step))
-        return {name: strategy.reduce(tf.distribute.ReduceOp.SUM, value, None) for name, value in metrics.items()}
+    global_step = GlobalStep(strategy, training_step)
 
     def share(batch, context):
         rows = {name: np.split(value, len(devices))[context.replica_id_in_sync_group] for name, value in batch.items()}
@@ -50,9 +48,14 @@ def trained(name: str, devices: list[str]) -> tuple[list[dict[str, float]], dict
             strategy.experimental_distribute_values_from_function(lambda context, part=part: share(part, context))
             for part in parts
         ]
-        metrics = graph_step(shares, tf.constant(i, tf.int64))
-        history.append({name: float(value) for name, value in metrics.items()})
-    return history, {name: value.numpy() for name, value in variables(model, training_step.optimizer).items()}
+        history.append(global_step.named(global_step(*shares, tf.constant(i, tf.int64))))
+    state = variables(model, training_step.optimizer)
+    for part, variable in state.items():
+        copies = [copy.numpy() for copy in strategy.experimental_local_results(variable)]
+        assert len(copies) == len(devices)
+        for copy in copies[1:]:
+            np.testing.assert_array_equal(copy, copies[0], err_msg=f"The replicas differ in {part}.")
+    return history, {part: variable.numpy() for part, variable in state.items()}
 
 
 @pytest.fixture(scope="module")

@@ -92,3 +92,14 @@ def test_gpus_compute_in_bfloat16_from_ampere_on(monkeypatch, capability, dtype)
     monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind=None: [gpu])
     monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda device: {"compute_capability": capability})
     assert devices.compute_dtype("auto") == dtype
+
+
+@pytest.mark.parametrize(("gpus", "implementation"), [(1, "NCCL"), (0, "AUTO")])
+def test_machines_with_gpus_communicate_by_nccl(monkeypatch, gpus, implementation):
+    """TensorFlow's own choice is always rings over gRPC."""
+    monkeypatch.setenv("TF_CONFIG", '{"cluster": {"worker": ["one:1", "two:1"]}}')
+    present = [tf.config.PhysicalDevice("/physical_device:GPU:0", "GPU")] * gpus
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind=None: present)
+    # The strategy itself would wait for the other machine.
+    monkeypatch.setattr(tf.distribute, "MultiWorkerMirroredStrategy", lambda **options: options)
+    assert devices.default_strategy()["communication_options"].implementation.name == implementation

@@ -3,6 +3,7 @@
 An operation without one runs on the host: TensorFlow places it there without a word, and copies its inputs and outputs.
 """
 
+import functools
 from collections.abc import Iterator
 from importlib import resources
 
@@ -43,9 +44,14 @@ def without_gpu_kernel(graph: tf.Graph) -> Iterator[str]:
     definition = graph.as_graph_def()
     nodes = [*definition.node, *(node for function in definition.library.function for node in function.node_def)]
     for node in nodes:
-        if not any(_computes(kernel, node) for kernel in kernels.get_registered_kernels_for_op(node.op).kernel):
+        if not any(_computes(kernel, node) for kernel in _registered(node.op)):
             types = {name: tf.as_dtype(value.type).name for name, value in node.attr.items() if value.type}
             yield f"{node.op} {types}"
+
+
+@functools.cache
+def _registered(operation: str) -> list:
+    return list(kernels.get_registered_kernels_for_op(operation).kernel)
 
 
 def _computes(kernel, node) -> bool:

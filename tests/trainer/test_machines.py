@@ -88,6 +88,9 @@ def test_two_processes_equal_one(names, records, tmp_path, ports):
     assert [finish(process) for process in together] == [0, 0]
     for name in names:
         _, expected_history, expected = left(places[0], name)
+        first, second = (left(place, name)[2] for place in places[1:])
+        for part, value in first.items():
+            np.testing.assert_array_equal(second[part], value, err_msg=f"The machines differ in {part}.")
         for i, place in enumerate(places[1:]):
             is_chief, history, state = left(place, name)
             assert is_chief == (i == 0)

@@ -6,6 +6,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.trainer.conftest import mirrored
 from trainer.support_set import SupportSet
 
 
@@ -84,3 +85,22 @@ def test_ages_count_images_enqueued_since(enqueued):
     newest_first = z[::-1][:8]
     found = support_set.nearest(tf.constant(newest_first))
     np.testing.assert_array_equal(found.ages, np.arange(len(newest_first)))
+
+
+def test_every_replica_updates_and_restores_a_copy_of_its_own(logical_cpus):
+    strategy = mirrored(logical_cpus[:2])
+    with strategy.scope():
+        support_set = SupportSet(4, 2, seed=0)
+
+    def copies():
+        return [copy.numpy() for copy in strategy.experimental_local_results(support_set.members)]
+
+    start = copies()
+    np.testing.assert_array_equal(*start)
+    strategy.run(tf.function(lambda: support_set.enqueue(tf.constant(rows(7, 8))), autograph=False))
+    for copy in copies():
+        np.testing.assert_array_equal(copy, [*rows(7, 8), *start[0][2:]])
+    # This is how a checkpoint is restored.
+    support_set.members.assign(rows(1, 2, 3, 4))
+    for copy in copies():
+        np.testing.assert_array_equal(copy, rows(1, 2, 3, 4))

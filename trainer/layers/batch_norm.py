@@ -5,6 +5,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from trainer import replicas
+
 EPSILON = 1e-5
 
 
@@ -51,15 +53,9 @@ class BatchNormalization(keras.layers.Layer):
         shape = (input_shape[-1],)
 
         def moving(name: str, initializer: str):
-            # All replicas compute the same update from the global moments, so the first replica's update is enough.
+            # Without aggregation each replica updates its own copy. All compute the same from the global moments.
             return self.add_weight(
-                shape=shape,
-                initializer=initializer,
-                dtype="float32",
-                trainable=False,
-                autocast=False,
-                aggregation="only_first_replica",
-                name=name,
+                shape=shape, initializer=initializer, dtype="float32", trainable=False, autocast=False, name=name
             )
 
         def learned(name: str, initializer: str, trainable: bool):
@@ -88,13 +84,12 @@ class BatchNormalization(keras.layers.Layer):
             mean, variance = tf.convert_to_tensor(self.moving_mean), tf.convert_to_tensor(self.moving_variance)
             normalised = _affine(images, mean, variance, gamma, beta, self._epsilon)
         else:
-            context = tf.distribute.get_replica_context()
-            if context.num_replicas_in_sync == 1:
+            if replicas.count() == 1:
                 normalised, mean, variance = tf.compat.v1.nn.fused_batch_norm(
                     images, gamma, beta, epsilon=self._epsilon
                 )
             else:
-                mean, variance, values = _global_moments(images, context)
+                mean, variance, values = _global_moments(images)
                 normalised = _affine(images, mean, variance, gamma, beta, self._epsilon)
                 # The fused operation estimates the variance for inference without bias, too.
                 variance *= values / (values - 1)
@@ -113,15 +108,15 @@ def _affine(images, mean, variance, gamma, beta, epsilon: float) -> tf.Tensor:
     return tf.cast(tf.cast(images, tf.float32) * scale + (beta - mean * scale), images.dtype)
 
 
-def _global_moments(images: tf.Tensor, context) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+def _global_moments(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Returns mean and biased variance of each channel over all replicas, and the number of values of a channel.
 
     All replicas have the same number of rows. So the mean is the mean of the replicas' means, and the variance is the
     mean of their variances plus the variance of their means. Unlike a mean of squares, this loses no digits.
     """
     local = tf.stack(tf.nn.moments(tf.cast(images, tf.float32), axes=[0, 1, 2]))
-    means, variances = tf.unstack(context.all_gather(local[tf.newaxis], axis=0), num=2, axis=1)
+    means, variances = tf.unstack(replicas.stack(local), axis=1)
     mean = tf.reduce_mean(means, axis=0)
     variance = tf.reduce_mean(variances, axis=0) + tf.reduce_mean(tf.math.squared_difference(means, mean), axis=0)
-    values = tf.size(images) // images.shape[-1] * context.num_replicas_in_sync
+    values = tf.size(images) // images.shape[-1] * replicas.count()
     return mean, variance, tf.cast(values, tf.float32)
