@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 from pydantic import ValidationError
 
+from tests.trainer.conftest import mirrored
 from trainer.config import EncoderSettings
 from trainer.encoders import build_encoder
 from trainer.layers.positions import Positions
@@ -70,6 +71,27 @@ def test_efficientnet_lite0_has_the_weights_of_the_reference():
     assert network.layers[-1].input.shape[1:] == (None, None, 1280)
     before = keras.Model(network.input, network.layers[-1].input)
     assert before(np.zeros((1, 96, 64, 3), np.float32)).shape == (1, 3, 2, 1280)
+
+
+@pytest.mark.long
+def test_efficientnet_lite0_gives_the_same_on_two_devices(logical_cpus):
+    images = np.random.default_rng(0).uniform(0, 1, (32, 32, 32, 3)).astype(np.float32)
+
+    def features(devices: list[str]) -> np.ndarray:
+        strategy = mirrored(devices)
+        keras.utils.set_random_seed(0)
+        with strategy.scope():
+            network = built(name="efficientnet-lite0")
+        parts = strategy.experimental_distribute_values_from_function(
+            lambda context: tf.constant(np.split(images, len(devices))[context.replica_id_in_sync_group])
+        )
+        found = tf.function(lambda: strategy.run(lambda part: network(part, training=True), args=(parts,)))()
+        return np.concatenate([part.numpy() for part in strategy.experimental_local_results(found)])
+
+    one, two = features(logical_cpus[:1]), features(logical_cpus[:2])
+    np.testing.assert_allclose(two, one, atol=1e-3)
+    # Statistics of a device's own images would differ by a tenth and more.
+    assert one.std() > 0.1
 
 
 @pytest.mark.long

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from pydantic import ValidationError
 
 from trainer import layerwise, loop
 from trainer.config import EncoderSettings, OptimizerSettings, TrainerSettings
@@ -81,3 +82,14 @@ def test_every_optimiser_trains_and_decays_a_variable_with_its_share_of_the_rate
     slow, fast = moved([0.25, 1.0])
     np.testing.assert_array_equal(fast, whole)
     np.testing.assert_allclose(slow, whole / 4, rtol=1e-3, atol=1e-6)
+
+
+def test_random_weights_are_not_frozen(weights):
+    with pytest.raises(ValidationError, match=r"training starts from random weights, .*: set encoder\.weights or"):
+        TrainerSettings.model_validate({"encoder": ENCODER | {"frozen": 0.5}})
+    for start in (
+        {"encoder": ENCODER | {"frozen": 0.5, "weights": weights}},
+        {"encoder": {"name": "./a", "frozen": 0.5}},
+    ):
+        assert TrainerSettings.model_validate(start).encoder.frozen == 0.5
+    assert TrainerSettings.model_validate({"encoder": {"frozen": 0.5}, "warm_start": "champion"}).encoder.frozen == 0.5
