@@ -255,7 +255,7 @@ class EncoderSettings(StrictModel):
         if unused:
             defaults = ", ".join(f"{name}: {_as_yaml(type(self).model_fields[name].default)}" for name in unused)
             raise ValueError(
-                f"The encoder {self.name} does not use {' and '.join(unused)}: leave out, or if a preset sets it, "
+                f"The encoder {self.name} does not use {' and '.join(unused)}: leave it out or, if a preset sets it, "
                 f"set {defaults}"
             )
         if self.is_path and self.weights is not None:

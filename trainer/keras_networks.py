@@ -121,7 +121,9 @@ def _published_size(function: Callable[..., Any], options: dict[str, Any]) -> tu
 
 def _downloaded(build: Callable[..., keras.Model]) -> keras.Model:
     try:
-        with progress.waiting_for("the download of the network's weights"):
+        with progress.waiting_for("the download of the network's weights"), warnings.catch_warnings():
+            # Some networks warn of images of another size than 224 pixels.
+            warnings.simplefilter("ignore", UserWarning)
             return build(include_top=False, weights=IMAGENET, pooling="avg")
     except Exception as error:
         raise Unusable(
