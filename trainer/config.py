@@ -18,6 +18,7 @@ from pydantic import (
 
 from trainer import built_in_encoders, storage
 from trainer.duration import Duration, PositiveDuration
+from trainer.time_limit import TimeLimit
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 # One probability for both views or one for each, because BYOL's two views differ.
@@ -491,7 +492,8 @@ class TrainerSettings(StrictModel):
     neighbour: Neighbour = Field(
         "straight_through",
         description="The loss: paper compares neighbours without gradient with predictions; straight_through passes "
-        "the neighbour's gradient to the projection, as the Keras example does; none is SimCLR.",
+        "the neighbour's gradient to the projection, as the Keras example does; none compares the views themselves "
+        "(equation 1 of the NNCLR paper: SimCLR with the negatives of the other view only), without a support set.",
     )
     top_k: PositiveInt = Field(1, description="The neighbour is drawn from this many nearest members.")
     support_set_size: PositiveInt = Field(
@@ -513,6 +515,11 @@ class TrainerSettings(StrictModel):
     epochs: Annotated[int, Field(gt=0)] = Field(25, description="The number of passes over the unlabelled images.")
     duration: PositiveDuration | None = Field(
         None, description="The length of the training instead of `epochs`: `5000 steps` or `1e6 examples`."
+    )
+    time_limit: TimeLimit | None = Field(
+        None,
+        description="The time for the training instead of `epochs`: its speed is measured first, and it gets as many "
+        "steps as fit into this time. Ingest and evaluation are not part of it.",
     )
     optimizer: OptimizerSettings = Field(OptimizerSettings(), description="The optimiser of encoder and heads.")
     augmentation: AugmentationSettings = Field(
@@ -568,6 +575,11 @@ class TrainerSettings(StrictModel):
             raise ValueError(
                 f"prediction.units ends with {self.prediction.units[-1]} and projection.units with "
                 f"{self.projection.units[-1]}: predictions are compared with projections, so both must be the same"
+            )
+        if self.time_limit and self.duration:
+            raise ValueError(
+                f"time_limit is {self.time_limit} and duration is {self.duration}, but the training can have only one "
+                "length: set one of them to null"
             )
         if self.batch_size < _LEAST_ROWS * self.accumulate:
             raise ValueError(

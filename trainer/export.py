@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer import aside
+from trainer import aside, storage
 from trainer.config import EncoderSettings, TrainerSettings
 from trainer.encoders import build_encoder, network
 from trainer.errors import SettingsError
@@ -23,6 +23,8 @@ _MOST_AT_ONCE = 256
 _DESCRIPTION = "assets.extra/nnclr.json"
 # The architecture of an encoder that is a network of Keras: where it came from may be gone.
 _ARCHITECTURE = "assets.extra/encoder.json"
+# A folder without this file is no SavedModel.
+_LAST_FILE = "saved_model.pb"
 
 
 def export_encoder(
@@ -85,8 +87,23 @@ def _save(embedder: Embedder, encoder: keras.Model, description: EncoderDescript
             file.write(network.to_json(encoder))
     if tf.io.gfile.exists(directory):
         # A previous attempt, which was interrupted before its caller took note of it.
+        if tf.saved_model.contains_saved_model(directory):
+            tf.io.gfile.remove(f"{directory}/{_LAST_FILE}")
         tf.io.gfile.rmtree(directory)
-    tf.io.gfile.rename(unfinished, directory)
+    if storage.in_bucket(directory):
+        _move_file_by_file(unfinished, directory)
+    else:
+        tf.io.gfile.rename(unfinished, directory)
+
+
+def _move_file_by_file(unfinished: str, directory: str) -> None:
+    """Moves a SavedModel to where folders cannot be renamed in one step. The file that makes it a model comes last."""
+    paths = [f"{folder}/{name}" for folder, _, names in tf.io.gfile.walk(unfinished) for name in names]
+    for path in sorted(paths, key=lambda path: (path == f"{unfinished}/{_LAST_FILE}", path)):
+        target = f"{directory}/{path.removeprefix(unfinished).lstrip('/')}"
+        tf.io.gfile.makedirs(target.rpartition("/")[0])
+        tf.io.gfile.rename(path, target)
+    tf.io.gfile.rmtree(unfinished)
 
 
 def load_weights(encoder: keras.Model, settings: TrainerSettings, size: tuple[int, int], directory: str) -> None:
@@ -155,9 +172,11 @@ def describe(directory: str) -> EncoderDescription:
     """Reads the description that was written beside the model in `directory`.
 
     Raises:
-        tf.errors.NotFoundError: If there is no description.
+        tf.errors.NotFoundError: If there is no description, or no complete model.
         pydantic.ValidationError: If the description cannot be read, or has settings that this version does not know.
     """
+    if not tf.saved_model.contains_saved_model(directory):
+        raise tf.errors.NotFoundError(None, None, f"{directory} has no {_LAST_FILE}")
     with tf.io.gfile.GFile(f"{directory}/{_DESCRIPTION}") as file:
         return EncoderDescription.model_validate_json(file.read())
 

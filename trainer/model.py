@@ -21,7 +21,7 @@ class NNCLR(tf.Module):
         encoder: Maps float [N, height, width, 3] in [0, 1] to embeddings [N, features].
         projection: The projection head, [N, features] to [N, d].
         prediction: The prediction head, [N, d] to [N, d]; None if the loss needs none.
-        support_set: Recent projections of other images.
+        support_set: Recent projections of other images; None if the loss compares no neighbours.
         probe: The online probe; None if there are no labels.
 
     Args:
@@ -42,7 +42,9 @@ class NNCLR(tf.Module):
         features, width = self.encoder.output_shape[-1], settings.projection.units[-1]
         self.projection = projection_head(features, settings.projection, dtype)
         self.prediction = prediction_head(settings.prediction, width, dtype) if settings.neighbour == "paper" else None
-        self.support_set = SupportSet(settings.support_set_size, width, settings.seed)
+        self.support_set = (
+            SupportSet(settings.support_set_size, width, settings.seed) if settings.neighbour != "none" else None
+        )
         self.probe = OnlineProbe(settings.online_probe, features, classes) if classes else None
         # Only the encoder, because XLA cannot compile the resampling of the augmentation. See devices.default_strategy.
         self._encode = tf.function(self.encoder, jit_compile=True) if settings.xla else self.encoder

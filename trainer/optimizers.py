@@ -8,10 +8,8 @@ import tensorflow as tf
 from trainer.config import OptimizerSettings
 
 
-def learning_rate(
-    settings: OptimizerSettings, batch_size: int, steps: int, warmup: int
-) -> keras.optimizers.schedules.LearningRateSchedule:
-    """Returns the learning rate after a number of steps.
+class LearningRate(keras.optimizers.schedules.CosineDecay):
+    """The learning rate after a number of steps.
 
     It rises linearly from 0 and then stays constant, or falls to 0 as half a cosine (arXiv 1608.03983).
 
@@ -21,15 +19,23 @@ def learning_rate(
         steps: Length of the whole training.
         warmup: Length of the rise, shorter than `steps`.
     """
-    peak = settings.peak(batch_size)
-    return keras.optimizers.schedules.CosineDecay(
-        0.0 if warmup else peak,
-        decay_steps=steps - warmup,
-        # The final rate as a share of the peak.
-        alpha=0.0 if settings.schedule == "cosine" else 1.0,
-        warmup_target=peak if warmup else None,
-        warmup_steps=warmup,
-    )
+
+    def __init__(self, settings: OptimizerSettings, batch_size: int, steps: int, warmup: int):
+        peak = settings.peak(batch_size)
+        super().__init__(
+            0.0 if warmup else peak,
+            # A variable, so that a new length needs no new graph.
+            decay_steps=tf.Variable(1.0, trainable=False, name="decay_steps"),
+            # The final rate as a share of the peak.
+            alpha=0.0 if settings.schedule == "cosine" else 1.0,
+            warmup_target=peak if warmup else None,
+            warmup_steps=warmup,
+        )
+        self.set_length(steps)
+
+    def set_length(self, steps: int) -> None:
+        """Changes the length of the whole training."""
+        self.decay_steps.assign(max(steps - self.warmup_steps, 1))
 
 
 def build_optimizer(

@@ -22,7 +22,7 @@ def variables(model: NNCLR, optimizer: keras.optimizers.Optimizer | None = None)
         for part, variables_of_part in parts.items()
         for i, variable in enumerate(variables_of_part)
     }
-    return named | {
-        "support_set/members": model.support_set.members,
-        "support_set/pointer": model.support_set.pointer,
-    }
+    if model.support_set is not None:
+        named["support_set/members"] = model.support_set.members
+        named["support_set/pointer"] = model.support_set.pointer
+    return named

@@ -6,8 +6,9 @@ from trainer import augmentation, layerwise, losses, replicas
 from trainer.augmentation import StoredImages
 from trainer.config import TrainerSettings
 from trainer.model import NNCLR
-from trainer.optimizers import build_optimizer, learning_rate
+from trainer.optimizers import LearningRate, build_optimizer
 from trainer.plan import Plan
+from trainer.support_set import Neighbours
 from trainer.views import small_view_size
 
 # The streams of random numbers. Each small view has a stream of its own, from _SMALL_VIEWS on.
@@ -35,7 +36,7 @@ class TrainingStep(tf.Module):
         self._model, self._settings, self._size = model, settings, size
         self._small_view_size = small_view_size(settings, size)
         self._loss = losses.loss_function(settings.neighbour)
-        self.learning_rate = learning_rate(settings.optimizer, settings.batch_size, plan.steps, plan.warmup)
+        self.learning_rate = LearningRate(settings.optimizer, settings.batch_size, plan.steps, plan.warmup)
         variables = model.pretrained_variables
         shares = layerwise.rates(model.encoder, settings.optimizer.first_layer_rate, variables)
         self.optimizer = build_optimizer(settings.optimizer, self.learning_rate, variables, shares)
@@ -95,26 +96,36 @@ class TrainingStep(tf.Module):
             # Nothing else is watched, so that frozen layers have no part in the backward pass.
             tape.watch([variable.value for variable in model.pretrained_variables])
             both = model.project(views)
-            nearest = model.support_set.nearest(
-                both, settings.top_k, tf.tile(numbers[_NEIGHBOUR][:, 0], [2]) if settings.top_k > 1 else None
-            )
+            nearest = self._nearest(both, numbers)
             z = _by_view(both, 2)
             if settings.multi_crop.views:
                 small = _by_view(self._project_small_views(images, numbers), settings.multi_crop.views)
                 z = tf.concat([z, small], axis=0)
-            per_image = self._loss(z, _by_view(nearest.vectors, 2), model.predict, settings.temperature)
+            # In a loss without neighbours, each projection stands for its own.
+            neighbours = _by_view(nearest.vectors if nearest else both, 2)
+            per_image = self._loss(z, neighbours, model.predict, settings.temperature)
             loss = replicas.global_mean(per_image)
         gradients = tape.gradient(loss, model.pretrained_variables)
         projections = replicas.gather(z[0], z[1])
-        model.support_set.enqueue(projections[0].everywhere)
-        batch = settings.batch_size / settings.accumulate
-        return gradients, {
+        metrics = {
             "c_loss": loss,
             "c_acc": replicas.global_mean(losses.contrastive_accuracy(*projections)),
             "r_acc": losses.correlation_accuracy(*projections) / replicas.count(),
             "projection_std": losses.projection_std(projections[0]) / replicas.count(),
-            "support_set_age": replicas.global_mean(nearest.ages) / batch,
         }
+        if model.support_set is not None and nearest is not None:
+            model.support_set.enqueue(projections[0].everywhere)
+            batch = settings.batch_size / settings.accumulate
+            metrics["support_set_age"] = replicas.global_mean(nearest.ages) / batch
+        return gradients, metrics
+
+    def _nearest(self, projections: tf.Tensor, numbers: dict[int, tf.Tensor]) -> Neighbours | None:
+        """Searches the neighbours of the projections of the two whole views; None if the loss has none."""
+        if self._model.support_set is None:
+            return None
+        k = self._settings.top_k
+        choice = tf.tile(numbers[_NEIGHBOUR][:, 0], [2]) if k > 1 else None
+        return self._model.support_set.nearest(projections, k, choice)
 
     def _project_small_views(self, images: StoredImages, numbers: dict[int, tf.Tensor]) -> tf.Tensor:
         """Projects the small views: float32 [views * n, d]."""

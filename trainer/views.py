@@ -11,6 +11,11 @@ def whole_view_size(settings: TrainerSettings, plan: Plan, image_size: tuple[int
     """Returns the size of the first two views in the update after `step` steps."""
     if step >= plan.smaller_views:
         return image_size
+    return smaller_view_size(settings, image_size)
+
+
+def smaller_view_size(settings: TrainerSettings, image_size: tuple[int, int]) -> tuple[int, int]:
+    """Returns the size of the first two views in the first part of the training."""
     return _scaled(image_size, settings.progressive_resizing.size)
 
 

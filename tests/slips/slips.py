@@ -33,6 +33,7 @@ _PUSH, _SERVING = "components/registry_pusher/push.py", "components/registry_pus
 _HISTORY, _SPANS = "components/model_registry/history.py", "components/data_resolver/spans.py"
 _FINGERPRINT, _PARAMETERS = "components/image_example_gen/fingerprint.py", "pipeline/kubeflow/parameters.py"
 _DATA_GATE = "tests/components/test_data_gate.py::"
+_LOOP, _TIME_LIMIT = "trainer/loop.py", "tests/trainer/test_time_limit.py::"
 _DUPLICATES, _COPIES = "components/image_example_gen/duplicates.py", "tests/components/test_copies.py::"
 _COPIES_MODULE = "components/linear_probe_evaluator/copies.py"
 _FILES = "components/image_example_gen/sources/files.py"
@@ -99,8 +100,8 @@ SLIPS = [
     Slip(
         "projections stand in for their neighbours",
         _STEP_FILE,
-        "self._loss(z, _by_view(nearest.vectors, 2), ",
-        "self._loss(z, _by_view(tf.stop_gradient(both), 2), ",
+        "_by_view(nearest.vectors if nearest else both, 2)",
+        "_by_view(tf.stop_gradient(both), 2)",
         f"{_STEP}[paper]",
     ),
     Slip(
@@ -127,9 +128,9 @@ SLIPS = [
     Slip(
         "the batch is enqueued before its neighbours are looked up",
         _STEP_FILE,
-        "            nearest = model.support_set.nearest(\n",
+        "            nearest = self._nearest(both, numbers)\n",
         "            model.support_set.enqueue(tf.stop_gradient(both[: tf.shape(both)[0] // 2]))\n"
-        "            nearest = model.support_set.nearest(\n",
+        "            nearest = self._nearest(both, numbers)\n",
         f"{_STEP}[paper]",
     ),
     Slip(
@@ -137,7 +138,7 @@ SLIPS = [
         _STEP_FILE,
         "model.support_set.enqueue(projections[0].everywhere)",
         "model.support_set.enqueue(projections[1].everywhere)",
-        f"{_STEP}[none]",
+        f"{_STEP}[straight_through]",
     ),
     Slip(
         "predictions are compared unnormalised",
@@ -262,8 +263,8 @@ SLIPS = [
     Slip(
         "the warm-up counts as part of the cosine",
         _OPTIMIZERS,
-        "decay_steps=steps - warmup,",
-        "decay_steps=steps,",
+        "max(steps - self.warmup_steps, 1)",
+        "max(steps, 1)",
         "tests/trainer/test_optimizers.py::test_schedule",
     ),
     Slip(
@@ -283,9 +284,66 @@ SLIPS = [
     Slip(
         "crops of images that are not square are distorted",
         _AUGMENTATION,
-        "ratio /= aspect",
-        "ratio /= 1.0",
+        "numbers[:, _RATIO]) / aspect",
+        "numbers[:, _RATIO])",
         "tests/trainer/test_stored_images.py::test_a_crop_keeps_its_ratio_on_images_that_are_not_square",
+    ),
+    Slip(
+        "crops that would be longer than the image lose a part of their area",
+        _AUGMENTATION,
+        "for end in (aspect * area, aspect / area))",
+        "for end in settings.crop_ratio)",
+        "tests/trainer/test_augmentation.py::test_crops_have_the_drawn_area_and_a_uniform_ratio_wherever_they_fit",
+    ),
+    Slip(
+        "the second epoch of a seed has the order of the first epoch of the next seed",
+        "trainer/data.py",
+        "seed=int(generator.integers(2**63))",
+        "seed=order.seed + order.epoch",
+        "tests/trainer/test_data.py::test_epochs_of_neighbouring_seeds_have_orders_of_their_own",
+    ),
+    Slip(
+        "the steps that measure the speed belong to the training",
+        _LOOP,
+        "            variable.assign(before[name])\n",
+        "            pass\n",
+        f"{_TIME_LIMIT}test_a_training_ends_within_its_limit_and_uses_it",
+    ),
+    Slip(
+        "the learning rate does not fall with the length that fits into a time limit",
+        _LOOP,
+        "        self._step.learning_rate.set_length(self._plan.steps)\n",
+        "",
+        f"{_TIME_LIMIT}test_a_training_ends_within_its_limit_and_uses_it",
+    ),
+    Slip(
+        "measurements are not part of a time limit",
+        "trainer/pace.py",
+        "_occasions(plan.steps, plan.watch_every, done) * self.measurement",
+        "0",
+        f"{_TIME_LIMIT}test_as_many_steps_fit_as_the_parts_of_a_training_take",
+    ),
+    Slip(
+        "the time limit of one training decides on the length of another one",
+        "trainer/resuming.py",
+        'checkpoint.journal.pop("planned", None)',
+        "pass",
+        f"{_TIME_LIMIT}test_a_checkpoint_gives_its_plan_to_its_own_training_only",
+    ),
+    Slip(
+        "files that changed after ingest surveyed them are not read",
+        "trainer/survey.py",
+        " and state.mtime_nsec <= written",
+        "",
+        "tests/components/test_ingest.py::"
+        "test_training_reads_no_records_to_survey_what_was_ingested_until_a_file_changes",
+    ),
+    Slip(
+        "a model in a bucket can be seen before it is complete",
+        "trainer/export.py",
+        'sorted(paths, key=lambda path: (path == f"{unfinished}/{_LAST_FILE}", path))',
+        "sorted(paths, reverse=True)",
+        "tests/trainer/test_export.py::test_where_folders_cannot_be_renamed_a_model_is_there_when_all_its_files_are",
     ),
     Slip(
         "hidden folders are classes",
