@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from trainer import checks, devices, diagnosis, export, inputs, pace, progress, replicas, resuming, state
+from trainer import checks, devices, diagnosis, encoders, export, inputs, pace, progress, replicas, resuming, state
 from trainer.checkpoints import Checkpoints
 from trainer.config import TrainerSettings
 from trainer.errors import SettingsError
@@ -124,6 +124,7 @@ def _checkpoints(settings: TrainerSettings, job: Job, images: TrainingImages) ->
     if job.checkpoint_root is None:
         return None
     start = export.fingerprint(job.warm_start) if job.warm_start else ""
+    start += encoders.start_fingerprint(settings.encoder)
     key = resuming.key(settings, images.fingerprints, start)
     return Checkpoints(job.checkpoint_root, key, settings.checkpoint.keep)
 

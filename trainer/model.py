@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from trainer import layerwise
 from trainer.config import TrainerSettings
 from trainer.encoders import build_encoder
 from trainer.heads import prediction_head, projection_head
@@ -39,6 +40,7 @@ class NNCLR(tf.Module):
         super().__init__(name="nnclr")
         self.encoder = build_encoder(settings.encoder, size, dtype)
         require_views_fit(settings, self.encoder, size)
+        layerwise.freeze(self.encoder, settings.encoder.frozen)
         features, width = self.encoder.output_shape[-1], settings.projection.units[-1]
         self.projection = projection_head(features, settings.projection, dtype)
         self.prediction = prediction_head(settings.prediction, width, dtype) if settings.neighbour == "paper" else None

@@ -1,5 +1,7 @@
 """Optimisers and learning rates; they are Keras' own if Keras has them."""
 
+from collections.abc import Sequence
+
 import keras
 import tensorflow as tf
 
@@ -45,6 +47,7 @@ def build_optimizer(
     settings: OptimizerSettings,
     rate: keras.optimizers.schedules.LearningRateSchedule,
     variables: list[keras.Variable],
+    shares: Sequence[float] = (),
 ) -> keras.optimizers.Optimizer:
     """Builds the configured optimiser. Its gradients must already be summed over the replicas.
 
@@ -54,28 +57,59 @@ def build_optimizer(
         settings: Settings of the optimiser.
         rate: The learning rate after a number of steps.
         variables: The variables that the optimiser will update.
+        shares: The share of the learning rate for each variable; without them, all have the whole rate.
     """
     optimizer: keras.optimizers.Optimizer
     match settings.name:
         case "adam":
             optimizer = keras.optimizers.Adam(rate)
         case "adamw":
-            optimizer = keras.optimizers.AdamW(rate, weight_decay=settings.weight_decay)
+            optimizer = AdamW(rate, settings.weight_decay)
         case "sgd":
             optimizer = SGD(rate, settings.momentum, settings.weight_decay)
         case "lars":
             optimizer = LARS(rate, settings.momentum, settings.weight_decay)
-    optimizer.exclude_from_weight_decay(var_list=[variable for variable in variables if _is_vector(variable)])
     optimizer.build(variables)
     # Keras would sum the gradients over the replicas itself, after clipping each replica's share, and has no option to
     # turn that off. Without this hook, several devices would not equal one: see tests/trainer/test_devices.py.
     optimizer._all_reduce_sum_gradients = lambda gradients_and_variables: gradients_and_variables
+    if any(share != 1 for share in shares):
+        _scale_rates(optimizer, shares)
     return optimizer
+
+
+def _scale_rates(optimizer: keras.optimizers.Optimizer, shares: Sequence[float]) -> None:
+    update = optimizer.update_step
+
+    def scaled(gradient, variable, learning_rate) -> None:
+        update(gradient, variable, learning_rate * shares[optimizer._get_variable_index(variable)])
+
+    optimizer.update_step = scaled
 
 
 def _is_vector(variable) -> bool:
     """Tells biases and batch norm's parameters from kernels."""
     return len(variable.shape) <= 1
+
+
+class AdamW(keras.optimizers.Adam):
+    """Adam with decoupled weight decay (arXiv 1711.05101), which follows the rate that each variable is trained with.
+
+    Args:
+        learning_rate: The learning rate, a number or a schedule.
+        decay: The weight decay of kernels.
+    """
+
+    def __init__(self, learning_rate, decay: float):
+        # Keras' own weight decay follows the optimiser's rate, without the variable's share of it.
+        super().__init__(learning_rate)
+        self._decay = decay
+
+    def update_step(self, gradient, variable, learning_rate) -> None:
+        """Updates one variable."""
+        if self._decay and not _is_vector(variable):
+            self.assign_sub(variable, self._decay * tf.cast(learning_rate, variable.dtype) * variable)
+        super().update_step(gradient, variable, learning_rate)
 
 
 class SGD(keras.optimizers.SGD):

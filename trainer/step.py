@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from trainer import augmentation, losses, replicas
+from trainer import augmentation, layerwise, losses, replicas
 from trainer.augmentation import StoredImages
 from trainer.config import TrainerSettings
 from trainer.model import NNCLR
@@ -37,7 +37,9 @@ class TrainingStep(tf.Module):
         self._small_view_size = small_view_size(settings, size)
         self._loss = losses.loss_function(settings.neighbour)
         self.learning_rate = LearningRate(settings.optimizer, settings.batch_size, plan.steps, plan.warmup)
-        self.optimizer = build_optimizer(settings.optimizer, self.learning_rate, model.pretrained_variables)
+        variables = model.pretrained_variables
+        shares = layerwise.rates(model.encoder, settings.optimizer.first_layer_rate, variables)
+        self.optimizer = build_optimizer(settings.optimizer, self.learning_rate, variables, shares)
 
     def __call__(
         self, unlabelled: dict, labelled: dict | None, step: tf.Tensor, view_size: tuple[int, int] | None = None
@@ -92,7 +94,9 @@ class TrainingStep(tf.Module):
         # Both views in one pass: one resampling, one encoder call and one neighbour search of twice the rows.
         drawn = [numbers[_FIRST_VIEW], numbers[_SECOND_VIEW]]
         views = augmentation.random_views(images, drawn, settings.augmentation, view_size)
-        with tf.GradientTape() as tape:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            # Nothing else is watched, so that frozen layers have no part in the backward pass.
+            tape.watch([variable.value for variable in model.pretrained_variables])
             both = model.project(views)
             keys = model.keys(views, both)
             nearest = self._nearest(keys, numbers)

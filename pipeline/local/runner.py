@@ -103,7 +103,7 @@ def _run_components(
         from pipeline.local import cache, launching, metadata
         from pipeline.local.lineage import Lineage
         from pipeline.local.rejections import rejections_kept
-        from trainer import devices, pretrained
+        from trainer import devices, encoders, pretrained
 
     # Before hours of ingest, and before anything has computed.
     devices.select(settings.trainer.devices)
@@ -116,6 +116,7 @@ def _run_components(
     if networks:
         screen.waiting("Loading the networks to compare with")
         pretrained.require_loadable(networks, REFERENCES)
+    encoders.require_buildable(settings.trainer.encoder, (settings.data.image_size,) * 2)
     name, alias = settings.registry.model_name, settings.registry.alias
     former = metadata.prepare(workdir)
     if former:
@@ -208,6 +209,7 @@ def _with_absolute_paths(settings: Settings, workdir: Workdir) -> Settings:
             "data": settings.data.model_copy(
                 update={"source": _source_path(settings, workdir), "exclude": absolute(settings.data.exclude)}
             ),
+            "trainer": settings.trainer.at(absolute),
             "evaluator": settings.evaluator.at(absolute),
             "registry": registry.model_copy(
                 update={

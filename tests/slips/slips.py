@@ -38,6 +38,7 @@ _DUPLICATES, _COPIES = "components/image_example_gen/duplicates.py", "tests/comp
 _COPIES_MODULE = "components/linear_probe_evaluator/copies.py"
 _FILES = "components/image_example_gen/sources/files.py"
 _EMBEDDING, _EVALUATOR = "components/linear_probe_evaluator/embedding.py", "tests/components/test_evaluator.py::"
+_FROZEN = "tests/trainer/test_layerwise.py::test_frozen_layers_keep_weights_and_statistics_and_cost_no_gradients"
 
 SLIPS = [
     Slip(
@@ -49,9 +50,9 @@ SLIPS = [
     ),
     Slip(
         "a network is given pixels in another scale than its own",
-        "trainer/pretrained.py",
-        "return module.preprocess_input",
-        'return _scaling("unit")',
+        "trainer/keras_networks.py",
+        "return next(scale for scale in SCALES if np.allclose(scaled(pixels.copy(), scale), own, atol=1e-3))",
+        'return "unit"',
         "tests/trainer/test_pretrained.py::test_a_network_of_keras_with_its_own_scaling_averaged_over_positions",
     ),
     Slip(
@@ -255,8 +256,8 @@ SLIPS = [
     Slip(
         "biases and batch norm decay",
         _OPTIMIZERS,
-        "[variable for variable in variables if _is_vector(variable)]",
-        "[]",
+        "return len(variable.shape) <= 1",
+        "return False",
         "tests/trainer/test_optimizers.py::test_only_kernels_decay",
     ),
     Slip(
@@ -907,5 +908,34 @@ SLIPS = [
         ' or _environment(options) == "LOOPBACK":',
         ":",
         "tests/pipeline/test_config.py::test_only_workers_on_other_machines_need_a_bucket",
+    ),
+    Slip(
+        "the batch norm of a pretrained network computes the statistics of each device",
+        "trainer/encoders/cloning.py",
+        "return BatchNormalization(epsilon=layer.epsilon, scale=layer.scale, center=layer.center, **common)",
+        "return type(layer).from_config(layer.get_config() | common)",
+        "tests/trainer/test_starts.py::test_an_encoder_gives_what_the_network_gives_and_is_trained_as_ours_are",
+    ),
+    Slip(
+        "an exported encoder needs the file that its training started from",
+        "trainer/export.py",
+        "return network.from_json(file.read())",
+        "return build_encoder(description.settings.encoder, description.image_size)",
+        "tests/trainer/test_starts.py::"
+        "test_an_exported_encoder_is_loaded_and_trained_anew_without_the_file_that_it_started_from",
+    ),
+    Slip(
+        "frozen layers have a part in the backward pass",
+        _STEP_FILE,
+        "tf.GradientTape(watch_accessed_variables=False)",
+        "tf.GradientTape()",
+        _FROZEN,
+    ),
+    Slip(
+        "the batch norm of frozen layers learns",
+        "trainer/layers/batch_norm.py",
+        "if not (training and self.trainable):",
+        "if not training:",
+        _FROZEN,
     ),
 ]

@@ -285,6 +285,10 @@ def test_volumes_secret_files_and_the_pull_of_the_image_reach_every_step():
         (["data.source=/imagesque/x", "kubeflow.volumes={images: /images}"], "data.source is /imagesque/x"),
         (["evaluator.data=/elsewhere/labelled"], "evaluator.data is /elsewhere/labelled"),
         (
+            ["trainer.encoder={name: /elsewhere/start.keras, width: null, batch_norm: false}"],
+            "trainer.encoder is /elsewhere/start.keras",
+        ),
+        (
             ["evaluator.references.pretrained=[{network: /elsewhere/encoder}]"],
             "evaluator.references.pretrained is /elsewhere/encoder",
         ),
