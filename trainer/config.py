@@ -179,8 +179,10 @@ class EncoderSettings(StrictModel):
     batch_norm: bool = Field(
         False, description="The convnet normalises after each convolution; ResNets always normalise."
     )
-    pooling: Literal["flatten", "average"] = Field(
-        "flatten", description="The convnet ends with a dense layer on all positions (flatten) or their mean (average)."
+    pooling: Literal["flatten", "average", "layers"] = Field(
+        "flatten",
+        description="The convnet ends with a dense layer on all positions (flatten), with their mean (average), or with "
+        "the means of all four convolutions side by side (layers).",
     )
     patch: PositiveInt = Field(16, description="The height and width of a ViT's patches, in pixels.")
     options: dict[str, int | float | str | bool] = Field(
@@ -630,7 +632,9 @@ class TrainerSettings(StrictModel):
                 ("progressive_resizing", self.progressive_resizing.size < 1),
             ):
                 if used:
-                    raise ValueError(f"{name} needs an encoder for images of any size: set encoder.pooling to average")
+                    raise ValueError(
+                        f"{name} needs an encoder for images of any size: set encoder.pooling to average or layers"
+                    )
         return self
 
     def at(self, place: Callable[[str], str]) -> "TrainerSettings":
