@@ -128,17 +128,32 @@ SLIPS = [
     Slip(
         "the batch is enqueued before its neighbours are looked up",
         _STEP_FILE,
-        "            nearest = self._nearest(both, numbers)\n",
+        "            nearest = self._nearest(keys, numbers)\n",
         "            model.support_set.enqueue(tf.stop_gradient(both[: tf.shape(both)[0] // 2]))\n"
-        "            nearest = self._nearest(both, numbers)\n",
+        "            nearest = self._nearest(keys, numbers)\n",
         f"{_STEP}[paper]",
     ),
     Slip(
         "the support set is filled from the second view",
         _STEP_FILE,
-        "model.support_set.enqueue(projections[0].everywhere)",
-        "model.support_set.enqueue(projections[1].everywhere)",
+        "newest = projections[0] if",
+        "newest = projections[1] if",
         f"{_STEP}[straight_through]",
+    ),
+    Slip(
+        "the support set holds projections although a momentum encoder gives the keys",
+        _STEP_FILE,
+        "newest = projections[0] if model.momentum is None else replicas.gather(_by_view(keys, 2)[0])[0]",
+        "newest = projections[0]",
+        "tests/trainer/test_momentum.py::test_keys_are_the_averages_projections_and_the_average_follows_the_weights[paper]",
+    ),
+    Slip(
+        "the momentum encoder ignores a warm start",
+        "trainer/loop.py",
+        "                if model.momentum is not None:\n                    model.momentum.start()\n",
+        "",
+        "tests/trainer/test_momentum.py"
+        "::test_the_average_starts_at_the_warm_start_and_is_what_is_measured_and_exported",
     ),
     Slip(
         "predictions are compared unnormalised",
@@ -193,8 +208,8 @@ SLIPS = [
     Slip(
         "labelled images change the encoder's statistics",
         _STEP_FILE,
-        "embeddings = tf.cast(self._model.encoder(views, training=False), tf.float32)",
-        "embeddings = tf.cast(self._model.encoder(views, training=True), tf.float32)",
+        "embeddings = tf.cast(self._model.result(views, training=False), tf.float32)",
+        "embeddings = tf.cast(self._model.result(views, training=True), tf.float32)",
         "tests/trainer/test_step.py::test_labelled_images_leave_no_trace_in_the_encoder",
     ),
     Slip(

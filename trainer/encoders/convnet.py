@@ -14,8 +14,8 @@ def build(settings: EncoderSettings, size: tuple[int, int], dtype: str) -> keras
     """Builds four strided 3x3 convolutions and a dense layer on all positions (keras.io/examples/vision/nnclr).
 
     With average pooling, the mean over the positions replaces the dense layer. With the pooling `layers`, the means of
-    all four convolutions do, one after the other: a linear classifier finds more in the layers together than in the last
-    one (python -m tests.benchmarks.ablation).
+    all four convolutions do, one after the other: a linear classifier finds more in the layers together than in the
+    last one (python -m tests.benchmarks.ablation).
 
     Args:
         settings: Settings of the encoder. The last width is also the length of an embedding, or, with the pooling
