@@ -340,6 +340,7 @@ def test_differences_name_the_file(tmp_path, registry):
     assert differences(registry, version) == ["manifest.json has another sha256 than was registered"]
 
 
+@pytest.mark.long
 def test_differences_name_embeddings_that_changed_although_the_files_did_not(tmp_path, registry):
     push(tmp_path, seed=1, run_id="run-1")
     folder = registry.download(registry.version("encoder", 1), str(tmp_path / "downloaded"))
