@@ -234,7 +234,7 @@ class TrainerSettings(StrictModel):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
         description="Encoder and heads compute in this precision; auto is bfloat16 if the hardware multiplies it "
-        "natively, else float32.",
+        "clearly faster than float32, and otherwise float32.",
     )
     xla: bool = Field(False, description="The encoder is compiled with XLA, which works on a single device only.")
     shuffle_buffer: PositiveInt = Field(10_000, description="The number of images held in memory for shuffling.")
