@@ -98,7 +98,7 @@ def _run_components(
 
         from components.champion_resolver import artifact as champion_artifact
         from components.image_example_gen.artifact import REJECTED_FILE
-        from components.registry_pusher import serving
+        from components.registry_pusher import formats, serving
         from pipeline.dag import create_pipeline
         from pipeline.local import cache, launching, metadata
         from pipeline.local.lineage import Lineage
@@ -112,6 +112,7 @@ def _run_components(
         screen.say(f"[yellow]Warning:[/] {escape(unused)}")
     if settings.registry.serving_directory:
         serving.require_usable(registry, settings.registry.model_name, settings.registry.serving_directory)
+    formats.require_writable(settings)
     networks = settings.evaluator.references.pretrained
     if networks:
         screen.waiting("Loading the networks to compare with")

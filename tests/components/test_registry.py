@@ -59,6 +59,7 @@ def push(
     accuracy: float = 0.5,
     champion: int | None = None,
     consistency: float | None = None,
+    formats: tuple[str, ...] = (),
 ) -> dict:
     """Runs the component's executor on real artifacts, as TFX does; with a `consistency`, without labels."""
     root = tmp_path / run_id
@@ -81,7 +82,8 @@ def push(
     evaluation_artifact.write_evaluation(str(root / "evaluation"), metrics, PAGE, probe)
     (root / "blessing" / ("BLESSED" if blessed else "NOT_BLESSED")).write_text("")
     outputs = {"pushed_model": [artifact(standard_artifacts.PushedModel, root / "pushed")]}
-    settings = candidate.settings.model_copy(update={"registry": RegistrySettings(model_name="encoder")})
+    registry = RegistrySettings(model_name="encoder", formats=formats)
+    settings = candidate.settings.model_copy(update={"registry": registry})
     properties = {
         "settings": settings.model_dump_json(),
         "settings_fingerprint": "r3c1",

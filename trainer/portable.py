@@ -1,0 +1,96 @@
+"""Encoders as files that load without nnclr: in Keras' own format, and in ONNX.
+
+Both take `pixels`, [N, height, width, 3] with values from 0 to 255, of exactly the size that the encoder was trained on.
+ONNX takes uint8; Keras takes uint8 or any type of float.
+"""
+
+import warnings
+from collections.abc import Callable
+from typing import NamedTuple
+
+import keras
+import numpy as np
+
+from trainer import export
+from trainer.layers import batch_norm, convolution, relu
+
+
+class Format(NamedTuple):
+    """A file format.
+
+    Attributes:
+        file: The name of the file in a release.
+        write: Writes a model from `keras_model` to a path.
+        embed: Maps the path of a file and pixels, uint8 [N, height, width, 3], to embeddings, float32 [N, d].
+    """
+
+    file: str
+    write: Callable[[keras.Model, str], None]
+    embed: Callable[[str, np.ndarray], np.ndarray]
+
+
+def keras_model(directory: str) -> keras.Model:
+    """Loads the encoder of an exported SavedModel as a model that consists of Keras' own layers.
+
+    Layers that an encoder's own package defines remain, and the package must be installed where the model is loaded.
+
+    Args:
+        directory: The folder of the SavedModel.
+
+    Returns:
+        A float32 model of pixels [N, height, width, 3] from 0 to 255 to embeddings [N, d].
+
+    Raises:
+        ValueError: If the encoder is not a functional or sequential Keras model.
+    """
+    encoder = export.load_encoder(directory)
+    plain = keras.models.clone_model(encoder, clone_function=_with_keras_layer, recursive=True)
+    plain.set_weights(encoder.get_weights())
+    pixels = keras.Input((*export.describe(directory).image_size, 3), name="pixels")
+    return keras.Model(pixels, plain(keras.layers.Rescaling(1 / 255)(pixels)), name="encoder")
+
+
+def _with_keras_layer(layer: keras.layers.Layer) -> keras.layers.Layer:
+    """Returns a new layer of Keras that computes the same at inference as a layer of `trainer.layers`."""
+    match layer:
+        case batch_norm.BatchNormalization():
+            return keras.layers.BatchNormalization(epsilon=batch_norm.EPSILON, name=layer.name)
+        case convolution.Conv2D():
+            return keras.layers.Conv2D.from_config(layer.get_config())
+        case relu.ReLU():
+            return keras.layers.ReLU.from_config(layer.get_config())
+        case _:
+            return type(layer).from_config(layer.get_config())
+
+
+def _write_keras(model: keras.Model, path: str) -> None:
+    model.save(path)
+
+
+def _embed_keras(path: str, pixels: np.ndarray) -> np.ndarray:
+    return keras.ops.convert_to_numpy(keras.models.load_model(path)(pixels))
+
+
+def _write_onnx(model: keras.Model, path: str) -> None:
+    # The name of the output in the file.
+    named = keras.Model(model.input, {"embeddings": model.output})
+    signature = [keras.InputSpec(dtype="uint8", shape=model.input.shape, name="pixels")]
+    with warnings.catch_warnings():
+        # Keras looks for an attribute that NumPy has removed.
+        warnings.simplefilter("ignore", FutureWarning)
+        named.export(path, format="onnx", verbose=False, input_signature=signature)
+
+
+def _embed_onnx(path: str, pixels: np.ndarray) -> np.ndarray:
+    # Only here, because most processes that import this module need no other program's runtime.
+    import onnxruntime
+
+    (embeddings,) = onnxruntime.InferenceSession(path).run(["embeddings"], {"pixels": pixels})
+    return embeddings
+
+
+#: The formats by their names in the settings.
+FORMATS = {
+    "onnx": Format("encoder.onnx", _write_onnx, _embed_onnx),
+    "keras": Format("encoder.keras", _write_keras, _embed_keras),
+}
