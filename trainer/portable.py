@@ -51,7 +51,7 @@ def keras_model(directory: str) -> keras.Model:
 
 
 def _with_keras_layer(layer: keras.layers.Layer) -> keras.layers.Layer:
-    """Returns a new layer of Keras that computes the same at inference as a layer of `trainer.layers`."""
+    """Returns Keras' own layer that computes the same at inference as a layer of `trainer.layers`; others stay."""
     match layer:
         case batch_norm.BatchNormalization():
             return keras.layers.BatchNormalization(epsilon=batch_norm.EPSILON, name=layer.name)
@@ -60,7 +60,7 @@ def _with_keras_layer(layer: keras.layers.Layer) -> keras.layers.Layer:
         case relu.ReLU():
             return keras.layers.ReLU.from_config(layer.get_config())
         case _:
-            return type(layer).from_config(layer.get_config())
+            return layer
 
 
 def _write_keras(model: keras.Model, path: str) -> None:
@@ -68,7 +68,7 @@ def _write_keras(model: keras.Model, path: str) -> None:
 
 
 def _embed_keras(path: str, pixels: np.ndarray) -> np.ndarray:
-    return keras.ops.convert_to_numpy(keras.models.load_model(path)(pixels))
+    return keras.models.load_model(path)(pixels).numpy()
 
 
 def _write_onnx(model: keras.Model, path: str) -> None:

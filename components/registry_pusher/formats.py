@@ -42,29 +42,30 @@ def write(model: str, formats: Iterable[str], directory: Path) -> dict[str, floa
             embeddings.
 
     Returns:
-        The largest difference of each format, see `verification.deviations`.
+        The largest difference of each format, see `verification.deviation`.
 
     Raises:
         SettingsError: If the encoder cannot be written in one of the formats, or computes other embeddings in it.
     """
     encoder: keras.Model | None = None
+    deviations = {}
     for name in formats:
         written = portable.FORMATS[name]
         try:
             encoder = encoder or portable.keras_model(model)
             written.write(encoder, str(directory / written.file))
+            deviations[name] = verification.deviation(directory, name)
         except OSError:
             # The disk, and not the encoder, is the problem.
             raise
         except Exception as error:
-            # Keras and tf2onnx raise exceptions of many types for what they cannot convert.
+            # Keras, tf2onnx and ONNX Runtime raise exceptions of many types for what they cannot convert or load.
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
             raise _refusal(name, f"cannot be written as {name} ({reason})") from error
-    deviations = verification.deviations(directory)
-    for name, deviation in deviations.items():
         # A comparison with NaN is false.
-        if not deviation <= verification.TOLERANCE:
-            raise _refusal(name, f"as {name} gives embeddings that differ from the SavedModel's by {deviation:.2g}")
+        if not deviations[name] <= verification.TOLERANCE:
+            problem = f"as {name} gives embeddings that differ from the SavedModel's by {deviations[name]:.2g}"
+            raise _refusal(name, problem)
     return deviations
 
 

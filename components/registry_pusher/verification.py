@@ -4,7 +4,7 @@ import base64
 import io
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -56,17 +56,19 @@ def write_examples(directory: Path, model: str) -> None:
     (directory / _EXAMPLES_FILE).write_text(json.dumps(examples))
 
 
-def deviations(directory: Path) -> dict[str, float]:
-    """Embeds the example images with the files of further formats in a release's folder.
+def deviation(directory: Path, name: str) -> float:
+    """Embeds the example images with the file of one format in a release's folder.
+
+    Args:
+        directory: The folder.
+        name: The name of the format in `portable.FORMATS`.
 
     Returns:
-        For each format, by its name in the settings: the largest difference from the embeddings that are stored,
-        relative to the largest absolute value of an embedding, or to 1 if that is larger.
+        The largest difference from the embeddings that are stored, relative to the largest absolute value of an
+        embedding, or to 1 if that is larger; infinity if the embeddings have another shape.
     """
     examples = _read_examples(directory)
-    return {
-        name: _deviation(actual, examples.embeddings) for name, actual in _embeddings_of_formats(directory, examples)
-    }
+    return _deviation(_embed_with_format(directory, name, examples), examples)
 
 
 def differences(directory: Path) -> list[str]:
@@ -77,14 +79,16 @@ def differences(directory: Path) -> list[str]:
     """
     examples = _read_examples(directory)
     found = {str(SAVED_MODEL): export.embed_encoded(str(directory / SAVED_MODEL), examples.images)}
-    found |= {portable.FORMATS[name].file: actual for name, actual in _embeddings_of_formats(directory, examples)}
+    for name, written in portable.FORMATS.items():
+        if (directory / written.file).exists():
+            found[written.file] = _embed_with_format(directory, name, examples)
     clauses = []
     for file, actual in found.items():
         if actual.shape != examples.embeddings.shape:
             expected = list(examples.embeddings.shape)
             clauses.append(f"{file} gives embeddings of the shape {list(actual.shape)} instead of {expected}")
         # A comparison with NaN is false.
-        elif not (difference := _deviation(actual, examples.embeddings)) <= TOLERANCE:
+        elif not (difference := _deviation(actual, examples)) <= TOLERANCE:
             clauses.append(f"{file} gives embeddings that differ by {difference:.2g}")
     return clauses
 
@@ -107,15 +111,14 @@ def _read_examples(directory: Path) -> _Examples:
     return _Examples(images, np.array([example["embedding"] for example in examples], np.float32))
 
 
-def _embeddings_of_formats(directory: Path, examples: _Examples) -> Iterator[tuple[str, np.ndarray]]:
+def _embed_with_format(directory: Path, name: str, examples: _Examples) -> np.ndarray:
     pixels = np.stack([np.asarray(Image.open(io.BytesIO(image))) for image in examples.images])
-    for name, written in portable.FORMATS.items():
-        path = directory / written.file
-        if path.exists():
-            yield name, written.embed(str(path), pixels)
+    written = portable.FORMATS[name]
+    return written.embed(str(directory / written.file), pixels)
 
 
-def _deviation(actual: np.ndarray, expected: np.ndarray) -> float:
+def _deviation(actual: np.ndarray, examples: _Examples) -> float:
+    expected = examples.embeddings
     if actual.shape != expected.shape:
         return math.inf
     return float(np.abs(actual - expected).max() / max(1.0, np.abs(expected).max()))
