@@ -16,8 +16,8 @@ def decode(encoded: tf.Tensor) -> tf.Tensor:
     """Decodes a JPEG, PNG, BMP, GIF or WebP file.
 
     Grey becomes three equal channels, an alpha channel is dropped, 16 bits are scaled to 8, and the first of several
-    frames is taken. Animated WebP files are refused, because TensorFlow 2.21 overwrites foreign memory when it decodes
-    one without an alpha channel.
+    frames is taken. Animated WebP files are refused: TensorFlow 2.21 decodes four channels of each frame, also into the
+    memory of three.
 
     Args:
         encoded: The file's bytes, a scalar string.

@@ -1,7 +1,7 @@
 """Encoders as files that load without nnclr: in Keras' own format, and in ONNX.
 
-Both take `pixels`, [N, height, width, 3] with values from 0 to 255, of exactly the size that the encoder was trained on.
-ONNX takes uint8; Keras takes uint8 or any type of float.
+Both take `pixels`, [N, height, width, 3] with values from 0 to 255, of exactly the size that the encoder was trained
+on. ONNX takes uint8; Keras takes uint8 or any type of float.
 """
 
 import warnings

@@ -41,6 +41,6 @@ class RegistrySettings(ChampionSettings):
     )
     formats: list[Literal["onnx", "keras"]] = Field(
         ["onnx", "keras"],
-        description="Formats in which a version holds the encoder beside its SavedModel. Writing ONNX takes memory: 2 GB "
-        "for a ResNet-18, 4.5 GB for a ResNet-50.",
+        description="Formats in which a version holds the encoder beside its SavedModel. Writing ONNX takes memory: "
+        "2 GB for a ResNet-18, 4.5 GB for a ResNet-50.",
     )

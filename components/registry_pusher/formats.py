@@ -70,4 +70,6 @@ def write(model: str, formats: Iterable[str], directory: Path) -> dict[str, floa
 
 
 def _refusal(name: str, problem: str) -> SettingsError:
-    return SettingsError(f"registry.formats: this encoder {problem}: remove {name} from registry.formats and run again.")
+    return SettingsError(
+        f"registry.formats: this encoder {problem}: remove {name} from registry.formats and run again."
+    )

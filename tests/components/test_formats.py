@@ -33,6 +33,7 @@ def settings(tmp_path, monkeypatch):
     sys.modules.pop("my_package", None)
 
 
+@pytest.mark.long
 def test_an_encoder_of_another_package_is_tried_in_every_format(settings):
     formats.require_writable(settings())
     formats.require_writable(settings("onnx"))

@@ -366,7 +366,9 @@ def test_a_version_holds_further_formats_and_differences_name_each_whose_embeddi
 def test_an_encoder_that_computes_something_else_in_a_format_is_not_released(tmp_path, registry, monkeypatch):
     onnx = portable.FORMATS["onnx"]
     monkeypatch.setitem(portable.FORMATS, "onnx", onnx._replace(embed=lambda *given: onnx.embed(*given) + np.nan))
-    with pytest.raises(SettingsError, match=r"as onnx gives embeddings that differ .* remove onnx from registry\.formats"):
+    with pytest.raises(
+        SettingsError, match=r"as onnx gives embeddings that differ .* remove onnx from registry\.formats"
+    ):
         push(tmp_path, seed=1, run_id="run-1", formats=("onnx",))
     assert registry.names() == []
 

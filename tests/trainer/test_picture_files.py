@@ -27,7 +27,9 @@ def test_every_form_is_decoded_to_the_pixels_that_ingest_takes():
 def test_what_tensorflow_cannot_decode_is_refused_and_never_decoded_wrongly():
     files = every_form()
     for name in NOT_SERVED:
-        with pytest.raises(tf.errors.InvalidArgumentError, match=r"convert the picture to PNG|Unknown image file format"):
+        with pytest.raises(
+            tf.errors.InvalidArgumentError, match=r"convert the picture to PNG|Unknown image file format"
+        ):
             decode(files[name])
     for cut in (b"", b"BM", b"RIFF\0\0\0\0WEBP", b"RIFF\0\0\0\0WEBPVP8X"):
         with pytest.raises(tf.errors.InvalidArgumentError):
