@@ -120,21 +120,27 @@ def _crop(
 ) -> tf.Tensor:
     """Crops, resizes and flips images in one resampling; the result is in [0, 255].
 
-    The area of a crop is uniform and its ratio log-uniform, as in arXiv 1409.4842, section 6. From an image of
-    another ratio than the views, a crop that would be longer than the image is the largest one of its ratio.
+    The share of the image's area is uniform in `crop_scale`. The ratio of width to height is log-uniform in the part
+    of `crop_ratio` whose crops of that area fit into the image, and the place is uniform in the image. So every crop
+    has the area that was drawn (arXiv 1409.4842, section 6, leaves open what becomes of crops that do not fit).
+
+    An image of another ratio than the views may have no such crop, for instance one that is twice as wide as high, of
+    which a square view would show 90 %. Its crop has the ratio in `crop_ratio` that is nearest to the image's, and is
+    the largest one of this ratio.
     """
     image_indices = tf.range(tf.shape(numbers)[0]) % tf.shape(images.pixels)[0]
     shapes = tf.gather(images.shapes, image_indices)
     area = _between(numbers, _AREA, *settings.crop_scale)
-    ratio = tf.exp(_between(numbers, _RATIO, math.log(settings.crop_ratio[0]), math.log(settings.crop_ratio[1])))
-    # Height and width are fractions of those of the image. The ratio of a view is that of its crop in pixels, so that
-    # only an image whose own ratio differs from that of the views changes the fractions.
     canvas = tf.cast(tf.shape(images.pixels)[1:3], tf.float32)
     view = canvas if size is None else tf.constant(size, tf.float32)
+    # The image's ratio as a multiple of that of the views. A crop of this ratio has the same share of both sides.
     aspect = shapes[:, 1] * view[0] / (shapes[:, 0] * view[1])
-    ratio /= aspect
-    height = tf.minimum(tf.sqrt(area / ratio), tf.where(aspect == 1.0, 1.0, tf.minimum(1.0 / ratio, 1.0)))
-    width = tf.minimum(tf.sqrt(area * ratio), tf.where(aspect == 1.0, 1.0, tf.minimum(ratio, 1.0)))
+    # The ratios at which the crop is as wide and as high as the image.
+    low, high = (tf.clip_by_value(end, *settings.crop_ratio) for end in (aspect * area, aspect / area))
+    ratio = low * tf.pow(high / low, numbers[:, _RATIO]) / aspect
+    # Shares of the image's height and width.
+    height = tf.minimum(tf.sqrt(area / ratio), tf.minimum(1.0 / ratio, 1.0))
+    width = tf.minimum(tf.sqrt(area * ratio), tf.minimum(ratio, 1.0))
     top = numbers[:, _TOP] * (1.0 - height)
     left = numbers[:, _LEFT] * (1.0 - width)
     right = left + width

@@ -24,13 +24,14 @@ def check(settings: TrainerSettings, images: int, replicas: int) -> None:
     Raises:
         DataError: If there are fewer images than one batch.
         SettingsError: If the devices cannot share a batch evenly, if XLA is on and there are several devices, or if the
-            warm-up takes the whole training.
+            warm-up takes the whole training (unless a time limit decides on its length).
     """
     if settings.xla:
         devices.require_one_device_for_xla(replicas)
     _require_even_shares(settings, replicas)
     _require_a_whole_batch(settings, images)
-    _require_training_after_warmup(settings, Plan.of(settings, images))
+    if settings.time_limit is None:
+        require_training_after_warmup(settings, Plan.of(settings, images))
     _warn_of_few_negatives(settings)
 
 
@@ -56,7 +57,12 @@ def _require_a_whole_batch(settings: TrainerSettings, images: int) -> None:
         )
 
 
-def _require_training_after_warmup(settings: TrainerSettings, plan: Plan) -> None:
+def require_training_after_warmup(settings: TrainerSettings, plan: Plan) -> None:
+    """Refuses a warm-up that takes the whole training. With a time limit, its length is known later than the rest.
+
+    Raises:
+        SettingsError: If no step is left after the warm-up.
+    """
     if plan.warmup >= plan.steps:
         raise SettingsError(
             f"trainer.optimizer.warmup is {settings.optimizer.warmup}, which is {plan.warmup} steps, and the whole "

@@ -1,7 +1,7 @@
 """The trainer's settings: one typed tree, independent of where its values come from."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from importlib import metadata
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
@@ -16,8 +16,9 @@ from pydantic import (
     model_validator,
 )
 
-from trainer import storage
+from trainer import built_in_encoders, storage
 from trainer.duration import Duration, PositiveDuration
+from trainer.time_limit import TimeLimit
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 # One probability for both views or one for each, because BYOL's two views differ.
@@ -35,13 +36,14 @@ Neighbour = Literal["paper", "straight_through", "none"]
 CONVNET_CONVOLUTIONS = 4
 # The negatives of an image are the other images of its part of the batch.
 _LEAST_ROWS = 2
-BUILT_IN_ENCODERS = ("convnet", "resnet18", "resnet50")
 # The value of warm_start that stands for the registry's champion.
 CHAMPION = "champion"
 # The value of weights that stands for those that Keras downloads.
 IMAGENET = "imagenet"
-# The entry point group in which installed packages declare encoders (see trainer.encoders).
-ENCODER_ENTRY_POINTS = "nnclr.encoders"
+# How the name of an encoder starts that is a network of keras.applications.
+KERAS = "keras:"
+# How pixels may be scaled for a network.
+Preprocessing = Literal["unit", "tf", "torch", "caffe", "none"]
 
 _Settings = TypeVar("_Settings", bound=BaseModel)
 
@@ -143,13 +145,31 @@ def _require_range(name: str, ends: tuple[float, float], top: float = math.inf) 
         raise ValueError(f"{name} must be two rising numbers above 0{' up to 1' if top == 1 else ''}")
 
 
+def _is_path(network: str) -> bool:
+    return "/" in network or network.endswith(".keras")
+
+
 class EncoderSettings(StrictModel):
     """The network that turns an image into its embedding."""
 
     name: str = Field(
         "convnet",
-        description="The encoder's architecture: convnet (the Keras example's), resnet18, resnet50, or an encoder from "
-        "an installed package.",
+        description="The encoder's architecture: convnet (the Keras example's), resnet18, resnet50, "
+        "efficientnet-lite0, vit-tiny, vit-small; keras: and the name of a network of keras.applications, such as "
+        "keras:MobileNetV3Small; "
+        "the path, with a slash in it, of a .keras file or of a folder with a Keras model, which training starts from; "
+        "or an encoder from an installed package.",
+    )
+    weights: str | None = Field(
+        None,
+        description="Training starts from these weights: a file of the same network (.weights.h5 or .h5) or, for a "
+        "network of keras.applications, imagenet, which Keras downloads; null is random weights. A .keras file or a "
+        "folder has its own.",
+    )
+    frozen: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0,
+        description="This share of the encoder's layers, counted from the image, keeps the weights that training "
+        "starts from, which saves their part of the backward pass.",
     )
     width: PositiveInt | list[PositiveInt] | None = Field(
         None,
@@ -159,17 +179,105 @@ class EncoderSettings(StrictModel):
     batch_norm: bool = Field(
         False, description="The convnet normalises after each convolution; ResNets always normalise."
     )
-    pooling: Literal["flatten", "average"] = Field(
-        "flatten", description="The convnet ends with a dense layer on all positions (flatten) or their mean (average)."
+    pooling: Literal["flatten", "average", "layers"] = Field(
+        "flatten",
+        description="The convnet ends with a dense layer on all positions (flatten), with their mean (average), or "
+        "with the means of all four convolutions side by side (layers).",
     )
+    patch: PositiveInt = Field(16, description="The height and width of a ViT's patches, in pixels.")
+    options: dict[str, int | float | str | bool] = Field(
+        {},
+        description="Further arguments of the function in keras.applications, for instance {alpha: 0.35}.",
+    )
+    preprocessing: Preprocessing | None = Field(
+        None,
+        description="The scale of the pixels that a network of Keras takes, as in evaluator.references.pretrained. If "
+        "null, its own for a network of keras.applications, and unit for a .keras file or a folder.",
+    )
+
+    # How a training starts; every encoder has these settings, and others belong to some encoders only.
+    _start: ClassVar[frozenset[str]] = frozenset({"weights", "frozen"})
+
+    @property
+    def is_path(self) -> bool:
+        """Whether the encoder is a Keras model in a file or folder."""
+        return _is_path(self.name)
+
+    @property
+    def is_of_keras(self) -> bool:
+        """Whether the encoder is a network of Keras, whose architecture is written beside an exported encoder."""
+        return self.is_path or self.name.startswith(KERAS)
+
+    @property
+    def application(self) -> str:
+        """The name of the network in keras.applications."""
+        return self.name.removeprefix(KERAS)
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The path of the network or of its weights, if it has one."""
+        path = self.name if self.is_path else self.weights
+        return () if path in (None, IMAGENET) else (path,)
+
+    @property
+    def architecture(self) -> "EncoderSettings":
+        """These settings without those that say how the training starts."""
+        return self.model_copy(update={name: type(self).model_fields[name].default for name in self._start})
+
+    @property
+    def of_architecture(self) -> dict[str, Any]:
+        """The settings that this architecture uses and that have a value."""
+        return self.model_dump(exclude_none=True, include={"name", *self._own_settings()} - self._start)
+
+    def at(self, place: Callable[[str], str]) -> "EncoderSettings":
+        """Returns these settings with their path changed by a function, for instance to an absolute one."""
+        if not self.paths:
+            return self
+        return self.model_copy(update={"name" if self.is_path else "weights": place(self.paths[0])})
 
     @field_validator("name")
     @classmethod
     def _is_known(cls, name: str) -> str:
-        known = [*BUILT_IN_ENCODERS, *(point.name for point in metadata.entry_points(group=ENCODER_ENTRY_POINTS))]
-        if name not in known:
-            raise ValueError(f"Choose one of {', '.join(known)}")
+        own = [point.name for point in metadata.entry_points(group=built_in_encoders.GROUP)]
+        known = [*built_in_encoders.BUILT_IN, *own]
+        if not (name in known or name.startswith(KERAS) or _is_path(name)):
+            raise ValueError(
+                f"Choose one of {', '.join(known)}, {KERAS}NAME for a network of keras.applications, or a path with a "
+                "slash in it"
+            )
         return name
+
+    @model_validator(mode="after")
+    def _settings_are_used(self) -> "EncoderSettings":
+        used = {"name", *self._start, *self._own_settings()}
+        unused = [
+            name
+            for name, field in type(self).model_fields.items()
+            if name not in used and getattr(self, name) != field.default
+        ]
+        if unused:
+            defaults = ", ".join(f"{name}: {_as_yaml(type(self).model_fields[name].default)}" for name in unused)
+            raise ValueError(
+                f"The encoder {self.name} does not use {' and '.join(unused)}: leave it out or, if a preset sets it, "
+                f"set {defaults}"
+            )
+        if self.is_path and self.weights is not None:
+            raise ValueError(f"weights are for other encoders, because {self.name} has its own: set weights to null")
+        if self.weights == IMAGENET and not self.name.startswith(KERAS):
+            raise ValueError(
+                f"Only networks of keras.applications have the weights {IMAGENET}: name a file with weights of "
+                f"{self.name}, or set weights to null"
+            )
+        return self
+
+    def _own_settings(self) -> Collection[str]:
+        if self.is_path:
+            return {"preprocessing"}
+        if self.is_of_keras:
+            return {"preprocessing", "options"}
+        known = built_in_encoders.BUILT_IN.get(self.name)
+        # An encoder of an installed package may use any of them.
+        return known.settings if known else type(self).model_fields
 
     @model_validator(mode="after")
     def _widths_fit(self) -> "EncoderSettings":
@@ -179,6 +287,10 @@ class EncoderSettings(StrictModel):
             if self.name == "convnet" and len(self.width) != CONVNET_CONVOLUTIONS:
                 raise ValueError(f"width is one number or {CONVNET_CONVOLUTIONS}, not {len(self.width)}")
         return self
+
+
+def _as_yaml(value: Any) -> str:
+    return "null" if value is None else str(value).lower()
 
 
 class PretrainedSettings(StrictModel):
@@ -201,7 +313,7 @@ class PretrainedSettings(StrictModel):
     size: PositiveInt | None = Field(
         None, description="The height and width of the images that it is given, in pixels; its own size if null."
     )
-    preprocessing: Literal["unit", "tf", "torch", "caffe", "none"] | None = Field(
+    preprocessing: Preprocessing | None = Field(
         None,
         description="The scale of the pixels that it takes: unit is 0 to 1, tf is -1 to 1, none is 0 to 255, and torch "
         "and caffe are those of these libraries' ImageNet networks. If null, that of keras.applications for its "
@@ -212,7 +324,7 @@ class PretrainedSettings(StrictModel):
     @property
     def is_path(self) -> bool:
         """Whether `network` is a path and no name of keras.applications."""
-        return "/" in self.network or self.network.endswith(".keras")
+        return _is_path(self.network)
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -265,6 +377,28 @@ class MultiCropSettings(StrictModel):
         return self
 
 
+class MomentumEncoderSettings(StrictModel):
+    """A moving average of encoder and projection head (arXiv 1911.05722, section 3.2), which gives the keys.
+
+    The neighbours of its projections are searched, and the support set holds its projections.
+    """
+
+    momentum: Annotated[float, Field(ge=0, lt=1)] | None = Field(
+        None,
+        description="The share of the average that the first step keeps, for instance 0.99; it rises to 1 as half a "
+        "cosine (arXiv 2006.07733, section 3.3). Without a momentum encoder (null), projections are the keys.",
+    )
+    export: Literal["online", "momentum"] = Field(
+        "online", description="The encoder that is measured and exported: the trained one, or its average."
+    )
+
+    @model_validator(mode="after")
+    def _export_exists(self) -> "MomentumEncoderSettings":
+        if self.export == "momentum" and self.momentum is None:
+            raise ValueError("export is momentum, but momentum is null: set momentum, for instance to 0.99")
+        return self
+
+
 class ProgressiveResizingSettings(StrictModel):
     """Smaller views, and so faster steps, in the first part of the training (arXiv 2104.00298, section 4)."""
 
@@ -289,6 +423,11 @@ class OptimizerSettings(StrictModel):
     )
     warmup: Duration = Field(
         "0 epochs", description="The learning rate rises linearly from 0 for this long, which is part of the training."
+    )
+    first_layer_rate: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0,
+        description="The learning rate of the encoder's first trained layer as a share of that of the heads; the "
+        "shares of the layers between rise geometrically (layer-wise decay, arXiv 2003.10555, appendix A). 1 is off.",
     )
     momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="The momentum of sgd and lars.")
     weight_decay: Annotated[float, Field(ge=0)] = Field(
@@ -377,13 +516,17 @@ class TrainerSettings(StrictModel):
     neighbour: Neighbour = Field(
         "straight_through",
         description="The loss: paper compares neighbours without gradient with predictions; straight_through passes "
-        "the neighbour's gradient to the projection, as the Keras example does; none is SimCLR.",
+        "the neighbour's gradient to the projection, as the Keras example does; none compares the views themselves "
+        "(equation 1 of the NNCLR paper: SimCLR with the negatives of the other view only), without a support set.",
     )
     top_k: PositiveInt = Field(1, description="The neighbour is drawn from this many nearest members.")
     support_set_size: PositiveInt = Field(
         10_000, description="The number of recent projections in which neighbours are searched."
     )
     temperature: PositiveFloat = Field(0.1, description="Similarities are divided by this temperature in the loss.")
+    momentum_encoder: MomentumEncoderSettings = Field(
+        MomentumEncoderSettings(), description="A moving average of the encoder, which gives the keys."
+    )
     multi_crop: MultiCropSettings = Field(MultiCropSettings(), description="Additional small views of each image.")
     progressive_resizing: ProgressiveResizingSettings = Field(
         ProgressiveResizingSettings(), description="Smaller views in the first part of the training."
@@ -399,6 +542,11 @@ class TrainerSettings(StrictModel):
     epochs: Annotated[int, Field(gt=0)] = Field(25, description="The number of passes over the unlabelled images.")
     duration: PositiveDuration | None = Field(
         None, description="The length of the training instead of `epochs`: `5000 steps` or `1e6 examples`."
+    )
+    time_limit: TimeLimit | None = Field(
+        None,
+        description="The time for the training instead of `epochs`: its speed is measured first, and it gets as many "
+        "steps as fit into this time. Ingest and evaluation are not part of it.",
     )
     optimizer: OptimizerSettings = Field(OptimizerSettings(), description="The optimiser of encoder and heads.")
     augmentation: AugmentationSettings = Field(
@@ -455,11 +603,26 @@ class TrainerSettings(StrictModel):
                 f"prediction.units ends with {self.prediction.units[-1]} and projection.units with "
                 f"{self.projection.units[-1]}: predictions are compared with projections, so both must be the same"
             )
+        if self.time_limit and self.duration:
+            raise ValueError(
+                f"time_limit is {self.time_limit} and duration is {self.duration}, but the training can have only one "
+                "length: set one of them to null"
+            )
         if self.batch_size < _LEAST_ROWS * self.accumulate:
             raise ValueError(
                 f"accumulate divides the batch of {self.batch_size} images into {self.accumulate} parts, but an image "
                 f"has negatives only in a part of at least {_LEAST_ROWS} images: set accumulate to at most "
                 f"{self.batch_size // _LEAST_ROWS}"
+            )
+        if self.neighbour == "none" and self.momentum_encoder.momentum is not None:
+            raise ValueError(
+                "momentum_encoder gives keys whose neighbours are searched, and neighbour is none: set neighbour to "
+                "paper or straight_through, or momentum_encoder.momentum to null"
+            )
+        if self.encoder.frozen and not self._has_a_start:
+            raise ValueError(
+                f"encoder.frozen is {self.encoder.frozen}, and training starts from random weights, which would stay "
+                "random: set encoder.weights or warm_start, or encoder.frozen to 0"
             )
         if self.top_k > self.support_set_size:
             raise ValueError(f"top_k is {self.top_k}, and the support set has only {self.support_set_size} members")
@@ -469,8 +632,21 @@ class TrainerSettings(StrictModel):
                 ("progressive_resizing", self.progressive_resizing.size < 1),
             ):
                 if used:
-                    raise ValueError(f"{name} needs an encoder for images of any size: set encoder.pooling to average")
+                    raise ValueError(
+                        f"{name} needs an encoder for images of any size: set encoder.pooling to average or layers"
+                    )
         return self
+
+    def at(self, place: Callable[[str], str]) -> "TrainerSettings":
+        """Returns these settings with the encoder's path changed by a function, for instance to an absolute one."""
+        return self.model_copy(update={"encoder": self.encoder.at(place)})
+
+    @property
+    def _has_a_start(self) -> bool:
+        """Whether training may start from other weights than random ones."""
+        encoder = self.encoder
+        own = encoder.is_path or not (encoder.name in built_in_encoders.BUILT_IN or encoder.is_of_keras)
+        return own or bool(encoder.weights or self.warm_start or self.from_checkpoint)
 
     @property
     def length(self) -> Duration:

@@ -1,6 +1,5 @@
 """Reads TFRecords for training: shuffled anew in each epoch, in an order that depends only on seed and epoch."""
 
-import hashlib
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +9,9 @@ import numpy as np
 import tensorflow as tf
 
 from trainer import examples, splits
+from trainer import survey as surveys
 from trainer.errors import DataError
+from trainer.survey import Survey
 
 _HASH_BUCKETS = 10_000
 
@@ -32,44 +33,27 @@ def _records(files: list[str]) -> tf.data.Dataset:
     return tf.data.TFRecordDataset(tf.constant(files, tf.string))
 
 
-class Survey(NamedTuple):
-    """A summary of the records in some files.
+def survey(files: list[str], labelled: bool = False) -> Survey:
+    """Summarises records. The fingerprint does not depend on the names and folders of the files.
 
-    Attributes:
-        records: Number of records.
-        fingerprint: Hash of the records' bytes in order.
-        smallest: Least height and least width of the images; (0, 0) without images.
-        largest: Greatest height and greatest width of the images; (0, 0) without images.
-    """
-
-    records: int
-    fingerprint: str
-    smallest: tuple[int, int]
-    largest: tuple[int, int]
-
-
-def survey(files: list[str]) -> Survey:
-    """Reads all records once. The fingerprint does not depend on the names and folders of the files.
+    Args:
+        files: TFRecords; those that ingest has surveyed are not read.
+        labelled: Whether to summarise the labels as well.
 
     Raises:
-        DataError: If a file is damaged or compressed, or a record is no image as in `examples`.
+        DataError: If a file that is read is damaged or compressed, or a record is no image as in `examples`.
     """
 
-    def describe(records: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return tf.strings.to_hash_bucket_fast(records, 2**63 - 1), examples.shapes(records)
+    def read(file: str) -> Survey:
+        with problems_named([file]):
+            return surveys.of_batches(_records([file]).batch(1024), labelled)
 
-    digest, shapes = hashlib.sha256(), [np.zeros([0, 2], np.int64)]
-    with _problems_named(files):
-        for hashes, found in _records(files).batch(1024).map(describe).as_numpy_iterator():
-            digest.update(hashes.tobytes())
-            shapes.append(found)
-    each = np.concatenate(shapes)
-    smallest, largest = (each.min(0).tolist(), each.max(0).tolist()) if len(each) else ([0, 0], [0, 0])
-    return Survey(len(each), digest.hexdigest(), (smallest[0], smallest[1]), (largest[0], largest[1]))
+    known = surveys.known(files)
+    return surveys.joined(known.get(file) or read(file) for file in files)
 
 
 @contextmanager
-def _problems_named(files: list[str]) -> Iterator[None]:
+def problems_named(files: list[str]) -> Iterator[None]:
     """Names the file that cannot be read.
 
     Raises:
@@ -97,13 +81,6 @@ def _reason(error: tf.errors.OpError) -> str:
     """Returns what TensorFlow says of a record, without the operations and iterators that it names around it."""
     text = re.sub(r"\{\{.*?\}\}|\[\[.*?\]\]|\[Op:.*", " ", error.message, flags=re.DOTALL)
     return " ".join(re.split(r"Iterator::[\w:\[\]]+:", text)[-1].split()).rstrip(".")
-
-
-def labels(files: list[str]) -> np.ndarray:
-    """Returns all labels in the files, int64 [N]."""
-    batches = _records(files).batch(1024).map(lambda records: examples.parse(records, examples.LABEL)[examples.LABEL])
-    with _problems_named(files):
-        return np.concatenate([np.zeros([0], np.int64), *batches.as_numpy_iterator()])
 
 
 class LabelledPixels(NamedTuple):
@@ -140,15 +117,15 @@ class Order(NamedTuple):
 
 def _shuffled(files: list[str], order: Order) -> tf.data.Dataset:
     """Returns one pass over the records."""
-    drawn = np.random.default_rng([order.seed, order.epoch]).permutation(files).tolist()
-    records = tf.data.Dataset.from_tensor_slices(drawn).interleave(
+    generator = np.random.default_rng([order.seed, order.epoch])
+    records = tf.data.Dataset.from_tensor_slices(generator.permutation(files).tolist()).interleave(
         tf.data.TFRecordDataset,
         cycle_length=min(4, len(files)),
         block_length=16,
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,
     )
-    return records.shuffle(order.buffer, seed=order.seed + order.epoch)
+    return records.shuffle(order.buffer, seed=int(generator.integers(2**63)))
 
 
 def without_autotuning(batches: tf.data.Dataset) -> tf.data.Dataset:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from trainer import replicas
 from trainer.errors import SettingsError
 
 _CPU_FLAGS = Path("/proc/cpuinfo")
@@ -131,6 +132,13 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
         return True
     has_chief = "chief" in resolver.cluster_spec().as_dict()
     return resolver.task_type == "chief" or (not has_chief and resolver.task_id == 0)
+
+
+def least(strategy: tf.distribute.Strategy, value: float) -> float:
+    """Returns the least of the values that all machines of a strategy give at the same time."""
+
+    everywhere = strategy.run(tf.function(lambda: replicas.stack(tf.constant(value, tf.float32)), autograph=False))
+    return float(tf.reduce_min(strategy.experimental_local_results(everywhere)[0]))
 
 
 def _machines() -> int:

@@ -7,9 +7,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer import aside
+from trainer import aside, storage
 from trainer.config import EncoderSettings, TrainerSettings
-from trainer.encoders import build_encoder
+from trainer.encoders import build_encoder, network
 from trainer.errors import SettingsError
 from trainer.results import EncoderDescription, TrainingFigures
 from trainer.signatures import Classifier, ClassifyingEmbedder, Embedder
@@ -21,6 +21,10 @@ _BATCH_BYTES = 8 * 2**20
 _MOST_AT_ONCE = 256
 # TensorFlow Serving reserves this folder for a model's own files.
 _DESCRIPTION = "assets.extra/nnclr.json"
+# The architecture of an encoder that is a network of Keras: where it came from may be gone.
+_ARCHITECTURE = "assets.extra/encoder.json"
+# A folder without this file is no SavedModel.
+_LAST_FILE = "saved_model.pb"
 
 
 def export_encoder(
@@ -42,9 +46,13 @@ def export_encoder(
         directory: Folder to create, local or `gs://`. Its parent must exist.
         training: Figures of the training, written beside the encoder; None if it is untrained.
     """
-    plain = build_encoder(settings.encoder, size)
-    plain.set_weights(encoder.get_weights())
-    _save(Embedder(plain, size), EncoderDescription(image_size=size, settings=settings, training=training), directory)
+    if settings.encoder.is_of_keras:
+        plain = network.copied(encoder, "float32")
+    else:
+        plain = build_encoder(settings.encoder.architecture, size)
+        plain.set_weights(encoder.get_weights())
+    description = EncoderDescription(image_size=size, settings=settings, training=training)
+    _save(Embedder(plain, size), plain, description, directory)
 
 
 def export_with_classifier(directory: str, classifier: Classifier, target: str) -> None:
@@ -58,11 +66,12 @@ def export_with_classifier(directory: str, classifier: Classifier, target: str) 
         target: Folder to create.
     """
     description = describe(directory)
-    embedder = ClassifyingEmbedder(load_encoder(directory), description.image_size, classifier)
-    _save(embedder, description.model_copy(update={"class_names": tuple(classifier.class_names)}), target)
+    encoder = load_encoder(directory)
+    embedder = ClassifyingEmbedder(encoder, description.image_size, classifier)
+    _save(embedder, encoder, description.model_copy(update={"class_names": tuple(classifier.class_names)}), target)
 
 
-def _save(embedder: Embedder, description: EncoderDescription, directory: str) -> None:
+def _save(embedder: Embedder, encoder: keras.Model, description: EncoderDescription, directory: str) -> None:
     signatures = {"serving_default": embedder.serve, "embed_pixels": embedder.embed_pixels}
     if isinstance(embedder, ClassifyingEmbedder):
         signatures["classify"] = embedder.classify
@@ -73,10 +82,28 @@ def _save(embedder: Embedder, description: EncoderDescription, directory: str) -
     tf.io.gfile.makedirs(path.rpartition("/")[0])
     with tf.io.gfile.GFile(path, "w") as file:
         file.write(description.model_dump_json(indent=2))
+    if description.settings.encoder.is_of_keras:
+        with tf.io.gfile.GFile(f"{unfinished}/{_ARCHITECTURE}", "w") as file:
+            file.write(network.to_json(encoder))
     if tf.io.gfile.exists(directory):
         # A previous attempt, which was interrupted before its caller took note of it.
+        if tf.saved_model.contains_saved_model(directory):
+            tf.io.gfile.remove(f"{directory}/{_LAST_FILE}")
         tf.io.gfile.rmtree(directory)
-    tf.io.gfile.rename(unfinished, directory)
+    if storage.in_bucket(directory):
+        _move_file_by_file(unfinished, directory)
+    else:
+        tf.io.gfile.rename(unfinished, directory)
+
+
+def _move_file_by_file(unfinished: str, directory: str) -> None:
+    """Moves a SavedModel to where folders cannot be renamed in one step. The file that makes it a model comes last."""
+    paths = [f"{folder}/{name}" for folder, _, names in tf.io.gfile.walk(unfinished) for name in names]
+    for path in sorted(paths, key=lambda path: (path == f"{unfinished}/{_LAST_FILE}", path)):
+        target = f"{directory}/{path.removeprefix(unfinished).lstrip('/')}"
+        tf.io.gfile.makedirs(target.rpartition("/")[0])
+        tf.io.gfile.rename(path, target)
+    tf.io.gfile.rmtree(unfinished)
 
 
 def load_weights(encoder: keras.Model, settings: TrainerSettings, size: tuple[int, int], directory: str) -> None:
@@ -95,7 +122,7 @@ def load_weights(encoder: keras.Model, settings: TrainerSettings, size: tuple[in
     exported = description.settings.encoder
     # An encoder that averages takes images of any size; one with a dense layer on all positions does not.
     fixed = settings.encoder.pooling == "flatten" and encoder.input_shape[1] is not None
-    if exported != settings.encoder or (fixed and description.image_size != tuple(size)):
+    if exported.architecture != settings.encoder.architecture or (fixed and description.image_size != tuple(size)):
         raise SettingsError(
             f"trainer.warm_start: the encoder in {directory} is {_summary(exported, description.image_size)}, and "
             f"this training needs {_summary(settings.encoder, size)}: set trainer.encoder and data.image_size to the "
@@ -137,7 +164,7 @@ def _description_to_start_from(directory: str) -> EncoderDescription:
 
 
 def _summary(settings: EncoderSettings, size) -> str:
-    fields = ", ".join(f"{name} {value}" for name, value in settings.model_dump(exclude_none=True).items())
+    fields = ", ".join(f"{name} {value}" for name, value in settings.of_architecture.items())
     return f"({fields}, {size[0]}x{size[1]} pixels)"
 
 
@@ -145,9 +172,11 @@ def describe(directory: str) -> EncoderDescription:
     """Reads the description that was written beside the model in `directory`.
 
     Raises:
-        tf.errors.NotFoundError: If there is no description.
+        tf.errors.NotFoundError: If there is no description, or no complete model.
         pydantic.ValidationError: If the description cannot be read, or has settings that this version does not know.
     """
+    if not tf.saved_model.contains_saved_model(directory):
+        raise tf.errors.NotFoundError(None, None, f"{directory} has no {_LAST_FILE}")
     with tf.io.gfile.GFile(f"{directory}/{_DESCRIPTION}") as file:
         return EncoderDescription.model_validate_json(file.read())
 
@@ -182,9 +211,22 @@ def load_encoder(directory: str) -> keras.Model:
         SettingsError: If the SavedModel's weights do not fit its description.
     """
     description = describe(directory)
-    encoder = build_encoder(description.settings.encoder, description.image_size)
+    encoder = untrained_encoder(directory)
     load_weights(encoder, description.settings, description.image_size, directory)
     return encoder
+
+
+def untrained_encoder(directory: str) -> keras.Model:
+    """Builds an encoder with random weights, which `keras.utils.set_random_seed` determines, like an exported one.
+
+    Args:
+        directory: Folder of the exported SavedModel that has the architecture.
+    """
+    description = describe(directory)
+    if description.settings.encoder.is_of_keras:
+        with tf.io.gfile.GFile(f"{directory}/{_ARCHITECTURE}") as file:
+            return network.from_json(file.read())
+    return build_encoder(description.settings.encoder.architecture, description.image_size)
 
 
 def export_untrained_twin(directory: str, target: str, seed: int) -> None:
@@ -197,8 +239,7 @@ def export_untrained_twin(directory: str, target: str, seed: int) -> None:
     """
     description = describe(directory)
     keras.utils.set_random_seed(seed)
-    encoder = build_encoder(description.settings.encoder, description.image_size)
-    export_encoder(encoder, description.settings, description.image_size, target)
+    export_encoder(untrained_encoder(directory), description.settings, description.image_size, target)
 
 
 class ModelSize(NamedTuple):

@@ -17,7 +17,6 @@ from trainer import augmentation, export
 from trainer.augmentation import StoredImages
 from trainer.config import AugmentationSettings
 from trainer.data import LabelledPixels
-from trainer.encoders import build_encoder
 from trainer.progress import Reporter
 
 # Different from the streams of pretraining (see trainer.step).
@@ -191,7 +190,7 @@ def from_scratch(
     description = export.describe(directory)
     fitted, held_out = _divided(train, seed)
     rows = min(batch_size, len(fitted.labels))
-    encoder = build_encoder(description.settings.encoder, description.image_size)
+    encoder = export.untrained_encoder(directory)
     classifier = _Classifier(encoder, classes, description.settings.augmentation, rows, learning_rate, seed)
     loss_of = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 

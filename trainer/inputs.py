@@ -1,6 +1,6 @@
-"""The images of a training: read and counted once at the start, then delivered in batches to the replicas."""
+"""The images of a training: counted once at the start, then delivered in batches to the replicas."""
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ class TrainingImages:
 
     Attributes:
         unlabelled_files: TFRecords to pretrain on.
+        labelled_files: TFRecords for the online probe.
         count: Number of unlabelled images.
         size: Height and width of the images that an encoder is trained on.
         canvas: Height and width of the batches of stored images.
@@ -29,6 +30,7 @@ class TrainingImages:
     """
 
     unlabelled_files: list[str]
+    labelled_files: list[str]
     count: int
     size: tuple[int, int]
     canvas: tuple[int, int]
@@ -38,7 +40,7 @@ class TrainingImages:
 
     def batches(
         self, settings: TrainerSettings, strategy: tf.distribute.Strategy, epoch: int, offset: int
-    ) -> Iterable[Any]:
+    ) -> Iterator[Any]:
         """Distributes an epoch's batches over the replicas of a strategy.
 
         Args:
@@ -47,8 +49,11 @@ class TrainingImages:
             epoch: The epoch, counted from 1; together with the seed, it determines the order of the images.
             offset: Number of batches of the epoch to skip.
 
-        Returns:
+        Yields:
             Batches with `unlabelled` and, if there are labels, `labelled`.
+
+        Raises:
+            DataError: If a file is damaged.
         """
 
         def batches_of_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
@@ -63,7 +68,8 @@ class TrainingImages:
                 parts["labelled"] = self.labelled.training_batches(batch, order, offset, context)
             return data.without_autotuning(tf.data.Dataset.zip(parts).prefetch(2))
 
-        return strategy.distribute_datasets_from_function(batches_of_worker)
+        with data.problems_named(self.unlabelled_files + self.labelled_files):
+            yield from strategy.distribute_datasets_from_function(batches_of_worker)
 
     def ids(self, settings: TrainerSettings, epoch: int, batch: int) -> list[str]:
         """Returns the ids of the unlabelled images in a batch of an epoch."""
@@ -71,7 +77,7 @@ class TrainingImages:
 
 
 def read(settings: TrainerSettings, unlabelled_files: list[str], labelled_files: list[str]) -> TrainingImages:
-    """Reads all records once.
+    """Surveys all records: reads those that ingest has not surveyed.
 
     Args:
         settings: Settings of the trainer.
@@ -82,7 +88,7 @@ def read(settings: TrainerSettings, unlabelled_files: list[str], labelled_files:
         DataError: If there are no unlabelled images, too few labelled ones to train and validate the online probe, or
             records that cannot be read.
     """
-    unlabelled, labelled = data.survey(unlabelled_files), data.survey(labelled_files)
+    unlabelled, labelled = data.survey(unlabelled_files), data.survey(labelled_files, labelled=True)
     if not unlabelled.records:
         raise DataError(f"The split `{splits.UNLABELLED}` has no images: add images.")
     size, canvas = examples.image_size(unlabelled_files), unlabelled.largest
@@ -93,22 +99,22 @@ def read(settings: TrainerSettings, unlabelled_files: list[str], labelled_files:
             "or ingest the images with nnclr ingest."
         )
     size = size or canvas
-    labels = data.labels(labelled_files)
-    wrong = labels[(labels < 0) | (labels >= _MOST_CLASSES)]
-    if wrong.size:
+    least, greatest = labelled.labels or (0, -1)
+    if least < 0 or greatest >= _MOST_CLASSES:
         raise DataError(
-            f"{wrong.size} images of the split `{splits.TRAIN}` have labels outside of 0 to {_MOST_CLASSES - 1}, such "
-            f"as {wrong[0]}: number the classes from 0."
+            f"The labels of the split `{splits.TRAIN}` go from {least} to {greatest}, and only those from 0 to "
+            f"{_MOST_CLASSES - 1} can be used: number the classes from 0."
         )
     return TrainingImages(
         unlabelled_files=unlabelled_files,
+        labelled_files=labelled_files,
         count=unlabelled.records,
         size=size,
         canvas=canvas,
         labelled=data.LabelledSplit(labelled_files, size, settings.online_probe.holdout, labelled.largest)
-        if labels.size
+        if labelled.records
         else None,
-        classes=int(labels.max()) + 1 if labels.size else 0,
+        classes=greatest + 1,
         fingerprints=(unlabelled.fingerprint, labelled.fingerprint),
     )
 

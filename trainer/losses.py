@@ -28,7 +28,7 @@ class Loss(Protocol):
 
     Args:
         z: L2-normalised projections, float32 [views, n, d]: first the two whole views, then any small views.
-        neighbours: Nearest neighbours of the two whole views' projections, float32 [2, n, d].
+        neighbours: Nearest neighbours of the two whole views' projections, float32 [2, n, d]; `simclr_loss` uses none.
         predict: The prediction head.
         temperature: Divisor of the similarities.
     """
@@ -83,10 +83,12 @@ def straight_through_loss(z: tf.Tensor, neighbours: tf.Tensor, predict: Predict,
 
 
 def simclr_loss(z: tf.Tensor, neighbours: tf.Tensor, predict: Predict, temperature: float) -> tf.Tensor:
-    """SimCLR's InfoNCE loss (arXiv 2104.14548, equation 1), for comparison: projections against projections.
+    """The InfoNCE loss (arXiv 2104.14548, equation 1), for comparison: projections against projections.
 
     -log(exp(z_1i z_2i / t) / sum over k of exp(z_1i z_2k / t)), averaged with the same loss of the exchanged views.
-    As in that equation, negatives come from the other view only. Neither neighbours nor the prediction head are used.
+    As in that equation, the negatives of an image are the N - 1 other images of the batch in the other view. SimCLR's
+    own loss (NT-Xent, arXiv 2002.05709, equation 1) also takes those in the same view, 2N - 2 altogether. Neither
+    neighbours nor the prediction head are used.
 
     See `Loss` for the arguments and the result.
     """

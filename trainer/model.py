@@ -3,9 +3,11 @@
 import keras
 import tensorflow as tf
 
+from trainer import layerwise
 from trainer.config import TrainerSettings
 from trainer.encoders import build_encoder
 from trainer.heads import prediction_head, projection_head
+from trainer.momentum import MomentumEncoder
 from trainer.online_probe import OnlineProbe
 from trainer.support_set import SupportSet
 from trainer.views import require_views_fit
@@ -20,7 +22,8 @@ class NNCLR(tf.Module):
         encoder: Maps float [N, height, width, 3] in [0, 1] to embeddings [N, features].
         projection: The projection head, [N, features] to [N, d].
         prediction: The prediction head, [N, d] to [N, d]; None if the loss needs none.
-        support_set: Recent projections of other images.
+        momentum: The momentum encoder, which gives the keys; None if projections are the keys.
+        support_set: Recent projections of other images; None if the loss compares no neighbours.
         probe: The online probe; None if there are no labels.
 
     Args:
@@ -37,13 +40,31 @@ class NNCLR(tf.Module):
         super().__init__(name="nnclr")
         self.encoder = build_encoder(settings.encoder, size, dtype)
         require_views_fit(settings, self.encoder, size)
+        layerwise.freeze(self.encoder, settings.encoder.frozen)
         features, width = self.encoder.output_shape[-1], settings.projection.units[-1]
         self.projection = projection_head(features, settings.projection, dtype)
         self.prediction = prediction_head(settings.prediction, width, dtype) if settings.neighbour == "paper" else None
-        self.support_set = SupportSet(settings.support_set_size, width, settings.seed)
+        self.momentum = self._momentum_encoder(settings, size, dtype)
+        self._exports_momentum = settings.momentum_encoder.export == "momentum"
+        self.support_set = (
+            SupportSet(settings.support_set_size, width, settings.seed) if settings.neighbour != "none" else None
+        )
         self.probe = OnlineProbe(settings.online_probe, features, classes) if classes else None
         # Only the encoder, because XLA cannot compile the resampling of the augmentation. See devices.default_strategy.
         self._encode = tf.function(self.encoder, jit_compile=True) if settings.xla else self.encoder
+
+    def _momentum_encoder(self, settings: TrainerSettings, size: tuple[int, int], dtype: str) -> MomentumEncoder | None:
+        momentum = settings.momentum_encoder.momentum
+        if momentum is None:
+            return None
+        encoder = build_encoder(settings.encoder, size, dtype)
+        projection = projection_head(encoder.output_shape[-1], settings.projection, dtype)
+        return MomentumEncoder([self.encoder, self.projection], [encoder, projection], momentum)
+
+    @property
+    def result(self) -> keras.Model:
+        """The encoder that the training measures and exports."""
+        return self.momentum.encoder if self.momentum is not None and self._exports_momentum else self.encoder
 
     @property
     def networks(self) -> list[keras.Model]:
@@ -58,6 +79,21 @@ class NNCLR(tf.Module):
     def project(self, views: tf.Tensor) -> tf.Tensor:
         """Projects views while training: float32 [N, height, width, 3] to L2-normalised float32 [N, d]."""
         return _normalised(self.projection(self._encode(views, training=True), training=True))
+
+    def keys(self, views: tf.Tensor, projections: tf.Tensor) -> tf.Tensor:
+        """Returns the vectors whose neighbours are searched and which the support set collects, without gradient.
+
+        Args:
+            views: The views, float32 [N, height, width, 3] in [0, 1].
+            projections: Their projections, float32 [N, d].
+
+        Returns:
+            L2-normalised float32 [N, d]: the momentum encoder's projections of the views, or, without a momentum
+            encoder, the given ones.
+        """
+        if self.momentum is None:
+            return tf.stop_gradient(projections)
+        return _normalised(self.momentum.project(views))
 
     def predict(self, projections: tf.Tensor) -> tf.Tensor:
         """Predicts from the projections of several views while training; see `trainer.losses.Predict`.
@@ -80,7 +116,7 @@ class NNCLR(tf.Module):
             `embedding`, float32 [N, features]; `projection`, L2-normalised float32 [N, d]; and, if there is an online
             probe, `logits`, float32 [N, classes].
         """
-        features = self.encoder(tf.cast(images, tf.float32) / 255.0, training=False)
+        features = self.result(tf.cast(images, tf.float32) / 255.0, training=False)
         outputs = {
             "embedding": tf.cast(features, tf.float32),
             "projection": _normalised(self.projection(features, training=False)),

@@ -1,15 +1,15 @@
 """Optimisers and learning rates; they are Keras' own if Keras has them."""
 
+from collections.abc import Sequence
+
 import keras
 import tensorflow as tf
 
 from trainer.config import OptimizerSettings
 
 
-def learning_rate(
-    settings: OptimizerSettings, batch_size: int, steps: int, warmup: int
-) -> keras.optimizers.schedules.LearningRateSchedule:
-    """Returns the learning rate after a number of steps.
+class LearningRate(keras.optimizers.schedules.CosineDecay):
+    """The learning rate after a number of steps.
 
     It rises linearly from 0 and then stays constant, or falls to 0 as half a cosine (arXiv 1608.03983).
 
@@ -19,21 +19,35 @@ def learning_rate(
         steps: Length of the whole training.
         warmup: Length of the rise, shorter than `steps`.
     """
-    peak = settings.peak(batch_size)
-    return keras.optimizers.schedules.CosineDecay(
-        0.0 if warmup else peak,
-        decay_steps=steps - warmup,
-        # The final rate as a share of the peak.
-        alpha=0.0 if settings.schedule == "cosine" else 1.0,
-        warmup_target=peak if warmup else None,
-        warmup_steps=warmup,
-    )
+
+    def __init__(self, settings: OptimizerSettings, batch_size: int, steps: int, warmup: int):
+        peak = settings.peak(batch_size)
+        super().__init__(
+            0.0 if warmup else peak,
+            # A variable, so that a new length needs no new graph.
+            decay_steps=tf.Variable(1.0, trainable=False, name="decay_steps"),
+            # The final rate as a share of the peak.
+            alpha=0.0 if settings.schedule == "cosine" else 1.0,
+            warmup_target=peak if warmup else None,
+            warmup_steps=warmup,
+        )
+        self.set_length(steps)
+
+    @property
+    def steps(self) -> tf.Tensor:
+        """The length of the whole training in steps, a float32 scalar."""
+        return self.decay_steps + float(self.warmup_steps)
+
+    def set_length(self, steps: int) -> None:
+        """Changes the length of the whole training."""
+        self.decay_steps.assign(max(steps - self.warmup_steps, 1))
 
 
 def build_optimizer(
     settings: OptimizerSettings,
     rate: keras.optimizers.schedules.LearningRateSchedule,
     variables: list[keras.Variable],
+    shares: Sequence[float] = (),
 ) -> keras.optimizers.Optimizer:
     """Builds the configured optimiser. Its gradients must already be summed over the replicas.
 
@@ -43,28 +57,59 @@ def build_optimizer(
         settings: Settings of the optimiser.
         rate: The learning rate after a number of steps.
         variables: The variables that the optimiser will update.
+        shares: The share of the learning rate for each variable; without them, all have the whole rate.
     """
     optimizer: keras.optimizers.Optimizer
     match settings.name:
         case "adam":
             optimizer = keras.optimizers.Adam(rate)
         case "adamw":
-            optimizer = keras.optimizers.AdamW(rate, weight_decay=settings.weight_decay)
+            optimizer = AdamW(rate, settings.weight_decay)
         case "sgd":
             optimizer = SGD(rate, settings.momentum, settings.weight_decay)
         case "lars":
             optimizer = LARS(rate, settings.momentum, settings.weight_decay)
-    optimizer.exclude_from_weight_decay(var_list=[variable for variable in variables if _is_vector(variable)])
     optimizer.build(variables)
     # Keras would sum the gradients over the replicas itself, after clipping each replica's share, and has no option to
     # turn that off. Without this hook, several devices would not equal one: see tests/trainer/test_devices.py.
     optimizer._all_reduce_sum_gradients = lambda gradients_and_variables: gradients_and_variables
+    if any(share != 1 for share in shares):
+        _scale_rates(optimizer, shares)
     return optimizer
+
+
+def _scale_rates(optimizer: keras.optimizers.Optimizer, shares: Sequence[float]) -> None:
+    update = optimizer.update_step
+
+    def scaled(gradient, variable, learning_rate) -> None:
+        update(gradient, variable, learning_rate * shares[optimizer._get_variable_index(variable)])
+
+    optimizer.update_step = scaled
 
 
 def _is_vector(variable) -> bool:
     """Tells biases and batch norm's parameters from kernels."""
     return len(variable.shape) <= 1
+
+
+class AdamW(keras.optimizers.Adam):
+    """Adam with decoupled weight decay (arXiv 1711.05101), which follows the rate that each variable is trained with.
+
+    Args:
+        learning_rate: The learning rate, a number or a schedule.
+        decay: The weight decay of kernels.
+    """
+
+    def __init__(self, learning_rate, decay: float):
+        # Keras' own weight decay follows the optimiser's rate, without the variable's share of it.
+        super().__init__(learning_rate)
+        self._decay = decay
+
+    def update_step(self, gradient, variable, learning_rate) -> None:
+        """Updates one variable."""
+        if self._decay and not _is_vector(variable):
+            self.assign_sub(variable, self._decay * tf.cast(learning_rate, variable.dtype) * variable)
+        super().update_step(gradient, variable, learning_rate)
 
 
 class SGD(keras.optimizers.SGD):

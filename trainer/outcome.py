@@ -1,6 +1,5 @@
 """The result of a finished training, and how it is written to disk."""
 
-import signal
 from dataclasses import dataclass
 
 import tensorflow as tf
@@ -8,7 +7,6 @@ import tensorflow as tf
 from trainer import export
 from trainer.checkpoints import Checkpoints
 from trainer.config import TrainerSettings
-from trainer.errors import Stopped
 from trainer.model import NNCLR
 from trainer.results import FIGURES_FILE, TrainingFigures
 from trainer.stopping import StopRequest
@@ -71,12 +69,10 @@ def write(model: NNCLR, settings: TrainerSettings, result: TrainingResult, model
     if not result.is_chief:
         return
     with StopRequest() as stop:
-        export.export_encoder(model.encoder, settings, result.image_size, model_dir, result.figures())
+        export.export_encoder(model.result, settings, result.image_size, model_dir, result.figures())
         with tf.io.gfile.GFile(f"{run_dir}/{FIGURES_FILE}", "w") as file:
             file.write(result.figures().model_dump_json(indent=2))
-    if stop.signal == signal.SIGINT:
-        raise KeyboardInterrupt
     if stop.signal is not None:
-        raise Stopped("The export was asked to stop. Run the same command again: the training itself is finished.")
+        stop.end("The export was asked to stop. Run the same command again: the training itself is finished.")
     if result.checkpoints is not None:
         result.checkpoints.clear()

@@ -27,17 +27,23 @@ class Plan:
     checkpoint_every: int
 
     @classmethod
-    def of(cls, settings: TrainerSettings, images: int) -> "Plan":
+    def of(cls, settings: TrainerSettings, images: int, length: int | None = None) -> "Plan":
         """Converts the durations in the settings for a given number of unlabelled images.
 
         The plan of settings that `trainer.checks.check` refuses need not make sense.
+
+        Args:
+            settings: Settings of the trainer.
+            images: Number of unlabelled images.
+            length: Number of steps of the training; by default that of the settings. With a time limit, that is only a
+                placeholder until the speed is known.
         """
         steps_per_epoch = images // settings.batch_size
 
         def steps(duration: str) -> int:
             return in_steps(duration, settings.batch_size, steps_per_epoch)
 
-        resizing, total = settings.progressive_resizing, max(steps(settings.length), 1)
+        resizing, total = settings.progressive_resizing, length or max(steps(settings.length), 1)
         return cls(
             steps_per_epoch=steps_per_epoch,
             steps=total,

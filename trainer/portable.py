@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from trainer import export
-from trainer.layers import batch_norm, convolution, relu
+from trainer.layers import batch_norm, convolution, pixel_scale, positions, relu
 
 
 class Format(NamedTuple):
@@ -45,7 +45,6 @@ def keras_model(directory: str) -> keras.Model:
     """
     encoder = export.load_encoder(directory)
     plain = keras.models.clone_model(encoder, clone_function=_with_keras_layer, recursive=True)
-    plain.set_weights(encoder.get_weights())
     pixels = keras.Input((*export.describe(directory).image_size, 3), name="pixels")
     return keras.Model(pixels, plain(keras.layers.Rescaling(1 / 255)(pixels)), name="encoder")
 
@@ -54,11 +53,32 @@ def _with_keras_layer(layer: keras.layers.Layer) -> keras.layers.Layer:
     """Returns Keras' own layer that computes the same at inference as a layer of `trainer.layers`; others stay."""
     match layer:
         case batch_norm.BatchNormalization():
-            return keras.layers.BatchNormalization(epsilon=batch_norm.EPSILON, name=layer.name)
+            config = layer.get_config()
+            norm = keras.layers.BatchNormalization(
+                momentum=config["momentum"], epsilon=config["epsilon"], name=layer.name
+            )
+            norm.build_from_config(layer.get_build_config())
+            for weight in ("gamma", "beta", "moving_mean", "moving_variance"):
+                getattr(norm, weight).assign(getattr(layer, weight))
+            return norm
         case convolution.Conv2D():
-            return keras.layers.Conv2D.from_config(layer.get_config())
+            convolve = keras.layers.Conv2D.from_config(layer.get_config())
+            convolve.build_from_config(layer.get_build_config())
+            convolve.set_weights(layer.get_weights())
+            return convolve
         case relu.ReLU():
             return keras.layers.ReLU.from_config(layer.get_config())
+        case pixel_scale.PixelScale():
+            # Every scale multiplies, adds and orders the three colours, as a product with a matrix does.
+            zero, colours = layer(np.zeros((1, 3))).numpy()[0], layer(np.eye(3)).numpy()
+            scale = keras.layers.Dense(3, trainable=False, name=layer.name)
+            scale.build((None, 3))
+            scale.set_weights([colours - zero, zero])
+            return scale
+        case positions.Positions():
+            config, channels = layer.get_config(), layer.output.shape[-1]
+            added = layer(np.zeros((1, config["rows"], config["columns"], channels))).numpy()[0]
+            return keras.layers.Rescaling(1.0, added.tolist(), name=layer.name)
         case _:
             return layer
 

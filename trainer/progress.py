@@ -7,9 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from trainer.time_limit import spoken
+
 logger = logging.getLogger("nnclr.progress")
 
 _EVERY_SECONDS = 0.5
+# The first steps of a training, which compile graphs, tell nothing about the later ones.
+_UNTIMED_STEPS, _TIMED_SECONDS = 2, 5.0
 # A message explains any silence that is longer than this.
 _SILENT_SECONDS = 5.0
 
@@ -89,3 +93,37 @@ class Reporter:
             f", {note}" if note else "",
             extra={"progress": state},
         )
+
+
+class Estimate:
+    """Logs once, soon after the start of a training, how long it will take. Short trainings end before that.
+
+    Args:
+        steps: Number of steps to make.
+        images: Number of images in a step.
+        slower_later: Whether later steps take longer than the first ones.
+    """
+
+    def __init__(self, steps: int, images: int, slower_later: bool = False):
+        self._steps, self._images, self._slower_later = steps, images, slower_later
+        self._done, self._start = 0, 0.0
+
+    def count_step(self) -> None:
+        """Counts a step that was made."""
+        self._done += 1
+        timed = self._done - _UNTIMED_STEPS
+        if timed == 0:
+            self._start = time.monotonic()
+        elapsed = time.monotonic() - self._start
+        if timed <= 0 or not self._steps or elapsed < _TIMED_SECONDS:
+            return
+        logger.info(
+            "%s steps of %s images take %s %s (%.0f images/s%s).",
+            f"{self._steps:,}",
+            f"{self._images:,}",
+            "at least" if self._slower_later else "about",
+            spoken(self._steps * elapsed / timed),
+            timed * self._images / elapsed,
+            " on smaller views" if self._slower_later else "",
+        )
+        self._steps = 0

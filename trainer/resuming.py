@@ -11,6 +11,7 @@ import tensorflow as tf
 from trainer import checkpoints, devices, settings_tree
 from trainer.config import TrainerSettings
 from trainer.errors import SettingsError
+from trainer.pace import Pace, TimePlan
 
 logger = logging.getLogger("nnclr")
 
@@ -53,12 +54,26 @@ class Position:
         seconds: Time spent training.
         interval: What happened since the last measurement.
         history: One row of metrics for each measurement.
+        planned: The length that fits into `trainer.time_limit`; None until it is known, and without a limit.
     """
 
     step: int = 0
     seconds: float = 0.0
     interval: Interval = field(default_factory=Interval)
     history: list[dict[str, float]] = field(default_factory=list)
+    planned: TimePlan | None = None
+
+    @classmethod
+    def of(cls, step: int, journal: dict[str, Any]) -> "Position":
+        """Returns the position that the journal of a checkpoint describes."""
+        planned = journal.get("planned")
+        return cls(
+            step,
+            journal["seconds"],
+            Interval(**journal["interval"]),
+            journal["history"],
+            TimePlan(planned["steps"], Pace(**planned["pace"])) if planned else None,
+        )
 
 
 def key(settings: TrainerSettings, fingerprints: tuple[str, ...], start: str) -> str:
@@ -83,7 +98,7 @@ def _counting(settings: TrainerSettings) -> dict[str, Any]:
 def restore(
     saved: checkpoints.Checkpoints | None,
     settings: TrainerSettings,
-    steps: int,
+    steps: int | None,
     variables: dict[str, tf.Variable],
     strategy: tf.distribute.Strategy,
 ) -> Position | None:
@@ -92,7 +107,7 @@ def restore(
     Args:
         saved: The training's checkpoints; None if it has none.
         settings: Settings of the trainer.
-        steps: Length of the training.
+        steps: Length of the training; None if it depends on the position.
         variables: All variables that the training changes, by name.
         strategy: The strategy that trains.
 
@@ -107,7 +122,9 @@ def restore(
     checkpoint = saved.latest(shapes) if saved is not None else None
     if checkpoint is None and settings.from_checkpoint is not None:
         checkpoint = checkpoints.read(settings.from_checkpoint, shapes)
-        if checkpoint.step >= steps:
+        # The time limit of another training, if there was one, was for that one.
+        checkpoint.journal.pop("planned", None)
+        if steps is not None and checkpoint.step >= steps:
             raise SettingsError(
                 f"trainer.from_checkpoint: {checkpoint.path} is of step {checkpoint.step}, and the training has only "
                 f"{steps} steps: train longer."
@@ -119,9 +136,8 @@ def restore(
         return None
     for name, variable in variables.items():
         variable.assign(checkpoint.arrays[name])
-    journal = checkpoint.journal
     logger.info("Going on from %s, after step %d.", checkpoint.path, checkpoint.step)
-    return Position(checkpoint.step, journal["seconds"], Interval(**journal["interval"]), journal["history"])
+    return Position.of(checkpoint.step, checkpoint.journal)
 
 
 def save(

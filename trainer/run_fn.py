@@ -37,6 +37,6 @@ def _warm_start(settings: TrainerSettings, base_model: str | None) -> str | None
     if settings.warm_start != CHAMPION:
         return settings.warm_start
     if base_model is None or not tf.io.gfile.exists(base_model):
-        logger.info("There is no champion to start from yet: training starts from random weights.")
+        logger.info("There is no champion to start from yet: training starts as trainer.encoder says.")
         return None
     return base_model

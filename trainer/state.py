@@ -12,6 +12,8 @@ def variables(model: NNCLR, optimizer: keras.optimizers.Optimizer | None = None)
     Checkpoints store arrays under these names, so a changed name makes unfinished trainings start anew.
     """
     parts = {network.name: network.variables for network in model.networks}
+    if model.momentum is not None:
+        parts |= {f"momentum_{network.name}": network.variables for network in model.momentum.networks}
     if optimizer is not None:
         parts["optimizer"] = optimizer.variables
     if model.probe is not None:
@@ -22,7 +24,7 @@ def variables(model: NNCLR, optimizer: keras.optimizers.Optimizer | None = None)
         for part, variables_of_part in parts.items()
         for i, variable in enumerate(variables_of_part)
     }
-    return named | {
-        "support_set/members": model.support_set.members,
-        "support_set/pointer": model.support_set.pointer,
-    }
+    if model.support_set is not None:
+        named["support_set/members"] = model.support_set.members
+        named["support_set/pointer"] = model.support_set.pointer
+    return named

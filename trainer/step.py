@@ -2,12 +2,13 @@
 
 import tensorflow as tf
 
-from trainer import augmentation, losses, replicas
+from trainer import augmentation, layerwise, losses, replicas
 from trainer.augmentation import StoredImages
 from trainer.config import TrainerSettings
 from trainer.model import NNCLR
-from trainer.optimizers import build_optimizer, learning_rate
+from trainer.optimizers import LearningRate, build_optimizer
 from trainer.plan import Plan
+from trainer.support_set import Neighbours
 from trainer.views import small_view_size
 
 # The streams of random numbers. Each small view has a stream of its own, from _SMALL_VIEWS on.
@@ -35,8 +36,10 @@ class TrainingStep(tf.Module):
         self._model, self._settings, self._size = model, settings, size
         self._small_view_size = small_view_size(settings, size)
         self._loss = losses.loss_function(settings.neighbour)
-        self.learning_rate = learning_rate(settings.optimizer, settings.batch_size, plan.steps, plan.warmup)
-        self.optimizer = build_optimizer(settings.optimizer, self.learning_rate, model.pretrained_variables)
+        self.learning_rate = LearningRate(settings.optimizer, settings.batch_size, plan.steps, plan.warmup)
+        variables = model.pretrained_variables
+        shares = layerwise.rates(model.encoder, settings.optimizer.first_layer_rate, variables)
+        self.optimizer = build_optimizer(settings.optimizer, self.learning_rate, variables, shares)
 
     def __call__(
         self, unlabelled: dict, labelled: dict | None, step: tf.Tensor, view_size: tuple[int, int] | None = None
@@ -79,6 +82,8 @@ class TrainingStep(tf.Module):
             for name, share in part_metrics.items():
                 metrics[name] = metrics.get(name, 0.0) + share / parts
         norm = self._update([gradient / parts for gradient in gradients])
+        if self._model.momentum is not None:
+            self._model.momentum.follow(tf.cast(step + 1, tf.float32) / self.learning_rate.steps)
         return metrics | {"gradient_norm": norm / replicas.count()}
 
     def _gradients(
@@ -89,28 +94,42 @@ class TrainingStep(tf.Module):
         # Both views in one pass: one resampling, one encoder call and one neighbour search of twice the rows.
         drawn = [numbers[_FIRST_VIEW], numbers[_SECOND_VIEW]]
         views = augmentation.random_views(images, drawn, settings.augmentation, view_size)
-        with tf.GradientTape() as tape:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            # Nothing else is watched, so that frozen layers have no part in the backward pass.
+            tape.watch([variable.value for variable in model.pretrained_variables])
             both = model.project(views)
-            nearest = model.support_set.nearest(
-                both, settings.top_k, tf.tile(numbers[_NEIGHBOUR][:, 0], [2]) if settings.top_k > 1 else None
-            )
+            keys = model.keys(views, both)
+            nearest = self._nearest(keys, numbers)
             z = _by_view(both, 2)
             if settings.multi_crop.views:
                 small = _by_view(self._project_small_views(images, numbers), settings.multi_crop.views)
                 z = tf.concat([z, small], axis=0)
-            per_image = self._loss(z, _by_view(nearest.vectors, 2), model.predict, settings.temperature)
+            # In a loss without neighbours, each projection stands for its own.
+            neighbours = _by_view(nearest.vectors if nearest else both, 2)
+            per_image = self._loss(z, neighbours, model.predict, settings.temperature)
             loss = replicas.global_mean(per_image)
         gradients = tape.gradient(loss, model.pretrained_variables)
         projections = replicas.gather(z[0], z[1])
-        model.support_set.enqueue(projections[0].everywhere)
-        batch = settings.batch_size / settings.accumulate
-        return gradients, {
+        metrics = {
             "c_loss": loss,
             "c_acc": replicas.global_mean(losses.contrastive_accuracy(*projections)),
             "r_acc": losses.correlation_accuracy(*projections) / replicas.count(),
             "projection_std": losses.projection_std(projections[0]) / replicas.count(),
-            "support_set_age": replicas.global_mean(nearest.ages) / batch,
         }
+        if model.support_set is not None and nearest is not None:
+            newest = projections[0] if model.momentum is None else replicas.gather(_by_view(keys, 2)[0])[0]
+            model.support_set.enqueue(newest.everywhere)
+            batch = settings.batch_size / settings.accumulate
+            metrics["support_set_age"] = replicas.global_mean(nearest.ages) / batch
+        return gradients, metrics
+
+    def _nearest(self, keys: tf.Tensor, numbers: dict[int, tf.Tensor]) -> Neighbours | None:
+        """Searches the neighbours of the keys of the two whole views; None if the loss has none."""
+        if self._model.support_set is None:
+            return None
+        k = self._settings.top_k
+        choice = tf.tile(numbers[_NEIGHBOUR][:, 0], [2]) if k > 1 else None
+        return self._model.support_set.nearest(keys, k, choice)
 
     def _project_small_views(self, images: StoredImages, numbers: dict[int, tf.Tensor]) -> tf.Tensor:
         """Projects the small views: float32 [views * n, d]."""
@@ -140,7 +159,7 @@ class TrainingStep(tf.Module):
         numbers = self._random_numbers(_PROBE_VIEW, step, replicas.global_rows(images.pixels))
         views = augmentation.random_views(images, [numbers], self._settings.online_probe.augmentation, self._size)
         # In inference mode, so that labelled images leave no trace in the encoder, not even in batch norm's statistics.
-        embeddings = tf.cast(self._model.encoder(views, training=False), tf.float32)
+        embeddings = tf.cast(self._model.result(views, training=False), tf.float32)
         return probe.train(embeddings, labels)
 
 

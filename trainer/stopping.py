@@ -3,6 +3,9 @@
 import signal
 import threading
 from types import FrameType, TracebackType
+from typing import NoReturn
+
+from trainer.errors import Stopped
 
 
 class StopRequest:
@@ -29,6 +32,20 @@ class StopRequest:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def end(self, message: str) -> NoReturn:
+        """Ends the work because of a request, which may also have come to another machine.
+
+        Args:
+            message: What was stopped, and how it goes on.
+
+        Raises:
+            KeyboardInterrupt: If the request is SIGINT.
+            Stopped: If it is SIGTERM.
+        """
+        if self.signal == signal.SIGINT:
+            raise KeyboardInterrupt
+        raise Stopped(message)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and self.signal == signal.SIGINT:

@@ -11,6 +11,11 @@ def whole_view_size(settings: TrainerSettings, plan: Plan, image_size: tuple[int
     """Returns the size of the first two views in the update after `step` steps."""
     if step >= plan.smaller_views:
         return image_size
+    return smaller_view_size(settings, image_size)
+
+
+def smaller_view_size(settings: TrainerSettings, image_size: tuple[int, int]) -> tuple[int, int]:
+    """Returns the size of the first two views in the first part of the training."""
     return _scaled(image_size, settings.progressive_resizing.size)
 
 
@@ -30,6 +35,12 @@ def require_views_fit(settings: TrainerSettings, encoder: keras.Model, image_siz
         ("progressive_resizing.size", settings.progressive_resizing.size),
     ):
         height, width = _scaled(image_size, share)
+        own = encoder.input_shape[1:3]
+        if None not in own and own != (height, width):
+            raise SettingsError(
+                f"trainer.{name} needs an encoder for images of any size, and {settings.encoder.name} takes images of "
+                f"{own[0]}x{own[1]} pixels only: leave it out, or choose another encoder."
+            )
         try:
             encoder.compute_output_shape((None, height, width, 3))
         except ValueError as error:

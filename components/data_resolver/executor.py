@@ -13,7 +13,7 @@ from components.data_resolver.resolution import nothing_new, resolve, settings_f
 from components.linear_probe_evaluator.config import REFERENCES
 from components.model_registry import ModelRegistry
 from components.run_settings import RunSettings
-from trainer import pretrained
+from trainer import encoders, pretrained
 
 SETTINGS, REGISTRY_DIRECTORY, PIPELINE_RUN = "settings", "registry_directory", "pipeline_run"
 
@@ -46,6 +46,7 @@ class Executor(base_executor.BaseExecutor):
         if news == artifact.NEW:
             # Before hours of training: the evaluator needs them after it.
             pretrained.require_loadable(settings.evaluator.references.pretrained, REFERENCES)
+            encoders.require_buildable(settings.trainer.encoder, (settings.data.image_size,) * 2)
         values = {
             artifact.SOURCE: data.source,
             artifact.FINGERPRINT: data.fingerprint,

@@ -1,4 +1,4 @@
-"""The artifact `examples` of ImageExampleGen: a folder of TFRecords for each split, and `dataset.json`."""
+"""The artifact `examples` of ImageExampleGen: TFRecords in a folder for each split, their survey, `dataset.json`."""
 
 from components import artifact_files
 from components.artifact_files import Content

@@ -14,8 +14,10 @@ from components.image_example_gen.artifact import REJECTED_FILE, Dataset
 from components.image_example_gen.config import IngestSettings
 from components.image_example_gen.fingerprint import require_unchanged
 from components.image_example_gen.sources.base import Source
-from trainer import splits
+from components.image_example_gen.transforms import WrittenShard
+from trainer import splits, survey
 from trainer.errors import DataError
+from trainer.survey import Surveys
 
 _SHOWN_REJECTS, _LOGGED_REJECTS = 5, 1000
 
@@ -45,7 +47,7 @@ class _Rejected(NamedTuple):
 def ingest(
     source: Source, fingerprint: str, settings: IngestSettings, directory: str, make_pipeline=beam.Pipeline
 ) -> Dataset:
-    """Writes all images of a source as TFRecords, and `dataset.json`, which completes the artifact.
+    """Writes all images of a source as TFRecords, their survey, and `dataset.json`, which completes the artifact.
 
     Args:
         source: The images.
@@ -70,9 +72,9 @@ def ingest(
     if len(rejected) > settings.max_rejected:
         raise RejectedPictures(_too_many(rejected, settings.max_rejected), listing)
     counts = dict.fromkeys(splits.SPLITS, 0)
-    for line in _lines(f"{directory}/{transforms.COUNTS}/*.jsonl"):
-        split, written = json.loads(line)
-        counts[split] += written
+    shards = [WrittenShard.model_validate_json(line) for line in _lines(f"{directory}/{transforms.WRITTEN}/*.jsonl")]
+    for shard in shards:
+        counts[shard.split] += shard.file.survey.records
     lost = collections.Counter(picture.split for picture in rejected)
     missing = sum(source.counts.values()) - sum(counts.values()) - len(rejected)
     if missing:
@@ -85,9 +87,11 @@ def ingest(
             raise DataError(f"{source.path}: none of the {lost[split]} pictures of the split {split} can be decoded.")
         # TFX expects at least one file in every split's folder, also in that of a split without images.
         if not source.counts[split]:
-            transforms.write_shard((transforms.Shard(split, 0, 1), []), directory)
+            shards.append(transforms.write_shard((transforms.Shard(split, 0, 1), []), directory))
+    surveys = Surveys({shard.name: shard.file for shard in sorted(shards, key=lambda shard: shard.name)})
+    artifact_files.write_json(f"{directory}/{survey.FILE_NAME}", surveys)
     artifact_files.write(f"{directory}/{REJECTED_FILE}", listing.encode())
-    for leftover in (transforms.COUNTS, transforms.REJECTED, "partial"):
+    for leftover in (transforms.WRITTEN, transforms.REJECTED, "partial"):
         if tf.io.gfile.exists(f"{directory}/{leftover}"):
             tf.io.gfile.rmtree(f"{directory}/{leftover}")
     dataset = Dataset(

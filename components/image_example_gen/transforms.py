@@ -18,15 +18,18 @@ import apache_beam as beam
 import numpy as np
 import tensorflow as tf
 from apache_beam.metrics import Metrics
+from pydantic import BaseModel
 
 from components.image_example_gen import encoding
 from components.image_example_gen.artifact import split_directory
 from components.image_example_gen.config import IngestSettings
 from components.image_example_gen.sources.base import Picture, Source, Work
+from trainer import survey
 from trainer.progress import Reporter
+from trainer.survey import SurveyedFile
 
 #: Folders for the lists of written shards and of undecodable pictures while ingest runs.
-COUNTS, REJECTED = "counts", "rejected"
+WRITTEN, REJECTED = "written", "rejected"
 
 _BLOCK_BYTES = 32 * 2**20
 _MOST_IMAGES_PER_BLOCK = 1024
@@ -50,6 +53,20 @@ class Shard:
     def file_name(self) -> str:
         """The file's name, as TFX's own ExampleGens name an uncompressed shard."""
         return f"data_tfrecord-{self.number:05d}-of-{self.total:05d}"
+
+
+class WrittenShard(BaseModel):
+    """A shard that was written.
+
+    Attributes:
+        split: The split that the shard belongs to.
+        name: The file's folder and name.
+        file: What training must know of it.
+    """
+
+    split: str
+    name: str
+    file: SurveyedFile
 
 
 class Row(NamedTuple):
@@ -78,9 +95,8 @@ def images_per_block(settings: IngestSettings) -> int:
 class IngestImages(beam.PTransform):
     """Writes a source's images as sharded TFRecords, and lists of what became of them.
 
-    Input: the pipeline. Output: the paths of the lists: `counts/pictures.jsonl` with a line `[split, number of
-    examples written]` for each shard, and `rejected/pictures.jsonl` with a line for each undecodable picture. A list
-    without lines is not written.
+    Input: the pipeline. Output: the paths of the lists: `written/pictures.jsonl` with a `WrittenShard` for each shard,
+    and `rejected/pictures.jsonl` with a line for each undecodable picture. A list without lines is not written.
 
     Args:
         source: The images to write.
@@ -104,7 +120,7 @@ class IngestImages(beam.PTransform):
         examples = read.blocks | "ToExamples" >> beam.Map(to_examples, self._settings)
         written = examples | "WriteShards" >> WriteShards(self._directory)
         listed = (
-            written | "ListWritten" >> beam.Map(lambda count: (COUNTS, json.dumps(count))),
+            written | "ListWritten" >> beam.Map(lambda shard: (WRITTEN, shard.model_dump_json())),
             read[REJECTED] | "ListRejected" >> beam.Map(lambda picture: (REJECTED, json.dumps(picture))),
         )
         # One shuffle for both lists, as an engine needs network memory for each.
@@ -181,7 +197,7 @@ def to_examples(block: Block, settings: IngestSettings) -> tuple[Shard, list[byt
 class WriteShards(beam.PTransform):
     """Writes each block as one TFRecord file.
 
-    Input: `(Shard, serialised examples)`. Output: `(split, number of examples written)`.
+    Input: `(Shard, serialised examples)`. Output: `WrittenShard`.
 
     Args:
         directory: The directory for `Split-*/`, local or `gs://`.
@@ -195,7 +211,7 @@ class WriteShards(beam.PTransform):
         return shards | beam.Map(write_shard, self._directory)
 
 
-def write_shard(shard_and_records: tuple[Shard, Iterable[bytes]], directory: str) -> tuple[str, int]:
+def write_shard(shard_and_records: tuple[Shard, Iterable[bytes]], directory: str) -> WrittenShard:
     """Writes one shard, and replaces the shard if it already exists.
 
     The file is first written in another folder, so that an incomplete file never has a shard's name.
@@ -203,19 +219,14 @@ def write_shard(shard_and_records: tuple[Shard, Iterable[bytes]], directory: str
     Args:
         shard_and_records: The shard and its serialised examples.
         directory: The directory for `Split-*/`, local or `gs://`.
-
-    Returns:
-        The split, and the number of examples written.
     """
-    shard, records = shard_and_records
+    shard, records = shard_and_records[0], list(shard_and_records[1])
     path = f"{split_directory(directory, shard.split)}/{shard.file_name}"
-    written = 0
     prefix = f"{directory}/partial/{shard.split}-{shard.file_name}"
     with _completed(path, prefix) as unfinished, tf.io.TFRecordWriter(unfinished) as writer:
         for record in records:
             writer.write(record)
-            written += 1
-    return shard.split, written
+    return WrittenShard(split=shard.split, name=survey.key(path), file=survey.of_file(records))
 
 
 def _write_list(list_and_lines: tuple[str, Iterable[str]], directory: str) -> str:

@@ -9,25 +9,26 @@ import keras
 from components.registry_pusher import verification
 from components.run_settings import RunSettings
 from trainer import export, portable
-from trainer.config import BUILT_IN_ENCODERS
+from trainer.built_in_encoders import BUILT_IN
 from trainer.encoders import build_encoder
 from trainer.errors import SettingsError
 
 
 def require_writable(settings: RunSettings) -> None:
-    """Demands that an encoder of another package can be written in the formats, by writing an untrained one.
+    """Demands that an encoder of a user's own can be written in the formats, by writing an untrained one.
 
-    The built-in encoders can be, which tests show.
+    Those of nnclr and of Keras can be.
 
     Raises:
         SettingsError: If the encoder cannot be written in one of `registry.formats`.
     """
-    if settings.trainer.encoder.name in BUILT_IN_ENCODERS or not settings.registry.formats:
+    encoder = settings.trainer.encoder
+    if encoder.name in BUILT_IN or (encoder.is_of_keras and not encoder.is_path) or not settings.registry.formats:
         return
     size = (settings.data.image_size, settings.data.image_size)
     with tempfile.TemporaryDirectory() as scratch:
         model = f"{scratch}/model"
-        export.export_encoder(build_encoder(settings.trainer.encoder, size), settings.trainer, size, model)
+        export.export_encoder(build_encoder(encoder, size), settings.trainer, size, model)
         verification.write_examples(Path(scratch), model)
         write(model, settings.registry.formats, Path(scratch))
 

@@ -82,6 +82,7 @@ def _require_readable(settings: Settings) -> None:
         ("data.source", settings.data.source),
         ("data.exclude", settings.data.exclude),
         ("evaluator.data", settings.evaluator.data),
+        *(("trainer.encoder", path) for path in settings.trainer.encoder.paths),
         *((REFERENCES, path) for network in settings.evaluator.references.pretrained for path in network.paths),
     ]
     for name, path in paths:

@@ -80,8 +80,9 @@ def run_parameters(settings: Settings, properties: dict[str, dict[str, str]]) ->
         "Address of the MLflow server. If empty, MLFLOW_TRACKING_URI of the step.",
         dict.fromkeys(_REGISTRY_STEPS, f"{ENVIRONMENT}MLFLOW_TRACKING_URI"),
     )
-    # A duration in steps or examples takes the place of the epochs.
-    names = [name for name in _SETTINGS if name != "epochs" or settings.trainer.duration is None]
+    # A duration in steps or examples, or a time limit, takes the place of the epochs.
+    replaced = settings.trainer.duration or settings.trainer.time_limit
+    names = [name for name in _SETTINGS if name != "epochs" or not replaced]
     return [*(_of_setting(name, _SETTINGS[name], settings, properties) for name in names), server]
 
 

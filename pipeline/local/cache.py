@@ -23,7 +23,7 @@ from components.linear_probe_evaluator import executor as evaluator_executor
 from components.linear_probe_evaluator.config import EvaluatorSettings
 from pipeline import installation
 from pipeline.local import code_fingerprint
-from trainer import export, pretrained, run_fn
+from trainer import encoders, export, pretrained, run_fn
 from trainer.config import CHAMPION, TrainerSettings
 from trainer.errors import UserError
 
@@ -159,7 +159,12 @@ def _training_parts(parameters: Mapping[str, Any]) -> dict[str, str]:
     """Hashes content that the settings only name: the code of a user's own encoder, and the weights of a warm start."""
     custom = json.loads(parameters["custom_config"])
     settings = TrainerSettings.model_validate_json(custom[run_fn.SETTINGS])
-    parts = {"code of the encoder": code_fingerprint.encoder_fingerprint(settings.encoder.name)}
+    parts = {"code of the encoder": code_fingerprint.encoder_fingerprint(settings.encoder)}
+    try:
+        parts["files of the encoder"] = encoders.start_fingerprint(settings.encoder)
+    except UserError as error:
+        # The Trainer reports this error.
+        parts["files of the encoder"] = str(error)
     if settings.warm_start and settings.warm_start != CHAMPION:
         try:
             parts["weights of the warm start"] = export.fingerprint(settings.warm_start)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from components.image_example_gen.sources.opening import ENTRY_POINTS as SOURCE_ENTRY_POINTS
 from pipeline.installation import PACKAGES
-from trainer.config import BUILT_IN_ENCODERS, ENCODER_ENTRY_POINTS
+from trainer import built_in_encoders
+from trainer.config import EncoderSettings
 
 
 def modules_fingerprint(modules: Iterable[str]) -> str:
@@ -31,15 +32,20 @@ def modules_fingerprint(modules: Iterable[str]) -> str:
     return _files_hash(sorted(files))
 
 
-def encoder_fingerprint(name: str) -> str:
-    """Hashes the package that declares a user's own encoder; returns an empty string for a built-in encoder.
+def encoder_fingerprint(settings: EncoderSettings) -> str:
+    """Hashes the modules of a built-in encoder, which nothing imports, or the package of a user's own encoder.
 
     Args:
-        name: The name of the encoder in the settings.
+        settings: Settings of the encoder.
+
+    Returns:
+        The hash; an empty string for a network of Keras.
     """
-    if name in BUILT_IN_ENCODERS:
+    if settings.is_of_keras:
         return ""
-    (declared,) = metadata.entry_points(group=ENCODER_ENTRY_POINTS, name=name)
+    if settings.name in built_in_encoders.BUILT_IN:
+        return modules_fingerprint([built_in_encoders.BUILT_IN[settings.name].entry_point(settings.name).module])
+    (declared,) = metadata.entry_points(group=built_in_encoders.GROUP, name=settings.name)
     return _package_hash(declared.module)
 
 

@@ -103,7 +103,7 @@ def _run_components(
         from pipeline.local import cache, launching, metadata
         from pipeline.local.lineage import Lineage
         from pipeline.local.rejections import rejections_kept
-        from trainer import devices, pretrained
+        from trainer import devices, encoders, pretrained
 
     # Before hours of ingest, and before anything has computed.
     devices.select(settings.trainer.devices)
@@ -112,11 +112,12 @@ def _run_components(
         screen.say(f"[yellow]Warning:[/] {escape(unused)}")
     if settings.registry.serving_directory:
         serving.require_usable(registry, settings.registry.model_name, settings.registry.serving_directory)
-    formats.require_writable(settings)
     networks = settings.evaluator.references.pretrained
     if networks:
         screen.waiting("Loading the networks to compare with")
         pretrained.require_loadable(networks, REFERENCES)
+    encoders.require_buildable(settings.trainer.encoder, (settings.data.image_size,) * 2)
+    formats.require_writable(settings)
     name, alias = settings.registry.model_name, settings.registry.alias
     former = metadata.prepare(workdir)
     if former:
@@ -209,6 +210,7 @@ def _with_absolute_paths(settings: Settings, workdir: Workdir) -> Settings:
             "data": settings.data.model_copy(
                 update={"source": _source_path(settings, workdir), "exclude": absolute(settings.data.exclude)}
             ),
+            "trainer": settings.trainer.at(absolute),
             "evaluator": settings.evaluator.at(absolute),
             "registry": registry.model_copy(
                 update={

@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import shutil
 from pathlib import Path
 
 import apache_beam as beam
@@ -19,7 +21,7 @@ from components.image_example_gen.sources.base import Picture
 from components.image_example_gen.sources.opening import open_source
 from tests import unprivileged
 from tests.components.test_files import put
-from trainer import failures
+from trainer import data, failures, survey
 from trainer.errors import DataError
 
 
@@ -270,10 +272,40 @@ def test_read_images_gives_blocks_and_rejects_as_transforms(folder):
 
 def test_writing_a_shard_again_leaves_one_whole_file(tmp_path):
     shard = transforms.Shard("train", 0, 1)
+    image = np.zeros((4, 4, 3), np.uint8)
+    written = [encoding.to_example(Picture("train", i, str(i), image, i), image) for i in range(2)]
     for _ in range(2):
-        assert transforms.write_shard((shard, [b"one", b"two"]), str(tmp_path)) == ("train", 2)
+        assert transforms.write_shard((shard, written), str(tmp_path)).file.survey.records == 2
     (path,) = (tmp_path / "Split-train").iterdir()
-    assert list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator()) == [b"one", b"two"]
+    assert list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator()) == written
+
+
+def test_training_reads_no_records_to_survey_what_was_ingested_until_a_file_changes(stl10_directory, tmp_path):
+    out = tmp_path / "out"
+    ingest(open_source(str(stl10_directory)), "f00d", IngestSettings(image_size=32), str(out), runner)
+    files = {split: sorted(str(path) for path in (out / f"Split-{split}").iterdir()) for split in ("train", "test")}
+    listed = survey.known(files["train"] + files["test"])
+    assert set(listed) == {file for each in files.values() for file in each}
+    quick = data.survey(files["train"], labelled=True)
+    # Without the list, all records are read, with the same result.
+    (out / survey.FILE_NAME).rename(tmp_path / "list")
+    assert survey.known(files["train"]) == {}
+    assert data.survey(files["train"], labelled=True) == quick
+    assert quick.labels == (0, 9)
+    shutil.copy(tmp_path / "list", out / survey.FILE_NAME)
+    # Changed files are read, whether or not the change shows in their length.
+    first, *_ = files["train"]
+    content = Path(first).read_bytes()
+    listed_at = (out / survey.FILE_NAME).stat().st_mtime_ns
+    Path(first).write_bytes(content[:-1])
+    os.utime(first, ns=(listed_at, listed_at))
+    assert first not in survey.known(files["train"])
+    with pytest.raises(DataError, match="is damaged, cut off or compressed"):
+        data.survey(files["train"])
+    Path(first).write_bytes(content[::-1])
+    # TensorFlow knows times in seconds.
+    os.utime(first, ns=(listed_at + 10**9, listed_at + 10**9))
+    assert first not in survey.known(files["train"])
 
 
 def test_tfds_stl10_as_tfds_prepares_it(stl10_directory, stl10_images, tmp_path, monkeypatch):

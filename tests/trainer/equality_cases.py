@@ -27,12 +27,16 @@ CASES: dict[str, dict[str, Any]] = {
     | HEADS
     | {"neighbour": "paper", "accumulate": 2, "top_k": 3, "augmentation": {"preset": "byol"}}
     | {"optimizer": SGD["optimizer"] | {"clip_norm": 0.5}},
+    "momentum encoder": NORM | HEADS | SGD | {"neighbour": "paper", "momentum_encoder": {"momentum": 0.5}},
     "small views": NORM
     | HEADS
     | SGD
     | {"neighbour": "paper", "multi_crop": {"views": 2, "size": 0.97}}
     | {"progressive_resizing": {"size": 0.97, "until": 0.5}},
     "resnet18": HEADS | SGD | {"encoder": {"name": "resnet18", "width": 4}, "neighbour": "paper"},
+    # EfficientNet-Lite0 is compared in test_encoders, because rounding grows through its 51 batch norms.
+    "vit-tiny, first layers slower": PLAIN
+    | {"encoder": {"name": "vit-tiny", "patch": 8}, "optimizer": SGD["optimizer"] | {"first_layer_rate": 0.1}},
 }
 
 # Losses agree within 1e-4 relative, these within 1e-3.

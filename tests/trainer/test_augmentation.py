@@ -127,6 +127,36 @@ def test_crop_keeps_a_share_of_the_area():
     np.testing.assert_allclose(shown, 0.5, atol=0.03)
 
 
+def shown(height: int, width: int, numbers: tf.Tensor, **ranges) -> tuple[np.ndarray, np.ndarray]:
+    """The shares of an image's height and width that square views show."""
+    ramp = np.zeros((1, height, width, 3), np.float32)
+    ramp[..., 0], ramp[..., 1] = np.linspace(0, 255, height)[:, None], np.linspace(0, 255, width)
+    settings = AugmentationSettings(**{**STILL, **ranges})
+    corners = augmentation.random_views(StoredImages.whole(tf.constant(ramp)), [numbers], settings, (2, 2)).numpy()
+    return corners[:, 1, 0, 0] - corners[:, 0, 0, 0], corners[:, 0, 1, 1] - corners[:, 0, 0, 1]
+
+
+@pytest.mark.parametrize("aspect", [1.0, 2.0, 0.5])
+def test_crops_have_the_drawn_area_and_a_uniform_ratio_wherever_they_fit(aspect):
+    numbers = augmentation.uniform_numbers(0, 0, tf.constant(0), 4000)
+    least, ends = 0.08, (3 / 4, 4 / 3)
+    height, width = shown(60, round(60 * aspect), numbers, crop_scale=(least, 1.0), crop_ratio=ends)
+    drawn = least + (1 - least) * numbers[:, 0].numpy()
+    low, high = (np.clip(end, *ends) for end in (aspect * drawn, aspect / drawn))
+    fits = (aspect * drawn <= ends[1]) & (aspect / drawn >= ends[0])
+    assert fits.all() == (aspect == 1.0)
+    np.testing.assert_allclose((height * width)[fits], drawn[fits], atol=1e-4)
+    ratios = aspect * width / height
+    assert ratios.min() > ends[0] - 1e-3
+    assert ratios.max() < ends[1] + 1e-3
+    places = np.sort((np.log(ratios / low) / np.log(np.maximum(high / low, 1.01)))[fits & (high / low > 1.05)])
+    np.testing.assert_allclose(places, np.linspace(0, 1, len(places)), atol=0.04)
+    # The others are the largest crops of the nearest ratio.
+    sides = np.stack([height, width])[:, ~fits]
+    np.testing.assert_allclose(sides.max(axis=0, initial=0), 1, atol=1e-4)
+    np.testing.assert_allclose(ratios[~fits], np.clip(aspect, *ends), atol=1e-3)
+
+
 def test_strong_recolouring_stays_between_black_and_white(images):
     drawn = views(images * 0 + 255, brightness=1.0, contrast=1.0, saturation=1.0, hue=0.5)
     assert drawn.min() >= 0

@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -54,6 +55,33 @@ def test_pixels_of_the_training_size_give_the_encoders_own_embeddings(encoder, e
     found = export.Embeddings.of_export(exported)(pixels)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_where_folders_cannot_be_renamed_a_model_is_there_when_all_its_files_are(
+    encoder, exported, tmp_path, monkeypatch
+):
+    """The rename of a folder in a bucket is one of each file."""
+
+    def files(folder: str) -> set[str]:
+        return {str(path.relative_to(folder)) for path in Path(folder).rglob("*") if path.is_file()}
+
+    target, rename, seen = str(tmp_path / "model"), tf.io.gfile.rename, []
+
+    def rename_file(source: str, destination: str) -> None:
+        assert not Path(source).is_dir()
+        seen.append((files(target), export.describe_if_any(target) is not None))
+        rename(source, destination)
+
+    monkeypatch.setattr(export.storage, "in_bucket", lambda path: True)
+    monkeypatch.setattr(tf.io.gfile, "rename", rename_file)
+    # What an interrupted export left is replaced.
+    for _ in range(2):
+        seen.clear()
+        export.export_encoder(encoder, SETTINGS, (32, 32), target)
+        assert files(target) == files(exported)
+        assert len(seen) == len(files(target))
+        assert not any("saved_model.pb" in present or described for present, described in seen)
+        assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (64, 64), (45, 80), (20, 31)])

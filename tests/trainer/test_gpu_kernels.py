@@ -80,6 +80,15 @@ def test_a_gpu_computes_every_operation_of_a_presets_step(preset):
     assert sorted(set(without_gpu_kernel(graph))) == []
 
 
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("name", "options"), [("efficientnet-lite0", {}), ("vit-tiny", {"patch": 8}), ("keras:MobileNetV2", {})]
+)
+def test_a_gpu_computes_every_operation_of_an_encoders_step(name, options):
+    graph = traced_step(TrainerSettings(encoder={"name": name} | options, precision="bfloat16"), (32, 32))
+    assert sorted(set(without_gpu_kernel(graph))) == []
+
+
 def test_an_operation_without_a_gpu_kernel_is_found():
     with tf.Graph().as_default() as graph:
         image = tf.zeros([1, 4, 4, 3], tf.uint8)

@@ -1,5 +1,7 @@
 """The images of a training are counted and measured once."""
 
+from pathlib import Path
+
 import pytest
 import tensorflow as tf
 
@@ -28,6 +30,19 @@ def test_images_are_counted_and_measured(tfrecords, tmp_path):
 def test_a_split_without_images_is_refused(tmp_path):
     with pytest.raises(DataError, match="`unlabelled` has no images: add images"):
         inputs.read(TrainerSettings(), empty(tmp_path), [])
+
+
+def test_damage_that_only_a_training_meets_is_named(tfrecords, tmp_path):
+    settings = TrainerSettings.model_validate({"batch_size": 16, "online_probe": {"batch_size": 8}})
+    good, damaged = tfrecords["unlabelled"]
+    copy = tmp_path / "copy"
+    copy.write_bytes(Path(damaged).read_bytes())
+    images = inputs.read(settings, [good, str(copy)], tfrecords["train"])
+    content = bytearray(copy.read_bytes())
+    content[len(content) // 2] ^= 1
+    copy.write_bytes(content)
+    with pytest.raises(DataError, match=f"{copy} is damaged, cut off or compressed: "):
+        list(images.batches(settings, tf.distribute.get_strategy(), 1, 0))
 
 
 def test_a_failing_batch_is_named_by_its_ids(tfrecords):

@@ -120,6 +120,23 @@ def test_a_signal_to_one_stops_both_at_the_same_step_and_they_resume(records, tm
     assert curves(stopped) == curves(untouched)
 
 
+def write_least(output: Path, value: float, environment: dict[str, str]) -> None:
+    os.environ |= environment
+    output.write_text(str(devices.least(devices.default_strategy(), value)))
+
+
+@pytest.mark.long
+def test_machines_agree_on_the_least_of_their_values(tmp_path, ports):
+    """So that all of them plan the same number of steps for a time limit."""
+    outputs = [tmp_path / str(i) for i in range(MACHINES)]
+    processes = [
+        start_function(write_least, output, value, cluster(ports, i))
+        for i, (output, value) in enumerate(zip(outputs, (812.0, 790.0), strict=True))
+    ]
+    assert [finish(process) for process in processes] == [0, 0]
+    assert [output.read_text() for output in outputs] == ["790.0", "790.0"]
+
+
 @pytest.mark.parametrize("text", ["{", "[]", '{"cluster": 3}'])
 def test_a_broken_tf_config_is_named(monkeypatch, text):
     monkeypatch.setenv("TF_CONFIG", text)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainer.config import OptimizerSettings
-from trainer.optimizers import build_optimizer, learning_rate
+from trainer.optimizers import LearningRate, build_optimizer
 
 SHAPES = {"kernel": (5, 4), "bias": (4,), "gamma": (4,)}
 
@@ -102,7 +102,8 @@ def test_sgd_with_momentum_and_decay_as_in_pytorch(decay):
 def test_schedule(batch, scale_to, steps, warmup_share, schedule):
     warmup = int(steps * warmup_share)
     chosen = OptimizerSettings(learning_rate=0.3, scale_to=scale_to, schedule=schedule)
-    rate = learning_rate(chosen, batch, steps, warmup)
+    rate = LearningRate(chosen, batch, steps + 7, warmup)
+    rate.set_length(steps)
     peak = 0.3 * batch / 256 if scale_to else 0.3
     for step in {0, warmup // 2, warmup, (warmup + steps) // 2, steps - 1, steps}:
         if step < warmup:

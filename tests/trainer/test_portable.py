@@ -18,6 +18,11 @@ CASES = [
     {"name": "convnet", "width": 8, "batch_norm": True, "pooling": "average"},
     pytest.param({"name": "resnet18", "width": 2}, marks=pytest.mark.long),
     pytest.param({"name": "resnet50", "width": 2}, marks=pytest.mark.long),
+    pytest.param({"name": "efficientnet-lite0"}, marks=pytest.mark.long),
+    pytest.param({"name": "vit-tiny", "patch": 8}, marks=pytest.mark.long),
+    # The colours in the order blue, green, red.
+    pytest.param({"name": "keras:VGG16", "preprocessing": "caffe"}, marks=pytest.mark.long),
+    pytest.param({"name": "keras:MobileNetV2"}, marks=pytest.mark.long),
 ]
 
 

@@ -24,6 +24,7 @@ ARGUMENTS = [
     *("--set", "trainer.projection={units: [16, 12], batch_norm: true}"),
     *("--set", "trainer.prediction={units: [16, 12], batch_norm: true}"),
     *("--set", "trainer.neighbour=paper", "--set", "trainer.support_set_size=50", "--set", "trainer.batch_size=16"),
+    *("--set", "trainer.momentum_encoder.momentum=0.9"),
     *("--set", "trainer.optimizer={name: lars, learning_rate: 1.0, schedule: cosine, warmup: 2 steps}"),
     *("--set", "trainer.online_probe.batch_size=8", "--set", "trainer.shuffle_buffer=32"),
     *("--set", "trainer.duration=40 steps", "--set", "trainer.watch.every=10 steps"),

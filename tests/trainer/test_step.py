@@ -172,7 +172,10 @@ def test_a_step_compares_learns_and_enqueues_what_its_mode_says(mode, model):
     z_before = [unit(model.projection(model.encoder(view)).numpy()) for view in views[:2]]
     noise = np.random.default_rng(1).normal(size=(MEMBERS, 12))
     members = unit(np.tile(np.concatenate(z_before), (2, 1))[:MEMBERS] + 0.2 * noise).astype(np.float32)
-    model.support_set.members.assign(members)
+    if mode == "none":
+        assert model.support_set is None
+    else:
+        model.support_set.members.assign(members)
     variables = [variable.value for variable in model.pretrained_variables]
     before = [variable.numpy() for variable in variables]
 
@@ -198,6 +201,9 @@ def test_a_step_compares_learns_and_enqueues_what_its_mode_says(mode, model):
     assert float(metrics["c_loss"]) == pytest.approx(wanted.loss, rel=1e-5)
     for old, new, gradient in zip(before, variables, gradients, strict=True):
         np.testing.assert_allclose(old - new.numpy(), gradient, rtol=1e-3, atol=2e-5)
+    assert ("support_set_age" in metrics) == (mode != "none")
+    if mode == "none":
+        return
     # The first view's projections of this step, in the oldest places, and nothing else.
     after = model.support_set.members.numpy()
     np.testing.assert_allclose(after[:BATCH], z[0].numpy(), atol=1e-6)

@@ -1,4 +1,4 @@
-"""The Keras example's encoder, with optional batch norm and average pooling."""
+"""The Keras example's encoder, with optional batch norm and other poolings."""
 
 import keras
 
@@ -13,20 +13,24 @@ _WIDTH = 128
 def build(settings: EncoderSettings, size: tuple[int, int], dtype: str) -> keras.Model:
     """Builds four strided 3x3 convolutions and a dense layer on all positions (keras.io/examples/vision/nnclr).
 
-    With average pooling, the mean over the positions replaces the dense layer.
+    With average pooling, the mean over the positions replaces the dense layer. With the pooling `layers`, the means of
+    all four convolutions do, one after the other: a linear classifier finds more in the layers together than in the
+    last one (python -m tests.benchmarks.ablation).
 
     Args:
-        settings: Settings of the encoder. The last width is also the length of an embedding.
+        settings: Settings of the encoder. The last width is also the length of an embedding, or, with the pooling
+            `layers`, the sum of all four.
         size: Height and width of the images, at least 31 each because of four unpadded convolutions of stride 2.
         dtype: Keras dtype policy of the layers.
 
     Returns:
-        A model of float images [N, height, width, 3] in [0, 1] to embeddings [N, width].
+        A model of float images [N, height, width, 3] in [0, 1] to embeddings [N, d].
     """
     layers, width = keras.layers, settings.width or _WIDTH
     widths = width if isinstance(width, list) else [width] * CONVNET_CONVOLUTIONS
     flatten = settings.pooling == "flatten"
     stack: list[keras.layers.Layer] = []
+    last_of_each: list[keras.layers.Layer] = []
     for i, channels in enumerate(widths, 1):
         name = f"conv_{i}"
         if settings.batch_norm:
@@ -36,6 +40,9 @@ def build(settings: EncoderSettings, size: tuple[int, int], dtype: str) -> keras
             stack.append(ReLU(dtype=dtype, name=f"relu_{i}"))
         else:
             stack.append(Conv2D(channels, 3, strides=2, activation="relu", dtype=dtype, name=name))
+        last_of_each.append(stack[-1])
+    if settings.pooling == "layers":
+        return _with_the_means_of(last_of_each, stack, dtype)
     if flatten:
         stack += [
             layers.Flatten(dtype=dtype, name="flatten"),
@@ -45,3 +52,14 @@ def build(settings: EncoderSettings, size: tuple[int, int], dtype: str) -> keras
         stack.append(layers.GlobalAveragePooling2D(dtype=dtype, name="embedding"))
     height_and_width = size if flatten else (None, None)
     return keras.Sequential([keras.Input((*height_and_width, 3)), *stack], name="encoder")
+
+
+def _with_the_means_of(shown: list[keras.layers.Layer], stack: list[keras.layers.Layer], dtype: str) -> keras.Model:
+    """Returns the stack as a model whose embedding holds the means over the positions of the outputs of some layers."""
+    x = images = keras.Input((None, None, 3))
+    means = []
+    for layer in stack:
+        x = layer(x)
+        if layer in shown:
+            means.append(keras.layers.GlobalAveragePooling2D(dtype=dtype, name=f"mean_{len(means) + 1}")(x))
+    return keras.Model(images, keras.layers.Concatenate(dtype=dtype, name="embedding")(means), name="encoder")

@@ -1,5 +1,7 @@
 """Batch normalisation over the global batch that is fast on one device."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -8,6 +10,7 @@ from trainer import replicas
 EPSILON = 1e-5
 
 
+@keras.saving.register_keras_serializable("nnclr")
 class BatchNormalization(keras.layers.Layer):
     """Normalises each channel by the mean and variance of the whole global batch.
 
@@ -21,12 +24,29 @@ class BatchNormalization(keras.layers.Layer):
     Args:
         momentum: Momentum of the moving averages, which replace the batch's statistics at inference.
         zero_init: Whether gamma starts at 0, so that a residual branch starts as 0 (arXiv 1706.02677, section 5.1).
+        epsilon: Number that is added to the variance.
+        scale: Whether gamma is trained.
+        center: Whether beta is trained.
         **kwargs: Arguments of `keras.layers.Layer`. The statistics are float32 in any precision.
     """
 
-    def __init__(self, momentum: float = 0.9, zero_init: bool = False, **kwargs):
+    def __init__(
+        self,
+        momentum: float = 0.9,
+        zero_init: bool = False,
+        epsilon: float = EPSILON,
+        scale: bool = True,
+        center: bool = True,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
-        self._momentum, self._zero_init = momentum, zero_init
+        self._momentum, self._zero_init, self._epsilon = momentum, zero_init, epsilon
+        self._scale, self._center = scale, center
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments that create the same layer."""
+        own = {"momentum": self._momentum, "zero_init": self._zero_init, "epsilon": self._epsilon}
+        return super().get_config() | own | {"scale": self._scale, "center": self._center}
 
     def build(self, input_shape) -> None:
         """Creates gamma, beta and the moving averages, with one value for each channel."""
@@ -38,11 +58,13 @@ class BatchNormalization(keras.layers.Layer):
                 shape=shape, initializer=initializer, dtype="float32", trainable=False, autocast=False, name=name
             )
 
-        def learned(name: str, initializer: str):
-            return self.add_weight(shape=shape, initializer=initializer, dtype="float32", autocast=False, name=name)
+        def learned(name: str, initializer: str, trainable: bool):
+            return self.add_weight(
+                shape=shape, initializer=initializer, dtype="float32", trainable=trainable, autocast=False, name=name
+            )
 
-        self.gamma = learned("gamma", "zeros" if self._zero_init else "ones")
-        self.beta = learned("beta", "zeros")
+        self.gamma = learned("gamma", "zeros" if self._zero_init else "ones", self._scale)
+        self.beta = learned("beta", "zeros", self._center)
         self.moving_mean = moving("moving_mean", "zeros")
         self.moving_variance = moving("moving_variance", "ones")
 
@@ -51,19 +73,24 @@ class BatchNormalization(keras.layers.Layer):
         return input_shape
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Normalises inputs [..., channels], and updates the moving averages if `training` is set."""
+        """Normalises inputs [..., channels], and updates the moving averages if `training` is set.
+
+        A layer that is frozen (`trainable` is False) always computes as at inference.
+        """
         # The fused operation needs images, so that rows of features become images of one pixel.
         images = inputs if inputs.shape.rank == 4 else inputs[:, tf.newaxis, tf.newaxis, :]
         gamma, beta = tf.convert_to_tensor(self.gamma), tf.convert_to_tensor(self.beta)
-        if not training:
+        if not (training and self.trainable):
             mean, variance = tf.convert_to_tensor(self.moving_mean), tf.convert_to_tensor(self.moving_variance)
-            normalised = _affine(images, mean, variance, gamma, beta)
+            normalised = _affine(images, mean, variance, gamma, beta, self._epsilon)
         else:
             if replicas.count() == 1:
-                normalised, mean, variance = tf.compat.v1.nn.fused_batch_norm(images, gamma, beta, epsilon=EPSILON)
+                normalised, mean, variance = tf.compat.v1.nn.fused_batch_norm(
+                    images, gamma, beta, epsilon=self._epsilon
+                )
             else:
                 mean, variance, values = _global_moments(images)
-                normalised = _affine(images, mean, variance, gamma, beta)
+                normalised = _affine(images, mean, variance, gamma, beta, self._epsilon)
                 # The fused operation estimates the variance for inference without bias, too.
                 variance *= values / (values - 1)
             self._move(self.moving_mean, mean)
@@ -75,9 +102,9 @@ class BatchNormalization(keras.layers.Layer):
         average.value.assign(old + (tf.stop_gradient(value) - old) * (1 - self._momentum))
 
 
-def _affine(images, mean, variance, gamma, beta) -> tf.Tensor:
+def _affine(images, mean, variance, gamma, beta, epsilon: float) -> tf.Tensor:
     """Normalises in float32, by one multiplication and one addition, and returns the precision of the images."""
-    scale = gamma * tf.math.rsqrt(variance + EPSILON)
+    scale = gamma * tf.math.rsqrt(variance + epsilon)
     return tf.cast(tf.cast(images, tf.float32) * scale + (beta - mean * scale), images.dtype)
 
 

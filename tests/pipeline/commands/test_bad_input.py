@@ -76,6 +76,11 @@ TABLE = [
         2,
         "nowhere.h5 of weights does not exist",
     ),
+    (
+        ["run", *TINY, "--data", "pictures", "--set", "trainer.encoder={name: ./nowhere.keras, width: null}"],
+        2,
+        "there is no such file or folder",
+    ),
     (["compare", "nowhere", "--data", "pictures"], 2, "MODEL: "),
     (["compare", "keras:MobileNetv2", "--data", "pictures"], 2, "did you mean MobileNetV2"),
     (["compare", "keras:MobileNetV2=nowhere.h5", "--data", "pictures"], 2, "nowhere.h5 of weights does not exist"),

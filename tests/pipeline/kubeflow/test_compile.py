@@ -15,6 +15,7 @@ from components.registry_pusher.provenance import CodeVersion
 from pipeline import config, provenance
 from pipeline.config.kubeflow import STEPS, KubeflowSettings
 from pipeline.kubeflow import compile as kubeflow
+from pipeline.kubeflow.parameters import run_parameters
 from trainer.config import TrainerSettings
 from trainer.errors import SettingsError
 
@@ -284,6 +285,10 @@ def test_volumes_secret_files_and_the_pull_of_the_image_reach_every_step():
         (["data.source=/imagesque/x", "kubeflow.volumes={images: /images}"], "data.source is /imagesque/x"),
         (["evaluator.data=/elsewhere/labelled"], "evaluator.data is /elsewhere/labelled"),
         (
+            ["trainer.encoder={name: /elsewhere/start.keras, width: null, batch_norm: false}"],
+            "trainer.encoder is /elsewhere/start.keras",
+        ),
+        (
             ["evaluator.references.pretrained=[{network: /elsewhere/encoder}]"],
             "evaluator.references.pretrained is /elsewhere/encoder",
         ),
@@ -409,6 +414,13 @@ def test_a_run_parameter_has_the_type_the_default_and_the_description_of_its_set
     assert found["span"] == ("STRING", "")
     described = TrainerSettings.model_fields["epochs"].description
     assert parameters["epochs"]["description"] == f"{described} See trainer.epochs."
+
+
+@pytest.mark.parametrize("length", ["duration=5 steps", "time_limit=1h"])
+def test_a_length_that_is_not_in_epochs_leaves_no_run_parameter_for_them(length):
+    for overrides, expected in (([], True), ([f"trainer.{length}"], False)):
+        names = {parameter.name for parameter in run_parameters(config.load("sample", overrides=overrides), {})}
+        assert ("epochs" in names) == expected
 
 
 def test_quantities_are_those_of_kubernetes():

@@ -55,12 +55,20 @@ def test_an_upgrade_that_leaves_ingest_alone_leaves_its_result_valid(copied):
         return modules
 
     assert changed("trainer/losses.py") == {TRAINER}
-    assert changed("trainer/encoders/resnet.py") == {TRAINER}
+    assert changed("trainer/encoders/cloning.py") == {TRAINER}
     assert changed("components/image_example_gen/transforms.py") == {INGEST}
     assert changed("components/image_example_gen/sources/stl10_archive.py") == {INGEST}
     # Shared by both.
     assert changed("trainer/examples.py") >= {INGEST, TRAINER}
     assert changed("pipeline/cli.py") == set()
+
+
+def test_the_code_of_a_built_in_encoder_counts_for_its_trainings_only(copied):
+    names = ("convnet", "resnet18", "resnet50")
+    before = {name: training_parts(encoder={"name": name})["code of the encoder"] for name in names}
+    (copied / "trainer" / "encoders" / "resnet.py").write_text("# changed\n")
+    after = {name: training_parts(encoder={"name": name})["code of the encoder"] for name in names}
+    assert [name for name in names if before[name] != after[name]] == ["resnet18", "resnet50"]
 
 
 def test_the_path_of_the_working_directory_does_not_matter():
@@ -111,7 +119,7 @@ def test_the_code_of_a_users_encoder_counts(own_encoder):
     assert training_parts(encoder={"name": "tiny"}) == before
     (own_encoder / "tiny.py").write_text("def build(settings, size, dtype): return 1\n")
     assert training_parts(encoder={"name": "tiny"}) != before
-    assert training_parts()["code of the encoder"] == ""
+    assert training_parts(encoder={"name": "keras:MobileNetV2"})["code of the encoder"] == ""
 
 
 def test_the_code_of_a_users_source_counts(own_encoder):
@@ -132,6 +140,17 @@ def test_the_weights_that_a_warm_start_takes_count(tmp_path):
     assert training_parts(warm_start=str(start)) == first
     releases.export_model(start, 2)
     assert training_parts(warm_start=str(start)) != first
+
+
+def test_the_files_that_an_encoder_starts_from_count(tmp_path):
+    weights = tmp_path / "start.weights.h5"
+    encoder = {"name": "resnet18", "weights": str(weights)}
+    assert "start.weights.h5" in training_parts(encoder=encoder)["files of the encoder"]
+    weights.write_bytes(b"1")
+    first = training_parts(encoder=encoder)
+    assert training_parts(encoder=encoder) == first
+    weights.write_bytes(b"2")
+    assert training_parts(encoder=encoder) != first
 
 
 def test_the_files_of_a_reference_count(tmp_path):
