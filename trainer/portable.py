@@ -92,6 +92,9 @@ def _embed_keras(path: str, pixels: np.ndarray) -> np.ndarray:
 
 
 def _write_onnx(model: keras.Model, path: str) -> None:
+    # Only here, because tf2onnx takes time to load.
+    import trainer.onnx_operations  # noqa: F401
+
     # The name of the output in the file.
     named = keras.Model(model.input, {"embeddings": model.output})
     signature = [keras.InputSpec(dtype="uint8", shape=model.input.shape, name="pixels")]
