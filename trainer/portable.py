@@ -50,7 +50,10 @@ def keras_model(directory: str) -> keras.Model:
 
 
 def _with_keras_layer(layer: keras.layers.Layer) -> keras.layers.Layer:
-    """Returns Keras' own layer that computes the same at inference as a layer of `trainer.layers`; others stay."""
+    """Returns a layer of Keras that computes the same at inference, and that all formats can hold.
+
+    Layers for which there is none stay as they are.
+    """
     match layer:
         case batch_norm.BatchNormalization():
             config = layer.get_config()
@@ -66,6 +69,19 @@ def _with_keras_layer(layer: keras.layers.Layer) -> keras.layers.Layer:
             convolve.build_from_config(layer.get_build_config())
             convolve.set_weights(layer.get_weights())
             return convolve
+        case keras.layers.Conv2D() if 1 < layer.groups == layer.filters == layer.get_build_config()["input_shape"][-1]:
+            # Keras compiles convolutions of groups by XLA, whose programs tf2onnx cannot translate.
+            config = layer.get_config()
+            same = ("name", "kernel_size", "strides", "padding", "dilation_rate", "use_bias", "activation")
+            depthwise = keras.layers.DepthwiseConv2D(**{key: config[key] for key in same})
+            depthwise.build_from_config(layer.get_build_config())
+            kernel, *bias = layer.get_weights()
+            depthwise.set_weights([kernel.transpose(0, 1, 3, 2), *bias])
+            return depthwise
+        case keras.layers.Normalization():
+            # tf2onnx takes the constants of this layer for inputs.
+            mean, deviation = np.ravel(layer.mean), np.sqrt(np.ravel(layer.variance))
+            return keras.layers.Rescaling((1 / deviation).tolist(), (-mean / deviation).tolist(), name=layer.name)
         case relu.ReLU():
             return keras.layers.ReLU.from_config(layer.get_config())
         case pixel_scale.PixelScale():
