@@ -955,7 +955,7 @@ SLIPS = [
     ),
     Slip(
         "batch norm has another epsilon in ONNX",
-        "trainer/portable.py",
+        "trainer/portable_layers.py",
         ', epsilon=config["epsilon"], ',
         ", ",
         "tests/trainer/test_portable.py::test_all_formats_give_the_embeddings_of_the_saved_model[convnet-4]",
