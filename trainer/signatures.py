@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer import fitting
+from trainer import fitting, picture_files
 
 
 @dataclass(frozen=True)
@@ -45,14 +45,13 @@ class Embedder(tf.Module):
     def serve(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """Maps encoded images, strings [N], to `embeddings`, float32 [N, d].
 
-        They are JPEG, PNG, BMP, WebP or GIF files. Of an animation, the first frame is embedded.
+        They are files that `picture_files.decode` decodes.
         """
 
-        def decode(encoded):
-            image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
-            return fitting.fit(image[tf.newaxis], self._size)[0]
+        def fitted(encoded):
+            return fitting.fit(picture_files.decode(encoded)[tf.newaxis], self._size)[0]
 
-        images = tf.map_fn(decode, image_bytes, fn_output_signature=tf.TensorSpec([*self._size, 3], tf.float32))
+        images = tf.map_fn(fitted, image_bytes, fn_output_signature=tf.TensorSpec([*self._size, 3], tf.float32))
         return {"embeddings": self._encoder(images / 255.0, training=False)}
 
 

@@ -41,8 +41,8 @@ def decode_file(content: bytes, size: int | None = None) -> np.ndarray:
     """Decodes the bytes of a picture file to uint8 [height, width, 3].
 
     It decodes as TensorFlow's own decoders do, so that training and serving see the same pixels: grey becomes three
-    equal channels, an alpha channel is dropped, 16 bits are scaled to 8, the first of several frames is taken, and an
-    EXIF orientation is not applied.
+    equal channels, an alpha channel is dropped, the transparent pixels of a GIF become black, 16 bits are scaled to 8,
+    the first of several frames is taken, and an EXIF orientation is not applied.
 
     Args:
         content: The file's bytes.
@@ -63,6 +63,10 @@ def decode_file(content: bytes, size: int | None = None) -> np.ndarray:
                 return np.repeat(_as_8_bits(np.asarray(image))[:, :, np.newaxis], 3, axis=2)
             if image.mode == "F":
                 raise Undecodable("its pixels are floating-point numbers: convert it to 8 or 16 bits")
+            if image.format == "GIF" and image.has_transparency_data:
+                # The colours of transparent pixels are arbitrary, and TensorFlow reads black.
+                pixels = np.asarray(image.convert("RGBA"))
+                return np.where(pixels[:, :, 3:] > 0, pixels[:, :, :3], np.uint8(0))
             return np.asarray(image.convert("RGB"))
     except (OSError, ValueError, SyntaxError, MemoryError, Image.DecompressionBombError) as error:
         raise Undecodable(str(error).replace(" <_io.BytesIO object", "").partition(" at 0x")[0]) from error

@@ -14,10 +14,10 @@ import yaml
 
 from components.linear_probe_evaluator.artifact import Metrics
 from components.model_registry import Release, contents
-from components.registry_pusher import verification
+from components.registry_pusher import formats, verification
 from components.registry_pusher.provenance import CodeVersion, Parents, Provenance
 from components.run_settings import RunSettings
-from trainer import export, settings_tree
+from trainer import export, portable, settings_tree
 from trainer.config import CHAMPION
 from trainer.results import TrainingFigures
 from trainer.signatures import Classifier
@@ -55,13 +55,15 @@ class Candidate:
     def identity(self) -> str:
         """Fingerprint of the encoder, and of the images that its classifier was fitted and measured on.
 
-        The encoder is its network, its weights and the version of nnclr that exports it. Its files also hold how long
-        the training took, and are written in another order each time: the same encoder trained once more is the same.
+        The encoder is its network, its weights, the version of nnclr that exports it and the formats. Its files also
+        hold how long the training took, and are written in another order each time: the same encoder trained once more
+        is the same.
         """
         described = export.describe(self.model)
         network = described.settings.encoder.model_dump(mode="json")
         encoder = [network, described.image_size, export.fingerprint(self.model)]
-        parts = [self.metrics.labelled_fingerprint, self.code.nnclr_version, *encoder]
+        files = sorted(self.settings.registry.formats)
+        parts = [self.metrics.labelled_fingerprint, self.code.nnclr_version, files, *encoder]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
     @property
@@ -82,14 +84,17 @@ def build(candidate: Candidate, name: str, alias: str, directory: Path) -> Relea
 
     In MLflow's layout: the SavedModel below `artifacts/saved_model`, with the classifier if there is one, MLflow's own
     `MLmodel` with signature and input example, `model_card.md`, `metrics.json`, `settings.yaml`, `provenance.json`,
-    `report.html`, the statistics of the images, example images with their embeddings, and last a manifest of all files'
-    sha256.
+    `report.html`, the statistics of the images, example images with their embeddings, the encoder in further formats,
+    and last a manifest of all files' sha256.
 
     Args:
         candidate: The encoder to release.
         name: Name of the registered model.
         alias: Alias that the version will have.
         directory: Folder to create. Its parent exists.
+
+    Raises:
+        SettingsError: If the encoder cannot be written in one of `registry.formats`.
     """
     described, metrics, provenance = export.describe(candidate.model), candidate.metrics, candidate.provenance
     settings = candidate.settings.model_dump(mode="json")
@@ -102,6 +107,7 @@ def build(candidate: Candidate, name: str, alias: str, directory: Path) -> Relea
         assert metrics.embedding_size  # Only measured encoders are blessed.
         _save_mlflow_model(directory, saved_model, described.image_size, metrics.embedding_size)
     verification.write_examples(directory, candidate.model)
+    deviations = formats.write(candidate.model, candidate.settings.registry.formats, directory)
     card = (
         _environment()
         .get_template("model_card.md.j2")
@@ -113,6 +119,7 @@ def build(candidate: Candidate, name: str, alias: str, directory: Path) -> Relea
             trainer=candidate.settings.trainer,
             training=described.training,
             image_size=described.image_size,
+            formats={portable.FORMATS[name].file: deviation for name, deviation in deviations.items()},
         )
     )
     texts = {
@@ -135,7 +142,8 @@ def build(candidate: Candidate, name: str, alias: str, directory: Path) -> Relea
         test_data=metrics.labelled_fingerprint,
         neighbour_consistency=metrics.label_free.candidate.neighbour_consistency if metrics.label_free else None,
         description=_description(metrics),
-        metrics=dict(_numbers(metrics, described.training)),
+        metrics=dict(_numbers(metrics, described.training))
+        | {f"format_difference/{name}": deviation for name, deviation in deviations.items()},
         parameters={name: str(value) for name, value in settings_tree.flattened(settings).items()},
         tags=recorded | parents,
     )

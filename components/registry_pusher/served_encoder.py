@@ -13,8 +13,8 @@ from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel
 
 _BATCH_SIZE = 64
-# The first bytes of JPEG, PNG, GIF and BMP files.
-_DECODED_BY_TENSORFLOW = (b"\xff\xd8", b"\x89PNG", b"GIF8", b"BM")
+# The first bytes of JPEG, PNG and GIF files, of which TensorFlow decodes all that Pillow does.
+_DECODED_BY_TENSORFLOW = (b"\xff\xd8", b"\x89PNG", b"GIF8")
 
 
 class Encoder(PythonModel):
@@ -44,8 +44,12 @@ class Encoder(PythonModel):
 
 
 def _decodable(content: bytes) -> bytes:
-    """Converts a picture in a format that TensorFlow cannot decode, such as TIFF or AVIF, to PNG."""
-    if content.startswith(_DECODED_BY_TENSORFLOW) or content[8:12] == b"WEBP":
+    """Converts a picture in a format that TensorFlow cannot decode in every form, such as TIFF or WebP, to PNG.
+
+    Raises:
+        ValueError: If the content is no picture, or one that nnclr does not train on either.
+    """
+    if content.startswith(_DECODED_BY_TENSORFLOW):
         return content
     from PIL import Image
 
@@ -55,10 +59,18 @@ def _decodable(content: bytes) -> bytes:
         pillow_heif.register_heif_opener()
     converted = io.BytesIO()
     with Image.open(io.BytesIO(content)) as image:
-        # Pillow would clip 16 bits instead of scaling them.
-        eight_bits = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)) if image.mode.startswith("I") else image
-        eight_bits.convert("RGB").save(converted, "PNG")
+        eight_bits = _as_8_bits(np.asarray(image)) if image.mode.startswith(("I", "F")) else image.convert("RGB")
+        eight_bits.save(converted, "PNG")
     return converted.getvalue()
+
+
+def _as_8_bits(grey: np.ndarray):
+    """Scales unsigned 16-bit values to 8 bits, which Pillow would clip instead."""
+    from PIL import Image
+
+    if grey.dtype.kind == "f" or grey.min() < 0 or grey.max() > 0xFFFF:
+        raise ValueError("image_bytes holds a picture whose pixels have more than 16 bits: convert it to 8 or 16 bits")
+    return Image.fromarray((grey >> 8).astype(np.uint8)).convert("RGB")
 
 
 set_model(Encoder())

@@ -1,23 +1,25 @@
-"""Example images and their embeddings, stored with each version to show that it still computes the same."""
+"""Example images and their embeddings, stored with each version to show that all its models still compute the same."""
 
 import base64
 import io
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from components.model_registry.contents import SAVED_MODEL
-from trainer import export
+from trainer import export, portable
 
 _EXAMPLES_FILE = "verification.json"
 
 _IMAGES = 4
 # Relative to the largest absolute value of the expected embeddings, or to 1 if that is larger: processors round
 # differently.
-_TOLERANCE = 1e-4
+TOLERANCE = 1e-4
 
 
 def example_images(size: Sequence[int]) -> list[bytes]:
@@ -54,17 +56,69 @@ def write_examples(directory: Path, model: str) -> None:
     (directory / _EXAMPLES_FILE).write_text(json.dumps(examples))
 
 
-def differences(directory: Path) -> list[str]:
-    """Embeds the example images again with the SavedModel in a release's folder, and compares the embeddings.
+def deviation(directory: Path, name: str) -> float:
+    """Embeds the example images with the file of one format in a release's folder.
+
+    Args:
+        directory: The folder.
+        name: The name of the format in `portable.FORMATS`.
 
     Returns:
-        One clause if the embeddings differ from those that are stored; empty if they are the same.
+        The largest difference from the embeddings that are stored, relative to the largest absolute value of an
+        embedding, or to 1 if that is larger; infinity if the embeddings have another shape.
     """
+    examples = _read_examples(directory)
+    return _deviation(_embed_with_format(directory, name, examples), examples)
+
+
+def differences(directory: Path) -> list[str]:
+    """Embeds the example images again with all models in a release's folder, and compares the embeddings.
+
+    Returns:
+        One clause for each model whose embeddings differ from those that are stored; empty if all are the same.
+    """
+    examples = _read_examples(directory)
+    found = {str(SAVED_MODEL): export.embed_encoded(str(directory / SAVED_MODEL), examples.images)}
+    for name, written in portable.FORMATS.items():
+        if (directory / written.file).exists():
+            found[written.file] = _embed_with_format(directory, name, examples)
+    clauses = []
+    for file, actual in found.items():
+        if actual.shape != examples.embeddings.shape:
+            expected = list(examples.embeddings.shape)
+            clauses.append(f"{file} gives embeddings of the shape {list(actual.shape)} instead of {expected}")
+        # A comparison with NaN is false.
+        elif not (difference := _deviation(actual, examples)) <= TOLERANCE:
+            clauses.append(f"{file} gives embeddings that differ by {difference:.2g}")
+    return clauses
+
+
+class _Examples(NamedTuple):
+    """The content of the file of examples.
+
+    Attributes:
+        images: PNG files.
+        embeddings: float32 [images, d].
+    """
+
+    images: list[bytes]
+    embeddings: np.ndarray
+
+
+def _read_examples(directory: Path) -> _Examples:
     examples = json.loads((directory / _EXAMPLES_FILE).read_text())
     images = [base64.b64decode(example["image"]) for example in examples]
-    expected = np.array([example["embedding"] for example in examples], np.float32)
-    actual = export.embed_encoded(str(directory / SAVED_MODEL), images)
+    return _Examples(images, np.array([example["embedding"] for example in examples], np.float32))
+
+
+def _embed_with_format(directory: Path, name: str, examples: _Examples) -> np.ndarray:
+    pixels = np.stack([np.asarray(Image.open(io.BytesIO(image))) for image in examples.images])
+    written = portable.FORMATS[name]
+    return written.embed(str(directory / written.file), pixels)
+
+
+def _deviation(actual: np.ndarray, examples: _Examples) -> float:
+    expected = examples.embeddings
     if actual.shape != expected.shape:
-        return [f"{SAVED_MODEL} gives embeddings of the shape {list(actual.shape)} instead of {list(expected.shape)}"]
-    difference = np.abs(actual - expected).max() / max(1.0, np.abs(expected).max())
-    return [] if difference <= _TOLERANCE else [f"{SAVED_MODEL} gives embeddings that differ by {difference:.2g}"]
+        return math.inf
+    return float(np.abs(actual - expected).max() / max(1.0, np.abs(expected).max()))

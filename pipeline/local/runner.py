@@ -98,7 +98,7 @@ def _run_components(
 
         from components.champion_resolver import artifact as champion_artifact
         from components.image_example_gen.artifact import REJECTED_FILE
-        from components.registry_pusher import serving
+        from components.registry_pusher import formats, serving
         from pipeline.dag import create_pipeline
         from pipeline.local import cache, launching, metadata
         from pipeline.local.lineage import Lineage
@@ -117,6 +117,8 @@ def _run_components(
         screen.waiting("Loading the networks to compare with")
         pretrained.require_loadable(networks, REFERENCES)
     encoders.require_buildable(settings.trainer.encoder, (settings.data.image_size,) * 2)
+    screen.waiting("Trying to write the encoder in the formats of a release")
+    formats.require_writable(settings)
     name, alias = settings.registry.model_name, settings.registry.alias
     former = metadata.prepare(workdir)
     if former:

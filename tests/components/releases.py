@@ -126,7 +126,8 @@ def candidate(model: str, run: str, accuracy: float = 0.5, champion: int | None 
         classifier=classifier(seed),
         metrics=metrics(accuracy, champion),
         report=REPORT,
-        settings=RunSettings(name="test", trainer=SETTINGS),
+        # Without further formats, which take time.
+        settings=RunSettings.model_validate({"name": "test", "trainer": SETTINGS, "registry": {"formats": []}}),
         code=CODE,
         pipeline_run=run,
         data_statistics=STATISTICS,

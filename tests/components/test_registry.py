@@ -59,6 +59,7 @@ def push(
     accuracy: float = 0.5,
     champion: int | None = None,
     consistency: float | None = None,
+    formats: tuple[str, ...] = (),
 ) -> dict:
     """Runs the component's executor on real artifacts, as TFX does; with a `consistency`, without labels."""
     root = tmp_path / run_id
@@ -81,7 +82,8 @@ def push(
     evaluation_artifact.write_evaluation(str(root / "evaluation"), metrics, PAGE, probe)
     (root / "blessing" / ("BLESSED" if blessed else "NOT_BLESSED")).write_text("")
     outputs = {"pushed_model": [artifact(standard_artifacts.PushedModel, root / "pushed")]}
-    settings = candidate.settings.model_copy(update={"registry": RegistrySettings(model_name="encoder")})
+    registry = RegistrySettings(model_name="encoder", formats=formats)
+    settings = candidate.settings.model_copy(update={"registry": registry})
     properties = {
         "settings": settings.model_dump_json(),
         "settings_fingerprint": "r3c1",
@@ -341,15 +343,16 @@ def test_differences_name_the_file(tmp_path, registry):
 
 
 @pytest.mark.long
-def test_differences_name_embeddings_that_changed_although_the_files_did_not(tmp_path, registry):
-    push(tmp_path, seed=1, run_id="run-1")
-    folder = registry.download(registry.version("encoder", 1), str(tmp_path / "downloaded"))
-    assert verification.differences(folder) == []
-    content = json.loads((folder / "verification.json").read_text())
-    content[2]["embedding"][3] += 0.5
-    (folder / "verification.json").write_text(json.dumps(content))
-    (difference,) = verification.differences(folder)
-    assert difference.startswith("artifacts/saved_model gives embeddings that differ by 0.")
+def test_a_version_holds_further_formats_and_says_how_much_they_differ(tmp_path, registry):
+    push(tmp_path, seed=1, run_id="run-1", formats=("onnx", "keras"))
+    version = registry.version("encoder", 1)
+    folder = registry.download(version, str(tmp_path / "downloaded"))
+    assert {"encoder.onnx", "encoder.keras"} < json.loads((folder / "manifest.json").read_text()).keys()
+    metrics, card = registry.details(version).metrics, (folder / "model_card.md").read_text()
+    for name in ("onnx", "keras"):
+        assert 0 <= metrics[f"format_difference/{name}"] < 1e-5
+        assert f"| `encoder.{name}` | {metrics[f'format_difference/{name}']:.1e} |" in card
+    assert differences(registry, version) == []
 
 
 def test_an_aliased_version_is_not_deleted_and_another_goes_with_its_files(tmp_path, registry):

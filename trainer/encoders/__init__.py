@@ -29,7 +29,8 @@ class Builder(Protocol):
 
     Returns:
         A model of float images [N, height, width, 3] in [0, 1] to embeddings [N, d]. Batch norm in the model must be
-        `trainer.layers.batch_norm.BatchNormalization`, which computes the same on any number of devices.
+        `trainer.layers.batch_norm.BatchNormalization`, which computes the same on any number of devices. A release can
+        hold a functional or sequential model in further formats (`registry.formats`), but no subclass of `keras.Model`.
     """
 
     def __call__(self, settings: EncoderSettings, size: tuple[int, int], dtype: str) -> keras.Model: ...

@@ -28,6 +28,7 @@ SETTINGS = [
     *("--preset", "sample", "--set", "name=nnclr-simulation", "--set", f"registry.model_name={MODEL}"),
     *("--set", "evaluator.floor=null", "--set", "trainer.epochs=4", "--set", "trainer.warm_start=champion"),
     *("--set", "data.image_size=32", "--set", "evaluator.label_shares=[]", "--set", "data.spans=all"),
+    *("--set", "registry.formats=[]"),
 ]
 _COUNTS = {"unlabelled": 4_500, "train": 800, "test": 1_000}
 _IMAGE_BYTES = stl10.SIZE * stl10.SIZE * 3

@@ -12,7 +12,7 @@ RUN = [
     *("run", "--data", "pictures", "--json", "--set", "data.image_size=32", "--set", "registry.model_name=encoder"),
     *("--set", "trainer.encoder={name: convnet, width: 16, pooling: average}", "--set", "trainer.precision=float32"),
     *("--set", "trainer.batch_size=50", "--set", "trainer.support_set_size=200", "--set", "trainer.epochs=20"),
-    *("--set", "trainer.augmentation={crop_scale: [0.5, 1.0], brightness: 0.5}"),
+    *("--set", "trainer.augmentation={crop_scale: [0.5, 1.0], brightness: 0.5}", "--set", "registry.formats=[]"),
 ]
 COMPARE = [*RUN, "--set", "evaluator.without_labels=compare"]
 
