@@ -209,6 +209,11 @@ class EncoderSettings(StrictModel):
         return self.is_path or self.name.startswith(KERAS)
 
     @property
+    def may_bring_weights(self) -> bool:
+        """Whether the network may come with weights of its own, which nnclr does not know."""
+        return self.is_path or not (self.name in built_in_encoders.BUILT_IN or self.is_of_keras)
+
+    @property
     def application(self) -> str:
         """The name of the network in keras.applications."""
         return self.name.removeprefix(KERAS)
@@ -645,8 +650,7 @@ class TrainerSettings(StrictModel):
     def _has_a_start(self) -> bool:
         """Whether training may start from other weights than random ones."""
         encoder = self.encoder
-        own = encoder.is_path or not (encoder.name in built_in_encoders.BUILT_IN or encoder.is_of_keras)
-        return own or bool(encoder.weights or self.warm_start or self.from_checkpoint)
+        return encoder.may_bring_weights or bool(encoder.weights or self.warm_start or self.from_checkpoint)
 
     @property
     def length(self) -> Duration:

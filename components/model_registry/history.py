@@ -123,6 +123,21 @@ def releases(moves: Iterable[Move], alias: str, current: int) -> list[int]:
     return trail
 
 
+def taken_away(moves: Iterable[Move], alias: str, version: int, current: int | None) -> bool:
+    """Returns whether an alias left a version without a recorded move to another one: a person decided on the version.
+
+    Args:
+        moves: The moves of all aliases, oldest first.
+        alias: The alias.
+        version: The version's number.
+        current: The version that the alias points to now; None if the alias does not exist.
+    """
+    made = completed_moves(moves, alias)
+    left_from = [*(move.previous for move in made[1:]), current]
+    ends = [end for move, end in zip(made, left_from, strict=True) if move.version == version] if made else []
+    return bool(ends) and ends[-1] != version
+
+
 def _from_tag(key: str, value: str) -> Move:
     record: dict[str, Any] = json.loads(value)
     kind = _FORMER_KINDS.get(record["kind"], record["kind"])

@@ -24,7 +24,7 @@ CHANGES = {
     MlflowClient: (
         *("create_experiment", "create_run", "log_batch", "log_artifacts", "set_terminated"),
         *("create_registered_model", "create_model_version", "delete_model_version", "delete_run"),
-        *("set_registered_model_tag", "set_registered_model_alias"),
+        *("set_registered_model_tag", "set_registered_model_alias", "delete_registered_model_alias"),
     ),
     LocalFileSystem: ("put_file", "pipe_file", "rm"),
     os: ("rename",),

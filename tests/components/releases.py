@@ -9,7 +9,15 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from components.linear_probe_evaluator.artifact import Check, Difference, LabelFree, Metrics, Repeated, ViewQuality
+from components.linear_probe_evaluator.artifact import (
+    Check,
+    Difference,
+    Duplicates,
+    LabelFree,
+    Metrics,
+    Repeated,
+    ViewQuality,
+)
 from components.registry_pusher import release, verification
 from components.registry_pusher.provenance import CodeVersion
 from components.registry_pusher.release import Candidate, Release
@@ -74,9 +82,11 @@ def metrics(accuracy: float, champion_version: int | None = None) -> Metrics:
         over_untrained=Difference(mean=accuracy - 0.2, low=0.1, high=0.5),
         champion=f"encoder version {champion_version}" if champion_version else None,
         champion_version=champion_version,
+        champion_accuracy=0.4 if champion_version else None,
         embedding_size=8,
         rank_me=5.5,
         untrained_rank_me=4.5,
+        duplicates={"test in train": Duplicates(images=40, exact=3, look=0)},
         findings=["3 of the 40 images of test occur in train as well."],
         counts={"unlabelled": 100, "train": 40, "test": 40},
         data="pictures",
