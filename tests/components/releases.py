@@ -3,8 +3,9 @@
 import functools
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import keras
 import numpy as np
@@ -129,15 +130,24 @@ def label_free_metrics(consistency: float, champion_version: int | None = None) 
     )
 
 
-def candidate(model: str, run: str, accuracy: float = 0.5, champion: int | None = None, seed: int = 0) -> Candidate:
+def candidate(
+    model: str,
+    run: str,
+    accuracy: float = 0.5,
+    champion: int | None = None,
+    seed: int = 0,
+    approval: str = "automatic",
+    card: Mapping[str, str] = MappingProxyType({}),
+) -> Candidate:
     """A blessed encoder, as the pusher gets it."""
+    # Without further formats, which take time.
+    registry = {"formats": [], "approval": approval, "card": dict(card)}
     return Candidate(
         model=model,
         classifier=classifier(seed),
         metrics=metrics(accuracy, champion),
         report=REPORT,
-        # Without further formats, which take time.
-        settings=RunSettings.model_validate({"name": "test", "trainer": SETTINGS, "registry": {"formats": []}}),
+        settings=RunSettings.model_validate({"name": "test", "trainer": SETTINGS, "registry": registry}),
         code=CODE,
         pipeline_run=run,
         data_statistics=STATISTICS,
