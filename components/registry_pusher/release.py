@@ -122,24 +122,8 @@ def build(candidate: Candidate, name: str, alias: str, directory: Path) -> Relea
         _save_mlflow_model(directory, saved_model, described.image_size, metrics.embedding_size)
     verification.write_examples(directory, candidate.model)
     deviations = formats.write(candidate.model, candidate.settings.registry.formats, directory)
-    card = (
-        _environment()
-        .get_template("model_card.md.j2")
-        .render(
-            metrics=metrics,
-            provenance=provenance,
-            name=name,
-            alias=alias,
-            card=card_settings,
-            trainer=candidate.settings.trainer,
-            start=candidate.start,
-            training=described.training,
-            image_size=described.image_size,
-            formats={portable.FORMATS[name].file: deviation for name, deviation in deviations.items()},
-        )
-    )
     texts = {
-        "model_card.md": card,
+        "model_card.md": card(candidate, name, alias, deviations),
         "metrics.json": metrics.model_dump_json(indent=2),
         "settings.yaml": yaml.safe_dump(settings, sort_keys=False),
         "provenance.json": provenance.model_dump_json(indent=2),
@@ -163,6 +147,37 @@ def build(candidate: Candidate, name: str, alias: str, directory: Path) -> Relea
         | {f"format_difference/{name}": deviation for name, deviation in deviations.items()},
         parameters={name: str(value) for name, value in settings_tree.flattened(settings).items()},
         tags=recorded | parents | stated,
+    )
+
+
+def card(candidate: Candidate, name: str, alias: str, deviations: dict[str, float]) -> str:
+    """Returns the model card as Markdown.
+
+    Args:
+        candidate: The encoder to release.
+        name: Name of the registered model.
+        alias: Alias that marks the champion.
+        deviations: The largest difference of each further format from the SavedModel, by the format's name.
+    """
+    described = export.describe(candidate.model)
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("components.registry_pusher", "."),
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,  # Markdown
+        keep_trailing_newline=True,
+    )
+    environment.globals["percent"] = "{:.1%}".format
+    return environment.get_template("model_card.md.j2").render(
+        metrics=candidate.metrics,
+        provenance=candidate.provenance,
+        name=name,
+        alias=alias,
+        card=candidate.settings.registry.card,
+        trainer=candidate.settings.trainer,
+        start=candidate.start,
+        training=described.training,
+        image_size=described.image_size,
+        formats={portable.FORMATS[name].file: deviation for name, deviation in deviations.items()},
     )
 
 
@@ -244,14 +259,3 @@ def _metric_name(name: str) -> str:
     """A class's name by MLflow's rules, distinct where the names are; metrics.json keeps the true ones."""
     allowed = _NOT_IN_METRIC_NAMES.sub("_", name)[:_LONGEST_CLASS]
     return allowed if allowed == name else f"{allowed}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-
-
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("components.registry_pusher", "."),
-        undefined=jinja2.StrictUndefined,
-        autoescape=False,  # Markdown
-        keep_trailing_newline=True,
-    )
-    environment.globals["percent"] = "{:.1%}".format
-    return environment

@@ -285,6 +285,8 @@ def test_what_decides_on_a_release_changes_the_settings_fingerprint():
         "trainer.epochs=3",
         "evaluator.accept_baseline_reset=true",
         "registry.alias=best",
+        "registry.approval=manual",
+        "registry.card.licence=MIT",
         "data.image_size=64",
     ):
         assert config.load(overrides=[other]).deciding() != plain
