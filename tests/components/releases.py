@@ -19,6 +19,7 @@ from components.linear_probe_evaluator.artifact import (
     Repeated,
     ViewQuality,
 )
+from components.model_registry import contents
 from components.registry_pusher import release, verification
 from components.registry_pusher.provenance import CodeVersion
 from components.registry_pusher.release import Candidate, Release
@@ -167,4 +168,23 @@ def use_built(releases: dict[str, Release], replace: Callable[[object, str, obje
         replace: Sets an attribute, perhaps for the time of a test.
     """
     replace(release, "build", lambda candidate, *_: releases[candidate.identity])
+    replace(verification, "differences", lambda folder: [])
+
+
+def use_stubs(directory: Path, replace: Callable[[object, str, object], None]) -> None:
+    """Lets releases hold the SavedModel and a manifest only, which is all that TensorFlow Serving and others need.
+
+    Args:
+        directory: The folder for the files.
+        replace: Sets an attribute for the time of a test.
+    """
+
+    def build(candidate: Candidate, *_: object) -> Release:
+        folder = directory / candidate.pipeline_run
+        shutil.copytree(candidate.model, folder / contents.SAVED_MODEL)
+        contents.write_manifest(folder)
+        accuracy, data = candidate.metrics.probe_accuracy, candidate.metrics.labelled_fingerprint
+        return Release(candidate.identity, folder, accuracy, data, tags={"pipeline_run": candidate.pipeline_run})
+
+    replace(release, "build", build)
     replace(verification, "differences", lambda folder: [])

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from components.model_registry import ModelRegistry, Move, contents, history
-from components.registry_pusher import release, verification
+from components.model_registry import ModelRegistry, Move, history
 from components.registry_pusher.push import Pushed, differences, push
-from components.registry_pusher.release import Candidate, Release
+from components.registry_pusher.release import Release
 from tests.components import pushers, releases
 from trainer.aside import ABANDONED_AFTER_SECONDS
 
@@ -294,21 +293,9 @@ def test_a_push_of_the_same_encoder_restores_lost_files(models, empty, tmp_path)
 
 @pytest.fixture
 def manual(models, empty, tmp_path, monkeypatch):
-    """An empty registry, and what pushes a model to it with manual approval after a comparison with a champion.
-
-    The released files are those that Serving needs, without the seconds in which MLflow writes its own.
-    """
+    """An empty registry, and what pushes a model to it with manual approval after a comparison with a champion."""
     shutil.copytree(empty, tmp_path / "root")
-
-    def build(candidate: Candidate, *_: object) -> Release:
-        directory = tmp_path / candidate.pipeline_run
-        shutil.copytree(candidate.model, directory / contents.SAVED_MODEL)
-        contents.write_manifest(directory)
-        tags = {"pipeline_run": candidate.pipeline_run}
-        return Release(candidate.identity, directory, candidate.metrics.probe_accuracy, "beef", tags=tags)
-
-    monkeypatch.setattr(release, "build", build)
-    monkeypatch.setattr(verification, "differences", lambda folder: [])
+    releases.use_stubs(tmp_path / "stubs", monkeypatch.setattr)
     registry = ModelRegistry(str(tmp_path / "root" / "registry"))
     served = str(tmp_path / "root" / "serving")
 

@@ -302,7 +302,8 @@ def test_the_same_encoder_under_another_licence_is_another_release(tmp_path):
     assert plain.identity != licensed.identity
 
 
-def test_an_encoder_that_waits_for_approval_is_not_called_released(tmp_path, registry):
+def test_an_encoder_that_waits_for_approval_is_not_called_released(tmp_path, registry, monkeypatch):
+    releases.use_stubs(tmp_path / "stubs", monkeypatch.setattr)
     first = push(tmp_path, seed=1, run_id="run-1", approval="manual")
     assert (first["outcome"], first["alias"], first["changed"]) == ("challenger", "challenger", True)
     assert first["promotion"] == "nnclr models promote 1 --name encoder --reason REASON"

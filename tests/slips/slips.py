@@ -29,6 +29,7 @@ _GATE, _FINDINGS = "components/linear_probe_evaluator/gate.py", "components/line
 _SIGNIFICANCE = "components/linear_probe_evaluator/significance.py"
 _LABEL_FREE, _VIEW_METRICS = "components/linear_probe_evaluator/label_free.py", "trainer/view_metrics.py"
 _REGISTRY_TESTS = "tests/components/test_registry.py::"
+_APPROVAL = "tests/components/test_push.py::"
 _LABEL_FREE_TESTS = "tests/components/test_label_free.py::"
 _PUSH, _SERVING = "components/registry_pusher/push.py", "components/registry_pusher/serving.py"
 _HISTORY, _SPANS = "components/model_registry/history.py", "components/data_resolver/spans.py"
@@ -970,9 +971,79 @@ SLIPS = [
     Slip(
         "an encoder is not released in other formats",
         "components/registry_pusher/release.py",
-        "self.code.nnclr_version, files, *encoder]",
-        "self.code.nnclr_version, *encoder]",
+        "self.code.nnclr_version, files, card, *encoder]",
+        "self.code.nnclr_version, card, *encoder]",
         f"{_REGISTRY_TESTS}test_a_version_holds_further_formats_and_differences_name_each_whose_embeddings_changed",
+    ),
+    Slip(
+        "a licence does not reach an encoder that is registered already",
+        "components/registry_pusher/release.py",
+        "self.code.nnclr_version, files, card, *encoder]",
+        "self.code.nnclr_version, files, *encoder]",
+        f"{_REGISTRY_TESTS}test_the_same_encoder_under_another_licence_is_another_release",
+    ),
+    Slip(
+        "the card says that an encoder was compared with a champion that could not be measured",
+        "components/registry_pusher/release.py",
+        "compared_with=champion if compared else None",
+        "compared_with=champion",
+        f"{_REGISTRY_TESTS}test_no_sentence_of_the_card_contradicts_what_was_found",
+    ),
+    Slip(
+        "the card says that a pretrained network started from random weights",
+        "components/registry_pusher/release.py",
+        "self.provenance.parents.warm_start or encoder.weights or network",
+        "self.provenance.parents.warm_start or network",
+        f"{_REGISTRY_TESTS}test_no_sentence_of_the_card_contradicts_what_was_found",
+    ),
+    Slip(
+        "an encoder becomes champion without the approval that the settings require",
+        _PUSH,
+        'candidate.settings.registry.approval == "manual"',
+        "False",
+        f"{_APPROVAL}test_with_manual_approval_an_encoder_waits_as_challenger_until_it_is_promoted",
+    ),
+    Slip(
+        "an encoder becomes challenger again after a person decided on it",
+        _PUSH,
+        "if history.taken_away(moves, ",
+        "if not history.taken_away(moves, ",
+        f"{_APPROVAL}test_a_person_decides_on_a_challenger_once",
+    ),
+    Slip(
+        "a promotion to any alias ends the waiting of a challenger",
+        "components/model_registry/registry.py",
+        "if self.tag(name, tags.CHALLENGER_FOR) != alias:",
+        "if not self.tag(name, tags.CHALLENGER_FOR):",
+        f"{_APPROVAL}test_with_manual_approval_an_encoder_waits_as_challenger_until_it_is_promoted",
+    ),
+    Slip(
+        "pruning keeps the challengers that were replaced",
+        "components/model_registry/registry.py",
+        "for alias in version.aliases} - {CHALLENGER}",
+        "for alias in version.aliases}",
+        f"{_APPROVAL}test_with_manual_approval_an_encoder_waits_as_challenger_until_it_is_promoted",
+    ),
+    Slip(
+        "a schedule trains an encoder again that waits for approval",
+        "components/model_registry/pipeline_runs.py",
+        "_SETTLED = (RELEASED, CHALLENGER, ",
+        "_SETTLED = (RELEASED, ",
+        "tests/components/test_data_resolver.py::test_new_is_what_no_run_came_to_an_end_with",
+    ),
+    Slip(
+        "`nnclr models promote` leaves the alias challenger",
+        "pipeline/commands/models.py",
+        "        registry.end_challenge(version.name, alias)\n",
+        "",
+        "tests/pipeline/commands/test_models.py::test_a_challenger_is_promoted_and_waits_no_longer",
+    ),
+    Slip(
+        "the report calls an encoder released that waits for approval",
+        "components/registry_pusher/executor.py",
+        "result.page, pushed.not_promoted",
+        "result.page",
+        f"{_REGISTRY_TESTS}test_an_encoder_that_waits_for_approval_is_not_called_released",
     ),
     Slip(
         "only the SavedModel is verified",
