@@ -29,7 +29,7 @@ _GATE, _FINDINGS = "components/linear_probe_evaluator/gate.py", "components/line
 _SIGNIFICANCE = "components/linear_probe_evaluator/significance.py"
 _LABEL_FREE, _VIEW_METRICS = "components/linear_probe_evaluator/label_free.py", "trainer/view_metrics.py"
 _REGISTRY_TESTS = "tests/components/test_registry.py::"
-_APPROVAL = "tests/components/test_push.py::"
+_PUSH_TESTS = "tests/components/test_push.py::"
 _LABEL_FREE_TESTS = "tests/components/test_label_free.py::"
 _PUSH, _SERVING = "components/registry_pusher/push.py", "components/registry_pusher/serving.py"
 _HISTORY, _SPANS = "components/model_registry/history.py", "components/data_resolver/spans.py"
@@ -651,34 +651,34 @@ SLIPS = [
         _PUSH,
         "if champion.version in (version.version, baseline):",
         "if True:",
-        "tests/components/test_push.py::test_a_candidate_is_not_promoted_if_the_champion_changed_during_the_run[0.9]",
+        f"{_PUSH_TESTS}test_a_candidate_is_not_promoted_if_the_champion_changed_during_the_run[0.9]",
     ),
     Slip(
         "the last of the encoders that raced becomes champion",
         _PUSH,
         "first = raced[-1]",
         "first = raced[0]",
-        "tests/components/test_push.py::test_an_interrupted_race_is_settled_by_the_push_that_is_repeated",
+        f"{_PUSH_TESTS}test_an_interrupted_race_is_settled_by_the_push_that_is_repeated",
     ),
     Slip(
         "an alias that a person moved is taken for a race",
         _PUSH,
         "champion.version not in {move.version for move in raced}",
         "False",
-        "tests/components/test_push.py::test_a_race_is_not_settled_if_a_person_moved_the_alias",
+        f"{_PUSH_TESTS}test_a_race_is_not_settled_if_a_person_moved_the_alias",
     ),
     Slip(
         "a deleted alias is set again",
         _PUSH,
         "        if last is None:\n            return None\n",
         "        return None\n",
-        "tests/components/test_push.py::test_an_alias_that_a_person_deleted_is_not_set_again_by_a_push",
+        f"{_PUSH_TESTS}test_an_alias_that_a_person_deleted_is_not_set_again_by_a_push",
     ),
     Slip(
         "a version that does not load back becomes champion",
         _PUSH,
-        "            if damage:\n                raise DamagedVersion",
-        "            if not damage:\n                raise DamagedVersion",
+        "    if damage:\n        raise DamagedVersion",
+        "    if not damage:\n        raise DamagedVersion",
         "tests/components/test_registry.py::test_a_version_that_does_not_load_back_never_becomes_champion",
     ),
     Slip(
@@ -1001,28 +1001,28 @@ SLIPS = [
         _PUSH,
         'candidate.settings.registry.approval == "manual"',
         "False",
-        f"{_APPROVAL}test_with_manual_approval_an_encoder_waits_as_challenger_until_it_is_promoted",
+        f"{_PUSH_TESTS}test_with_manual_approval_an_encoder_waits_as_challenger_until_it_is_promoted",
     ),
     Slip(
         "an encoder becomes challenger again after a person decided on it",
         _PUSH,
         "if history.taken_away(moves, ",
         "if not history.taken_away(moves, ",
-        f"{_APPROVAL}test_a_person_decides_on_a_challenger_once",
+        f"{_PUSH_TESTS}test_a_person_decides_on_a_challenger_once",
     ),
     Slip(
         "a promotion to any alias ends the waiting of a challenger",
         "components/model_registry/registry.py",
         "if self.tag(name, tags.CHALLENGER_FOR) != alias:",
         "if not self.tag(name, tags.CHALLENGER_FOR):",
-        f"{_APPROVAL}test_with_manual_approval_an_encoder_waits_as_challenger_until_it_is_promoted",
+        f"{_PUSH_TESTS}test_with_manual_approval_an_encoder_waits_as_challenger_until_it_is_promoted",
     ),
     Slip(
         "pruning keeps the challengers that were replaced",
         "components/model_registry/registry.py",
         "for alias in version.aliases} - {CHALLENGER}",
         "for alias in version.aliases}",
-        f"{_APPROVAL}test_with_manual_approval_an_encoder_waits_as_challenger_until_it_is_promoted",
+        f"{_PUSH_TESTS}test_with_manual_approval_an_encoder_waits_as_challenger_until_it_is_promoted",
     ),
     Slip(
         "a schedule trains an encoder again that waits for approval",
