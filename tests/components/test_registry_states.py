@@ -75,7 +75,7 @@ def prepared(tmp_path_factory, empty_registry) -> dict:
 
 
 @pytest.mark.parametrize(
-    "examples", [pytest.param(8, marks=pytest.mark.long), pytest.param(100, marks=pytest.mark.soak)]
+    "examples", [pytest.param(12, marks=pytest.mark.long), pytest.param(100, marks=pytest.mark.soak)]
 )
 def test_any_sequence_leaves_a_whole_champion_that_the_last_move_names(examples, prepared, monkeypatch):
     """A hundred sequences, for `make soak`, meet more orders of the same moves and kills."""
