@@ -124,7 +124,7 @@ def releases(moves: Iterable[Move], alias: str, current: int) -> list[int]:
 
 
 def taken_away(moves: Iterable[Move], alias: str, version: int, current: int | None) -> bool:
-    """Returns whether an alias left a version without a recorded move to another one: a person decided on the version.
+    """Returns whether an alias left a version by other means than a push of another version: a person took it away.
 
     Args:
         moves: The moves of all aliases, oldest first.
@@ -133,9 +133,13 @@ def taken_away(moves: Iterable[Move], alias: str, version: int, current: int | N
         current: The version that the alias points to now; None if the alias does not exist.
     """
     made = completed_moves(moves, alias)
-    left_from = [*(move.previous for move in made[1:]), current]
-    ends = [end for move, end in zip(made, left_from, strict=True) if move.version == version] if made else []
-    return bool(ends) and ends[-1] != version
+    last = max((index for index, move in enumerate(made) if move.version == version), default=None)
+    if last is None:
+        return False
+    if last == len(made) - 1:
+        return current != version
+    left_by = made[last + 1]
+    return (left_by.kind, left_by.previous) != (PUSH, version)
 
 
 def _from_tag(key: str, value: str) -> Move:

@@ -352,7 +352,7 @@ def test_with_manual_approval_an_encoder_waits_as_challenger_until_it_is_promote
     assert registry.rollback_target("encoder", "champion") is None
 
 
-@pytest.mark.parametrize("decision", ["removed", "promoted and rolled back"])
+@pytest.mark.parametrize("decision", ["removed", "promoted and rolled back", "taken over on MLflow's page"])
 def test_a_person_decides_on_a_challenger_once(decision, manual):
     registry, push_for_approval = manual
     push_for_approval(FIRST, "run-1")
@@ -361,6 +361,8 @@ def test_a_person_decides_on_a_challenger_once(decision, manual):
     if decision == "removed":
         # On MLflow's page.
         registry.connection.client.delete_registered_model_alias("encoder", "challenger")
+    elif decision == "taken over on MLflow's page":
+        registry.connection.client.set_registered_model_alias("encoder", "challenger", "1")
     else:
         promote(registry, 2)
         registry.move_alias("encoder", Move("champion", None, 1, history.ROLLBACK, "ada@box", "slow"))

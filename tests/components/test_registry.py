@@ -200,7 +200,7 @@ def test_a_release_without_labels_has_no_classifier_and_says_what_was_measured(t
     for fact in (
         "how well the embeddings separate classes is unknown",
         "| measure | this encoder | untrained encoder |\n|---|---|---|\n| neighbour consistency | 50.0% (48",
-        "Requirements that the encoder met:\n\n- There are no labelled images.",
+        "Checks before the release:\n\n- There are no labelled images.",
         "- Licence: not stated",
         "- This favours the new encoder.",
     ):
