@@ -103,14 +103,14 @@ def _tensorflow() -> str:
 def _devices() -> str:
     import tensorflow as tf
 
-    from trainer import devices
+    from trainer import devices, precision
 
     if unused := devices.unused_gpu():
         raise UserError(unused)
     gpus = tf.config.list_physical_devices("GPU")
     names = [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in gpus]
     summary = f"{len(gpus)} GPUs ({', '.join(names)})" if gpus else f"no GPU, {os.cpu_count()} CPU cores"
-    return f"{summary}; precision auto is {devices.compute_dtype('auto')}"
+    return f"{summary}; precision auto is {precision.compute_dtype('auto')}"
 
 
 def _tfx() -> str:

@@ -1,4 +1,4 @@
-"""The devices that train, and their precision."""
+"""The devices that train."""
 
 import json
 import os
@@ -11,7 +11,6 @@ import tensorflow as tf
 from trainer import replicas
 from trainer.errors import SettingsError
 
-_CPU_FLAGS = Path("/proc/cpuinfo")
 # NVIDIA's driver is present if one of these exists: its device on Linux, its library under WSL 2, its program.
 _GPU_DEVICES, _GPU_PROGRAM = (Path("/dev/nvidia0"), Path("/usr/lib/wsl/lib/libcuda.so.1")), "nvidia-smi"
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -150,23 +149,3 @@ def _machines() -> int:
         return sum(len(cluster.get(kind, [])) for kind in ("chief", "master", "worker"))
     except (AttributeError, TypeError, ValueError) as error:
         raise SettingsError(f"The environment variable TF_CONFIG is not a cluster description: {error}.") from error
-
-
-def compute_dtype(precision: str) -> str:
-    """Returns the Keras dtype policy for the setting `trainer.precision`.
-
-    `auto` is mixed_bfloat16 if the hardware multiplies bfloat16: GPUs from compute capability 8.0 (Ampere), and CPUs
-    with AMX (2.4 times the images/s of float32) or AVX-512 BF16 (1.4 to 1.6 times).
-    """
-    if precision == "auto":
-        precision = "bfloat16" if _multiplies_bfloat16() else "float32"
-    return "mixed_bfloat16" if precision == "bfloat16" else "float32"
-
-
-def _multiplies_bfloat16() -> bool:
-    gpus = tf.config.get_visible_devices("GPU")
-    if gpus:
-        capability = tf.config.experimental.get_device_details(gpus[0]).get("compute_capability", (0, 0))
-        return capability >= (8, 0)
-    flags = _CPU_FLAGS.read_text(encoding="ascii", errors="ignore").split() if _CPU_FLAGS.exists() else []
-    return "amx_bf16" in flags or "avx512_bf16" in flags

@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer import progress
-from trainer.config import IMAGENET
+from trainer.config.networks import IMAGENET
 from trainer.errors import SettingsError
 from trainer.layers.pixel_scale import SCALES, scaled
 

@@ -8,7 +8,20 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from trainer import checks, devices, diagnosis, encoders, export, inputs, pace, progress, replicas, resuming, state
+from trainer import (
+    checks,
+    devices,
+    diagnosis,
+    encoders,
+    export,
+    inputs,
+    pace,
+    precision,
+    progress,
+    replicas,
+    resuming,
+    state,
+)
 from trainer.checkpoints import Checkpoints
 from trainer.config import TrainerSettings
 from trainer.errors import SettingsError
@@ -116,7 +129,7 @@ def build(
     """
     keras.utils.set_random_seed(settings.seed)
     with strategy.scope():
-        model = NNCLR(settings, size, classes, devices.compute_dtype(settings.precision))
+        model = NNCLR(settings, size, classes, precision.compute_dtype(settings.precision))
         return model, TrainingStep(model, settings, plan, size)
 
 

@@ -11,8 +11,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from trainer import export
-from trainer.layers import batch_norm, convolution, pixel_scale, positions, relu
+from trainer import export, portable_layers
 
 
 class Format(NamedTuple):
@@ -30,9 +29,9 @@ class Format(NamedTuple):
 
 
 def keras_model(directory: str) -> keras.Model:
-    """Loads the encoder of an exported SavedModel as a model that consists of Keras' own layers.
+    """Loads the encoder of an exported SavedModel as a model of Keras' own layers, see `portable_layers.substitute`.
 
-    Layers that an encoder's own package defines remain, and the package must be installed where the model is loaded.
+    Layers of other packages remain, and these packages must be installed where the model is loaded.
 
     Args:
         directory: The folder of the SavedModel.
@@ -44,43 +43,9 @@ def keras_model(directory: str) -> keras.Model:
         ValueError: If the encoder is not a functional or sequential Keras model.
     """
     encoder = export.load_encoder(directory)
-    plain = keras.models.clone_model(encoder, clone_function=_with_keras_layer, recursive=True)
+    plain = keras.models.clone_model(encoder, clone_function=portable_layers.substitute, recursive=True)
     pixels = keras.Input((*export.describe(directory).image_size, 3), name="pixels")
     return keras.Model(pixels, plain(keras.layers.Rescaling(1 / 255)(pixels)), name="encoder")
-
-
-def _with_keras_layer(layer: keras.layers.Layer) -> keras.layers.Layer:
-    """Returns Keras' own layer that computes the same at inference as a layer of `trainer.layers`; others stay."""
-    match layer:
-        case batch_norm.BatchNormalization():
-            config = layer.get_config()
-            norm = keras.layers.BatchNormalization(
-                momentum=config["momentum"], epsilon=config["epsilon"], name=layer.name
-            )
-            norm.build_from_config(layer.get_build_config())
-            for weight in ("gamma", "beta", "moving_mean", "moving_variance"):
-                getattr(norm, weight).assign(getattr(layer, weight))
-            return norm
-        case convolution.Conv2D():
-            convolve = keras.layers.Conv2D.from_config(layer.get_config())
-            convolve.build_from_config(layer.get_build_config())
-            convolve.set_weights(layer.get_weights())
-            return convolve
-        case relu.ReLU():
-            return keras.layers.ReLU.from_config(layer.get_config())
-        case pixel_scale.PixelScale():
-            # Every scale multiplies, adds and orders the three colours, as a product with a matrix does.
-            zero, colours = layer(np.zeros((1, 3))).numpy()[0], layer(np.eye(3)).numpy()
-            scale = keras.layers.Dense(3, trainable=False, name=layer.name)
-            scale.build((None, 3))
-            scale.set_weights([colours - zero, zero])
-            return scale
-        case positions.Positions():
-            config, channels = layer.get_config(), layer.output.shape[-1]
-            added = layer(np.zeros((1, config["rows"], config["columns"], channels))).numpy()[0]
-            return keras.layers.Rescaling(1.0, added.tolist(), name=layer.name)
-        case _:
-            return layer
 
 
 def _write_keras(model: keras.Model, path: str) -> None:
@@ -92,6 +57,9 @@ def _embed_keras(path: str, pixels: np.ndarray) -> np.ndarray:
 
 
 def _write_onnx(model: keras.Model, path: str) -> None:
+    # Only here, because tf2onnx takes time to load.
+    import trainer.onnx_operations  # noqa: F401
+
     # The name of the output in the file.
     named = keras.Model(model.input, {"embeddings": model.output})
     signature = [keras.InputSpec(dtype="uint8", shape=model.input.shape, name="pixels")]

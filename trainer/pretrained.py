@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer import export, fitting, keras_networks, storage
-from trainer.config import PretrainedSettings
+from trainer.config.networks import PretrainedSettings
 from trainer.keras_networks import Unusable
 from trainer.layers.pixel_scale import UNIT, scaled
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from trainer import checkpoints, devices, settings_tree
+from trainer import checkpoints, precision, settings_tree
 from trainer.config import TrainerSettings
 from trainer.errors import SettingsError
 from trainer.pace import Pace, TimePlan
@@ -91,7 +91,7 @@ def key(settings: TrainerSettings, fingerprints: tuple[str, ...], start: str) ->
 def _counting(settings: TrainerSettings) -> dict[str, Any]:
     """Returns the settings that count for the key."""
     return settings.model_dump(mode="json", exclude={"checkpoint", "devices", "watch"}) | {
-        "precision": devices.compute_dtype(settings.precision)
+        "precision": precision.compute_dtype(settings.precision)
     }
 
 

@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from trainer.config import Fraction, PretrainedSettings, StrictModel
+from trainer.config import Fraction, StrictModel
+from trainer.config.networks import PretrainedSettings
 
 #: The tolerance that follows the number of test images.
 AUTO: Literal["auto"] = "auto"

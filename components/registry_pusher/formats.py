@@ -15,20 +15,18 @@ from trainer.errors import SettingsError
 
 
 def require_writable(settings: RunSettings) -> None:
-    """Demands that an encoder of a user's own can be written in the formats, by writing an untrained one.
-
-    Those of nnclr and of Keras can be.
+    """Demands that an encoder which is not nnclr's own can be written in the formats, by writing an untrained one.
 
     Raises:
         SettingsError: If the encoder cannot be written in one of `registry.formats`.
     """
-    encoder = settings.trainer.encoder
-    if encoder.name in BUILT_IN or (encoder.is_of_keras and not encoder.is_path) or not settings.registry.formats:
+    if settings.trainer.encoder.name in BUILT_IN or not settings.registry.formats:
         return
     size = (settings.data.image_size, settings.data.image_size)
     with tempfile.TemporaryDirectory() as scratch:
         model = f"{scratch}/model"
-        export.export_encoder(build_encoder(encoder, size), settings.trainer, size, model)
+        encoder = build_encoder(settings.trainer.encoder.architecture, size)
+        export.export_encoder(encoder, settings.trainer, size, model)
         verification.write_examples(Path(scratch), model)
         write(model, settings.registry.formats, Path(scratch))
 

@@ -117,6 +117,7 @@ def _run_components(
         screen.waiting("Loading the networks to compare with")
         pretrained.require_loadable(networks, REFERENCES)
     encoders.require_buildable(settings.trainer.encoder, (settings.data.image_size,) * 2)
+    screen.waiting("Trying to write the encoder in the formats of a release")
     formats.require_writable(settings)
     name, alias = settings.registry.model_name, settings.registry.alias
     former = metadata.prepare(workdir)

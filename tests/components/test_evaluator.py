@@ -454,6 +454,7 @@ def test_an_encoder_is_compared_with_the_best_release_as_well_as_with_the_champi
     assert found.over_best_release.mean == pytest.approx(-2 / 3)
 
 
+@pytest.mark.long
 def test_a_separate_labelled_set_is_measured_and_copies_in_it_are_reported(tmp_path):
     pretraining = write_examples(tmp_path / "pretraining", {"unlabelled": 40, "train": 0, "test": 0})
     labelled = write_examples(tmp_path / "labelled", {"unlabelled": 0, "train": 30, "test": 12}, seed=0)

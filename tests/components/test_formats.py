@@ -1,11 +1,17 @@
-"""An encoder that cannot be written in a format is refused before it is trained."""
+"""Files of further formats compute what the SavedModel does, or the encoder is refused, if possible untrained."""
 
+import json
 import sys
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from components.registry_pusher import formats
+from components.model_registry.contents import SAVED_MODEL
+from components.registry_pusher import formats, verification
 from components.run_settings import RunSettings
+from tests.components import releases
+from trainer import portable
 from trainer.errors import SettingsError
 
 ENCODER = """
@@ -39,3 +45,34 @@ def test_an_encoder_of_another_package_is_tried_in_every_format(settings):
     formats.require_writable(settings("onnx"))
     with pytest.raises(SettingsError, match=r"^registry\.formats: this encoder cannot be written as keras \(.*Lambda"):
         formats.require_writable(settings("onnx", "keras"))
+
+
+def test_every_file_is_compared_with_the_saved_model(tmp_path, monkeypatch):
+    model = releases.export_model(tmp_path / SAVED_MODEL, seed=1)
+    verification.write_examples(tmp_path, model)
+    deviations = formats.write(model, ["onnx", "keras"], tmp_path)
+    assert {name: deviation < 1e-5 for name, deviation in deviations.items()} == {"onnx": True, "keras": True}
+    assert verification.differences(tmp_path) == []
+    examples = json.loads((tmp_path / "verification.json").read_text())
+    examples[2]["embedding"][3] += 0.5
+    (tmp_path / "verification.json").write_text(json.dumps(examples))
+    clauses = verification.differences(tmp_path)
+    files = {clause.partition(" gives embeddings that differ by 0.")[0] for clause in clauses}
+    assert files == {"artifacts/saved_model", "encoder.onnx", "encoder.keras"}
+
+    onnx = portable.FORMATS["onnx"]
+    monkeypatch.setitem(portable.FORMATS, "onnx", onnx._replace(embed=lambda *given: onnx.embed(*given) + np.nan))
+    with pytest.raises(
+        SettingsError, match=r"as onnx gives embeddings that differ .* remove onnx from registry\.formats"
+    ):
+        formats.write(model, ["onnx"], tmp_path)
+
+
+def test_the_same_encoder_in_other_formats_is_another_release(tmp_path):
+    candidate = releases.candidate(releases.export_model(tmp_path / "model", seed=1), "run")
+
+    def identity(*names: str) -> str:
+        registry = candidate.settings.registry.model_copy(update={"formats": names})
+        return replace(candidate, settings=candidate.settings.model_copy(update={"registry": registry})).identity
+
+    assert identity("onnx", "keras") == identity("keras", "onnx") != identity("onnx") != identity()

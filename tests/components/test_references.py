@@ -13,7 +13,7 @@ from components.linear_probe_evaluator.artifact import Lead
 from components.linear_probe_evaluator.config import EvaluatorSettings
 from tests.components.test_evaluator import SETTINGS, evaluated, write_examples
 from trainer import export, pretrained
-from trainer.config import PretrainedSettings
+from trainer.config.networks import PretrainedSettings
 from trainer.encoders import build_encoder
 from trainer.results import TrainingFigures
 

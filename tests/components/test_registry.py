@@ -35,7 +35,7 @@ from components.registry_pusher import release, verification
 from components.registry_pusher.push import differences
 from components.run_settings import RunSettings
 from tests.components import releases
-from trainer import export, portable
+from trainer import export
 from trainer.errors import SettingsError, UserError
 
 CARD = {"licence": "CC-BY-4.0", "contact": "ada@example.org", "intended_use": "Sorting digits.\n\nNot for cheques."}
@@ -425,35 +425,17 @@ def test_differences_name_the_file(tmp_path, registry):
     assert differences(registry, version) == ["manifest.json has another sha256 than was registered"]
 
 
-def test_a_version_holds_further_formats_and_differences_name_each_whose_embeddings_changed(tmp_path, registry):
+@pytest.mark.long
+def test_a_version_holds_further_formats_and_says_how_much_they_differ(tmp_path, registry):
     push(tmp_path, seed=1, run_id="run-1", formats=("onnx", "keras"))
     version = registry.version("encoder", 1)
     folder = registry.download(version, str(tmp_path / "downloaded"))
-    files = {"artifacts/saved_model", "encoder.onnx", "encoder.keras"}
-    assert files - {"artifacts/saved_model"} < json.loads((folder / "manifest.json").read_text()).keys()
+    assert {"encoder.onnx", "encoder.keras"} < json.loads((folder / "manifest.json").read_text()).keys()
     metrics, card = registry.details(version).metrics, (folder / "model_card.md").read_text()
     for name in ("onnx", "keras"):
         assert 0 <= metrics[f"format_difference/{name}"] < 1e-5
         assert f"| `encoder.{name}` | {metrics[f'format_difference/{name}']:.1e} |" in card
-    assert verification.differences(folder) == []
-    content = json.loads((folder / "verification.json").read_text())
-    content[2]["embedding"][3] += 0.5
-    (folder / "verification.json").write_text(json.dumps(content))
-    clauses = verification.differences(folder)
-    assert {clause.partition(" gives embeddings that differ by 0.")[0] for clause in clauses} == files
-    # The files of a version never change, so that the same encoder in other formats becomes another version.
-    without = releases.candidate(str(tmp_path / "model-1" / "Format-Serving"), "run-2")
-    assert without.identity != version.release
-
-
-def test_an_encoder_that_computes_something_else_in_a_format_is_not_released(tmp_path, registry, monkeypatch):
-    onnx = portable.FORMATS["onnx"]
-    monkeypatch.setitem(portable.FORMATS, "onnx", onnx._replace(embed=lambda *given: onnx.embed(*given) + np.nan))
-    with pytest.raises(
-        SettingsError, match=r"as onnx gives embeddings that differ .* remove onnx from registry\.formats"
-    ):
-        push(tmp_path, seed=1, run_id="run-1", formats=("onnx",))
-    assert registry.names() == []
+    assert differences(registry, version) == []
 
 
 def test_an_aliased_version_is_not_deleted_and_another_goes_with_its_files(tmp_path, registry):

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from pipeline import config, settings_reference
 from pipeline.settings_reference import generated
 from trainer import settings_tree
-from trainer.config import PretrainedSettings
+from trainer.config.networks import PretrainedSettings
 from trainer.errors import SettingsError
 
 PRESETS = Path(config.__file__).parents[1] / "presets"

@@ -95,15 +95,6 @@ def test_encoded_images_of_any_size_are_fitted_as_ingest_fits_them(exported, hei
     np.testing.assert_allclose(found[0], expected[0], atol=0.01 * np.abs(expected).max())
 
 
-def test_jpeg_and_grey_png_are_decoded(exported):
-    serve = tf.saved_model.load(exported).signatures["serving_default"]
-    grey = photograph(40, 40)[:, :, 0]
-    found = serve(image_bytes=tf.constant([encoded(grey, "PNG"), encoded(photograph(40, 40), "JPEG")]))["embeddings"]
-    expected = export.Embeddings.of_export(exported)(encoding.fit(np.stack([grey] * 3, axis=-1), 32)[np.newaxis])
-    np.testing.assert_allclose(found.numpy()[:1], expected, atol=0.01 * np.abs(expected).max())
-    assert np.isfinite(found.numpy()).all()
-
-
 def test_batch_size_does_not_change_embeddings(exported):
     pixels = np.random.default_rng(0).integers(0, 256, (10, 32, 32, 3), np.uint8)
     embeddings = export.Embeddings.of_export(exported)

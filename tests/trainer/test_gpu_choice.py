@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
-from trainer import devices
+from trainer import devices, precision
 from trainer.config import TrainerSettings
 from trainer.errors import SettingsError
 
@@ -82,8 +82,8 @@ def test_hidden_gpus_neither_train_nor_choose_the_precision(monkeypatch):
     monkeypatch.setattr(
         tf.config.experimental, "get_device_details", lambda device: {"compute_capability": (9, 0)}, raising=True
     )
-    monkeypatch.setattr(devices, "_CPU_FLAGS", Path("/nonexistent"))
-    assert devices.compute_dtype("auto") == "float32"
+    monkeypatch.setattr(precision, "_bfloat16_is_faster_on_the_cpu", lambda: False)
+    assert precision.compute_dtype("auto") == "float32"
 
 
 @pytest.mark.parametrize(("capability", "dtype"), [((7, 5), "float32"), ((8, 0), "mixed_bfloat16")])
@@ -91,7 +91,28 @@ def test_gpus_compute_in_bfloat16_from_ampere_on(monkeypatch, capability, dtype)
     gpu = tf.config.PhysicalDevice("/physical_device:GPU:0", "GPU")
     monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind=None: [gpu])
     monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda device: {"compute_capability": capability})
-    assert devices.compute_dtype("auto") == dtype
+    assert precision.compute_dtype("auto") == dtype
+
+
+@pytest.mark.parametrize(("seconds", "dtype"), [(0.7, "mixed_bfloat16"), (0.9, "float32"), (1.1, "float32")])
+def test_cpus_compute_in_bfloat16_if_it_is_clearly_faster(monkeypatch, seconds, dtype):
+    busy = iter([5.0, 5.0])
+
+    def seconds_of_product(matrix):
+        return next(busy, seconds if matrix.dtype == tf.bfloat16 else 1.0)
+
+    precision._bfloat16_is_faster_on_the_cpu.cache_clear()
+    monkeypatch.setattr(precision, "_seconds_of_product", seconds_of_product)
+    assert precision.compute_dtype("auto") == dtype
+    precision._bfloat16_is_faster_on_the_cpu.cache_clear()
+
+
+def test_the_choice_of_the_precision_is_repeatable():
+    choices = set()
+    for _ in range(3):
+        precision._bfloat16_is_faster_on_the_cpu.cache_clear()
+        choices.add(precision.compute_dtype("auto"))
+    assert len(choices) == 1
 
 
 @pytest.mark.parametrize(("gpus", "implementation"), [(1, "NCCL"), (0, "AUTO")])

@@ -177,6 +177,7 @@ def test_the_support_set_ages_as_a_queue(on_one_device):
     assert all(0 <= row["support_set_age"] < 4 for row in result.history)
 
 
+@pytest.mark.long
 def test_a_clipped_gradient_moves_sgds_weights_no_further_than_allowed(tfrecords, logical_cpus):
     optimizer = {"name": "sgd", "momentum": 0.0, "learning_rate": 1.0, "clip_norm": 1e-3}
     trained, result = train(tfrecords, logical_cpus[:2], duration="1 steps", optimizer=optimizer)

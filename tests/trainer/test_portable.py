@@ -17,12 +17,10 @@ CASES = [
     pytest.param({"name": "convnet", "width": 8}, marks=pytest.mark.long),
     {"name": "convnet", "width": 8, "batch_norm": True, "pooling": "average"},
     pytest.param({"name": "resnet18", "width": 2}, marks=pytest.mark.long),
-    pytest.param({"name": "resnet50", "width": 2}, marks=pytest.mark.long),
     pytest.param({"name": "efficientnet-lite0"}, marks=pytest.mark.long),
     pytest.param({"name": "vit-tiny", "patch": 8}, marks=pytest.mark.long),
-    # The colours in the order blue, green, red.
-    pytest.param({"name": "keras:VGG16", "preprocessing": "caffe"}, marks=pytest.mark.long),
-    pytest.param({"name": "keras:MobileNetV2"}, marks=pytest.mark.long),
+    # Convolutions of groups, GELU, normalisation of the input, and colours in the order blue, green, red.
+    pytest.param({"name": "keras:ConvNeXtTiny", "preprocessing": "caffe"}, marks=pytest.mark.long),
 ]
 
 
@@ -42,8 +40,8 @@ def test_all_formats_give_the_embeddings_of_the_saved_model(encoder, tmp_path):
     for written in portable.FORMATS.values():
         path = str(tmp_path / written.file)
         written.write(model, path)
-        np.testing.assert_allclose(written.embed(path, pixels), expected, rtol=1e-4, atol=1e-5)
-        np.testing.assert_allclose(written.embed(path, pixels[:1]), expected[:1], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(written.embed(path, pixels), expected, rtol=1e-4, atol=2e-5)
+        np.testing.assert_allclose(written.embed(path, pixels[:1]), expected[:1], rtol=1e-4, atol=2e-5)
     with zipfile.ZipFile(tmp_path / "encoder.keras") as content:
         assert '"trainer' not in content.read("config.json").decode()
     # Pixels of another range of values would give wrong embeddings, so that ONNX takes only the type of pixels.

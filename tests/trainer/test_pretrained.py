@@ -11,7 +11,7 @@ import tensorflow as tf
 from pydantic import ValidationError
 
 from trainer import export, fitting, pretrained
-from trainer.config import PretrainedSettings
+from trainer.config.networks import PretrainedSettings
 from trainer.errors import SettingsError
 
 

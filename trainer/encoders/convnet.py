@@ -2,7 +2,7 @@
 
 import keras
 
-from trainer.config import CONVNET_CONVOLUTIONS, EncoderSettings
+from trainer.config.networks import CONVNET_CONVOLUTIONS, EncoderSettings
 from trainer.layers.batch_norm import BatchNormalization
 from trainer.layers.convolution import Conv2D
 from trainer.layers.relu import ReLU
@@ -57,7 +57,7 @@ def build(settings: EncoderSettings, size: tuple[int, int], dtype: str) -> keras
 def _with_the_means_of(shown: list[keras.layers.Layer], stack: list[keras.layers.Layer], dtype: str) -> keras.Model:
     """Returns the stack as a model whose embedding holds the means over the positions of the outputs of some layers."""
     x = images = keras.Input((None, None, 3))
-    means = []
+    means: list[keras.KerasTensor] = []
     for layer in stack:
         x = layer(x)
         if layer in shown:
