@@ -1,7 +1,7 @@
 """The contrastive losses and their accuracies, for one replica's share of a global batch.
 
 A loss compares the views of each image. It takes, for every view, this replica's L2-normalised projections z; for the
-first two views, the nearest neighbours NN(z) of the projections in the support set; and `predict`, the prediction head.
+first two views, the nearest neighbours NN(z) of the projections in the support set; and the predictions, if any.
 `loss_function` chooses one of the three losses by the setting `trainer.neighbour`.
 
 Negatives are global (arXiv 2104.14548, section 3.2: the sum runs over the whole batch): every `View` holds the local
@@ -9,16 +9,13 @@ rows and, gathered from all replicas, the global rows. So the loss of a global b
 devices that share the batch.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import tensorflow as tf
 
 from trainer.config import Neighbour
 from trainer.replicas import View, gather, global_rows
-
-#: Turns the projections of each view, float32 [views, n, d], into L2-normalised predictions of the same shape.
-Predict = Callable[[tf.Tensor], tf.Tensor]
 
 
 class Loss(Protocol):
@@ -29,11 +26,13 @@ class Loss(Protocol):
     Args:
         z: L2-normalised projections, float32 [views, n, d]: first the two whole views, then any small views.
         neighbours: Nearest neighbours of the two whole views' projections, float32 [2, n, d]; `simclr_loss` uses none.
-        predict: The prediction head.
+        predictions: L2-normalised predictions of the projections, float32 [views, n, d]; None if the loss needs none.
         temperature: Divisor of the similarities.
     """
 
-    def __call__(self, z: tf.Tensor, neighbours: tf.Tensor, predict: Predict, temperature: float) -> tf.Tensor: ...
+    def __call__(
+        self, z: tf.Tensor, neighbours: tf.Tensor, predictions: tf.Tensor | None, temperature: float
+    ) -> tf.Tensor: ...
 
 
 def loss_function(neighbour: Neighbour) -> Loss:
@@ -47,23 +46,26 @@ def loss_function(neighbour: Neighbour) -> Loss:
             return simclr_loss
 
 
-def paper_loss(z: tf.Tensor, neighbours: tf.Tensor, predict: Predict, temperature: float) -> tf.Tensor:
-    """NNCLR's loss (arXiv 2104.14548, equation 2): neighbours without gradient against predictions p = predict(z).
+def paper_loss(z: tf.Tensor, neighbours: tf.Tensor, predictions: tf.Tensor | None, temperature: float) -> tf.Tensor:
+    """NNCLR's loss (arXiv 2104.14548, equation 2): neighbours without gradient against predictions p = h(z).
 
     -log(exp(NN(z_1i) p_2i / t) / sum over k of exp(NN(z_1i) p_2k / t)), averaged with the same loss of the exchanged
     views. Small views add further predictions, which are compared with both neighbours (arXiv 2006.09882, section 3.2).
 
     See `Loss` for the arguments and the result.
     """
-    predictions = gather(*tf.unstack(predict(z)))
+    assert predictions is not None
+    predicted = gather(*tf.unstack(predictions))
     # Anchors are not negatives of other anchors, so their global rows are not needed.
     anchors = [View(rows, rows) for rows in tf.unstack(neighbours)]
     return _mean(
-        _cross_entropy(anchor, prediction, temperature) for anchor, prediction in _other_views(anchors, predictions)
+        _cross_entropy(anchor, prediction, temperature) for anchor, prediction in _other_views(anchors, predicted)
     )
 
 
-def straight_through_loss(z: tf.Tensor, neighbours: tf.Tensor, predict: Predict, temperature: float) -> tf.Tensor:
+def straight_through_loss(
+    z: tf.Tensor, neighbours: tf.Tensor, predictions: tf.Tensor | None, temperature: float
+) -> tf.Tensor:
     """The Keras example's loss (keras.io/examples/vision/nnclr): neighbours against projections, in both directions.
 
     The anchor a = z + stop_gradient(NN(z) - z) has the neighbour's value and passes its gradient to z. The loss is the
@@ -82,7 +84,7 @@ def straight_through_loss(z: tf.Tensor, neighbours: tf.Tensor, predict: Predict,
     )
 
 
-def simclr_loss(z: tf.Tensor, neighbours: tf.Tensor, predict: Predict, temperature: float) -> tf.Tensor:
+def simclr_loss(z: tf.Tensor, neighbours: tf.Tensor, predictions: tf.Tensor | None, temperature: float) -> tf.Tensor:
     """The InfoNCE loss (arXiv 2104.14548, equation 1), for comparison: projections against projections.
 
     -log(exp(z_1i z_2i / t) / sum over k of exp(z_1i z_2k / t)), averaged with the same loss of the exchanged views.

@@ -77,15 +77,15 @@ class NNCLR(tf.Module):
         return [variable for network in self.networks for variable in network.trainable_variables]
 
     def project(self, views: tf.Tensor) -> tf.Tensor:
-        """Projects views while training: float32 [N, height, width, 3] to L2-normalised float32 [N, d]."""
-        return _normalised(self.projection(self._encode(views, training=True), training=True))
+        """Projects views while training: float32 [N, height, width, 3] to float32 [N, d], not normalised."""
+        return tf.cast(self.projection(self._encode(views, training=True), training=True), tf.float32)
 
     def keys(self, views: tf.Tensor, projections: tf.Tensor) -> tf.Tensor:
         """Returns the vectors whose neighbours are searched and which the support set collects, without gradient.
 
         Args:
             views: The views, float32 [N, height, width, 3] in [0, 1].
-            projections: Their projections, float32 [N, d].
+            projections: Their L2-normalised projections, float32 [N, d].
 
         Returns:
             L2-normalised float32 [N, d]: the momentum encoder's projections of the views, or, without a momentum
@@ -93,17 +93,24 @@ class NNCLR(tf.Module):
         """
         if self.momentum is None:
             return tf.stop_gradient(projections)
-        return _normalised(self.momentum.project(views))
+        return normalised(self.momentum.project(views))
 
     def predict(self, projections: tf.Tensor) -> tf.Tensor:
-        """Predicts from the projections of several views while training; see `trainer.losses.Predict`.
+        """Predicts from the projections of several views while training.
 
-        The views are one batch for the head's batch norm.
+        The views are one batch for the head's batch norm. As in the paper's algorithm 1, the head's input is not
+        normalised.
+
+        Args:
+            projections: Projections of each view, not normalised, float32 [views, n, d].
+
+        Returns:
+            L2-normalised predictions, float32 [views, n, d].
         """
         assert self.prediction is not None
         width = projections.shape[-1]
         predictions = self.prediction(tf.reshape(projections, [-1, width]), training=True)
-        return tf.reshape(_normalised(predictions), [projections.shape[0], -1, width])
+        return tf.reshape(normalised(predictions), [projections.shape[0], -1, width])
 
     @tf.function(reduce_retracing=True)
     def infer(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -119,12 +126,13 @@ class NNCLR(tf.Module):
         features = self.result(tf.cast(images, tf.float32) / 255.0, training=False)
         outputs = {
             "embedding": tf.cast(features, tf.float32),
-            "projection": _normalised(self.projection(features, training=False)),
+            "projection": normalised(self.projection(features, training=False)),
         }
         if self.probe is not None:
             outputs["logits"] = self.probe.classifier(outputs["embedding"])
         return outputs
 
 
-def _normalised(rows: tf.Tensor) -> tf.Tensor:
-    return tf.math.l2_normalize(tf.cast(rows, tf.float32), axis=1)
+def normalised(vectors: tf.Tensor) -> tf.Tensor:
+    """Divides vectors, [..., d], by their L2 norm; returns float32."""
+    return tf.math.l2_normalize(tf.cast(vectors, tf.float32), axis=-1)

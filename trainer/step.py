@@ -5,7 +5,7 @@ import tensorflow as tf
 from trainer import augmentation, layerwise, losses, replicas
 from trainer.augmentation import StoredImages
 from trainer.config import TrainerSettings
-from trainer.model import NNCLR
+from trainer.model import NNCLR, normalised
 from trainer.optimizers import LearningRate, build_optimizer
 from trainer.plan import Plan
 from trainer.support_set import Neighbours
@@ -97,16 +97,17 @@ class TrainingStep(tf.Module):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             # Nothing else is watched, so that frozen layers have no part in the backward pass.
             tape.watch([variable.value for variable in model.pretrained_variables])
-            both = model.project(views)
-            keys = model.keys(views, both)
-            nearest = self._nearest(keys, numbers)
-            z = _by_view(both, 2)
+            projected = _by_view(model.project(views), 2)
             if settings.multi_crop.views:
                 small = _by_view(self._project_small_views(images, numbers), settings.multi_crop.views)
-                z = tf.concat([z, small], axis=0)
+                projected = tf.concat([projected, small], axis=0)
+            z = normalised(projected)
+            keys = model.keys(views, tf.reshape(z[:2], [-1, z.shape[-1]]))
+            nearest = self._nearest(keys, numbers)
             # In a loss without neighbours, each projection stands for its own.
-            neighbours = _by_view(nearest.vectors if nearest else both, 2)
-            per_image = self._loss(z, neighbours, model.predict, settings.temperature)
+            neighbours = _by_view(nearest.vectors, 2) if nearest else z[:2]
+            predictions = None if model.prediction is None else model.predict(projected)
+            per_image = self._loss(z, neighbours, predictions, settings.temperature)
             loss = replicas.global_mean(per_image)
         gradients = tape.gradient(loss, model.pretrained_variables)
         projections = replicas.gather(z[0], z[1])

@@ -103,8 +103,8 @@ SLIPS = [
     Slip(
         "projections stand in for their neighbours",
         _STEP_FILE,
-        "_by_view(nearest.vectors if nearest else both, 2)",
-        "_by_view(tf.stop_gradient(both), 2)",
+        "_by_view(nearest.vectors, 2) if nearest else z[:2]",
+        "tf.stop_gradient(z[:2])",
         f"{_STEP}[paper]",
     ),
     Slip(
@@ -161,7 +161,7 @@ SLIPS = [
     Slip(
         "predictions are compared unnormalised",
         _MODEL,
-        "return tf.reshape(_normalised(predictions), ",
+        "return tf.reshape(normalised(predictions), ",
         "return tf.reshape(predictions, ",
         f"{_STEP}[paper]",
     ),
@@ -484,16 +484,30 @@ SLIPS = [
     ),
     Slip(
         "GPUs before Ampere get bfloat16",
-        "trainer/devices.py",
-        "return capability >= (8, 0)",
-        "return capability >= (7, 0)",
+        "trainer/precision.py",
+        "_AMPERE = (8, 0)",
+        "_AMPERE = (7, 0)",
         "tests/trainer/test_gpu_choice.py::test_gpus_compute_in_bfloat16_from_ampere_on",
     ),
     Slip(
+        "CPUs that only emulate bfloat16 compute in it",
+        "trainer/precision.py",
+        "_CLEARLY_FASTER = 0.8",
+        "_CLEARLY_FASTER = 1.2",
+        "tests/trainer/test_gpu_choice.py::test_cpus_compute_in_bfloat16_if_it_is_clearly_faster",
+    ),
+    Slip(
+        "the prediction head gets normalised projections",
+        _STEP_FILE,
+        "model.predict(projected)",
+        "model.predict(z)",
+        f"{_STEP}[paper]",
+    ),
+    Slip(
         "Ampere itself gets float32",
-        "trainer/devices.py",
-        "return capability >= (8, 0)",
-        "return capability > (8, 0)",
+        "trainer/precision.py",
+        "return capability >= _AMPERE",
+        "return capability > _AMPERE",
         "tests/trainer/test_gpu_choice.py::test_gpus_compute_in_bfloat16_from_ampere_on",
     ),
     Slip(

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from tests.trainer.conftest import fresh_collectives, mirrored
 from trainer import augmentation, export, loop, outcome, state
 from trainer.config import TrainerSettings
-from trainer.model import NNCLR
+from trainer.model import NNCLR, normalised
 from trainer.plan import Plan
 from trainer.step import TrainingStep
 
@@ -48,7 +48,7 @@ def test_keys_are_the_averages_projections_and_the_average_follows_the_weights(n
     twin = NNCLR(chosen, SIZE, classes=0, dtype="float32")
     for network, copy in zip(twin.networks, model.momentum.networks, strict=False):
         network.set_weights(copy.get_weights())
-    expected_keys = twin.project(both)[:BATCH]
+    expected_keys = normalised(twin.project(both)[:BATCH])
     before = [weights(network) for network in model.momentum.networks]
 
     plan = Plan.of(chosen, 10 * BATCH)

@@ -180,8 +180,9 @@ def test_a_step_compares_learns_and_enqueues_what_its_mode_says(mode, model):
     before = [variable.numpy() for variable in variables]
 
     with tf.GradientTape() as tape:
-        z = [tf.math.l2_normalize(model.projection(model.encoder(view)), axis=1) for view in views]
-        heads = [model.prediction(view) if model.prediction else view for view in z]
+        projections = [model.projection(model.encoder(view)) for view in views]
+        z = [tf.math.l2_normalize(view, axis=1) for view in projections]
+        heads = [model.prediction(view) if model.prediction else view for view in projections]
         p = [tf.math.l2_normalize(view, axis=1) for view in heads]
         wanted = expected(mode, [v.numpy() for v in z], [v.numpy() for v in p], members)
         compared, slopes = (z, wanted.projections) if wanted.projections else (p, wanted.predictions)
