@@ -30,5 +30,5 @@ class RunSettings(StrictModel):
             "data": self.data.model_dump(mode="json", include=set(IngestSettings.model_fields)),
             "trainer": self.trainer.model_dump(mode="json", exclude={"devices"}),
             "evaluator": self.evaluator.model_dump(mode="json", exclude={"data"}),
-            "registry": self.registry.model_dump(mode="json", include={"alias"}),
+            "registry": self.registry.model_dump(mode="json", include={"alias", "approval", "card"}),
         }

@@ -464,7 +464,9 @@ def report_path(directory: str) -> str:
     return f"{directory}/{_REPORT}"
 
 
-def released_report(report: str, name: str, version: int, uri: str, link: str | None) -> str:
+def released_report(
+    report: str, name: str, version: int, uri: str, link: str | None, not_promoted: str | None = None
+) -> str:
     """Returns the report with the registry's version in it.
 
     Args:
@@ -473,6 +475,7 @@ def released_report(report: str, name: str, version: int, uri: str, link: str | 
         version: Number of the version.
         uri: URI of the version, as MLflow's clients take it.
         link: Address of the version's page on the MLflow server; None if the registry is an embedded one.
+        not_promoted: Why the version is not the champion, in sentences; None if it is.
 
     Raises:
         ValueError: If the report has no place for a version.
@@ -481,7 +484,8 @@ def released_report(report: str, name: str, version: int, uri: str, link: str | 
         raise ValueError("the report has no place for a registry version")
     text = html.escape(f"{name} version {version}")
     linked = f'<a href="{html.escape(link)}">{text}</a>' if link else text
-    released = f'<p id="release">Released as {linked}, <code>{html.escape(uri)}</code>.</p>'
+    verb, reason = ("Registered", f" {html.escape(not_promoted)}") if not_promoted else ("Released", "")
+    released = f'<p id="release">{verb} as {linked}, <code>{html.escape(uri)}</code>.{reason}</p>'
     return report.replace(NOT_RELEASED, released, 1)
 
 

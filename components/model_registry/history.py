@@ -123,6 +123,25 @@ def releases(moves: Iterable[Move], alias: str, current: int) -> list[int]:
     return trail
 
 
+def taken_away(moves: Iterable[Move], alias: str, version: int, current: int | None) -> bool:
+    """Returns whether an alias left a version by other means than a push of another version: a person took it away.
+
+    Args:
+        moves: The moves of all aliases, oldest first.
+        alias: The alias.
+        version: The version's number.
+        current: The version that the alias points to now; None if the alias does not exist.
+    """
+    made = completed_moves(moves, alias)
+    last = max((index for index, move in enumerate(made) if move.version == version), default=None)
+    if last is None:
+        return False
+    if last == len(made) - 1:
+        return current != version
+    left_by = made[last + 1]
+    return (left_by.kind, left_by.previous) != (PUSH, version)
+
+
 def _from_tag(key: str, value: str) -> Move:
     record: dict[str, Any] = json.loads(value)
     kind = _FORMER_KINDS.get(record["kind"], record["kind"])

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 RELEASED, UNCHANGED, NOT_PROMOTED, NOT_BLESSED = "released", "unchanged", "not promoted", "not blessed"
-NOTHING_NEW, FAILED = "nothing new", "failed"
+CHALLENGER, NOTHING_NEW, FAILED = "challenger", "nothing new", "failed"
 # Outcomes that a repeated run would have again. A run that was not promoted is repeated: it must be compared with the
 # new champion.
-_SETTLED = (RELEASED, UNCHANGED, NOT_BLESSED)
+_SETTLED = (RELEASED, CHALLENGER, UNCHANGED, NOT_BLESSED)
 # Outcomes under the names that earlier releases of nnclr stored.
 _FORMER_OUTCOMES = {"stood back": NOT_PROMOTED}
 
@@ -37,9 +37,9 @@ class PipelineRun:
 
     Attributes:
         run: The run's id, from the orchestrator.
-        outcome: `released`, `unchanged` (the registry already had the encoder), `not promoted` (the alias stayed where
-            it was, because it had moved during the run), `not blessed`, `nothing new` (nothing was trained) or
-            `failed`.
+        outcome: `released`, `challenger` (the encoder waits for approval), `unchanged` (the registry already had the
+            encoder), `not promoted` (the alias stayed where it was, because it had moved during the run), `not
+            blessed`, `nothing new` (nothing was trained) or `failed`.
         detail: The reason for the outcome, a sentence.
         source: The path or URI of the images.
         data: The identity of the images, from `data_identity`.

@@ -3,9 +3,12 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from components.model_registry import history
-from components.model_registry.aliases import Aliases
+from components.model_registry import history, tags
+from components.model_registry.aliases import Aliases, alias_targets
+from components.model_registry.config import CHALLENGER
 from components.model_registry.connection import Connection
+from components.model_registry.errors import ignoring
+from components.model_registry.history import Move
 from components.model_registry.versions import Version, Versions
 
 
@@ -46,6 +49,34 @@ class ModelRegistry(Versions, Aliases):
         with self.connection.readable_errors():
             self.connection.client.set_registered_model_tag(name, key, value)
 
+    def challenge(self, name: str, alias: str, version: int, by: str, reason: str) -> None:
+        """Makes a version the challenger, which waits until a person promotes it. It replaces the present challenger.
+
+        Args:
+            name: The name of the registered model.
+            alias: The alias that a promotion gives to the version.
+            version: The version's number.
+            by: The author, a pipeline run.
+            reason: The reason, a sentence.
+        """
+        self.set_tag(name, tags.CHALLENGER_FOR, alias)
+        self.move_alias(name, Move(CHALLENGER, None, version, history.PUSH, by, reason))
+
+    def end_challenge(self, name: str, alias: str) -> None:
+        """Removes the alias `challenger` from a version that has the alias it waited for; changes nothing otherwise.
+
+        Args:
+            name: The name of the registered model.
+            alias: An alias that was moved. A promotion to another one, for a trial, leaves the challenger waiting.
+        """
+        if self.tag(name, tags.CHALLENGER_FOR) != alias:
+            return
+        with self.connection.readable_errors():
+            targets = alias_targets(self.connection, name)
+            if CHALLENGER in targets and targets[CHALLENGER] == targets.get(alias):
+                with ignoring("RESOURCE_DOES_NOT_EXIST"):
+                    self.connection.client.delete_registered_model_alias(name, CHALLENGER)
+
     def rollback_target(self, name: str, alias: str) -> Version | None:
         """Returns the version that a rollback of an alias goes to, as `history.rollback_target` defines it.
 
@@ -81,14 +112,14 @@ class ModelRegistry(Versions, Aliases):
         """Returns the versions beyond the newest `keep`, without those that are still needed.
 
         An alias needs its version, the one that a rollback goes to, and the best release, which the next candidate is
-        compared with.
+        compared with. The challenger needs its version only: those that it replaced were never released.
 
         Args:
             name: The name of the registered model.
             keep: How many of the newest versions stay in any case.
         """
         versions = self.versions(name)
-        aliases = {alias for version in versions for alias in version.aliases}
+        aliases = {alias for version in versions for alias in version.aliases} - {CHALLENGER}
         targets = [find(name, alias) for alias in sorted(aliases) for find in (self.rollback_target, self.best_release)]
         needed = {version.version for version in targets if version}
         return [version for version in versions[keep:] if not version.aliases and version.version not in needed]

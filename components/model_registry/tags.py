@@ -3,6 +3,9 @@
 #: On a registered model: the folder that TensorFlow Serving watches.
 SERVING_DIRECTORY = "serving_directory"
 
+#: On a registered model: the alias that the challenger gets when a person promotes it.
+CHALLENGER_FOR = "challenger_for"
+
 #: On a version, and on its MLflow run: the identity of the release.
 RELEASE = "release"
 #: On a version: the sha256 of the manifest of its files.

@@ -17,13 +17,14 @@ class Push(Content):
 
     Attributes:
         pushed: Whether the registry has it.
-        changed: Whether the push registered a version or moved the alias.
+        changed: Whether the push registered a version or moved an alias.
         outcome: Outcome of the run, see `model_registry.pipeline_runs.PipelineRun`.
         name: Name of the registered model, if it was pushed.
         version: Number of the version.
         uri: URI of the version, as MLflow's clients take it.
-        alias: Alias that points to the version; None if it points to another one.
-        not_promoted: Why the alias does not point to the version.
+        alias: Alias that points to the version: that of the champion, or `challenger`; None if neither does.
+        not_promoted: Why the champion's alias does not point to the version.
+        promotion: Command by which a person makes the version the champion, if that is for a person to decide.
         page: Address of the version's page on the MLflow server, if there is one.
         served: Folder or URI from which TensorFlow Serving serves the champion, if it is published.
     """
@@ -36,6 +37,7 @@ class Push(Content):
     uri: str | None = None
     alias: str | None = None
     not_promoted: str | None = None
+    promotion: str | None = None
     page: str | None = None
     served: str | None = None
 

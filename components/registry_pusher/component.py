@@ -30,7 +30,9 @@ class RegistryPusherSpec(component_spec.ComponentSpec):
 
 
 class RegistryPusher(base_component.BaseComponent):
-    """Registers a blessed model and makes it the champion. Does nothing for a model that is not blessed.
+    """Registers a blessed model and makes it the champion, or with manual approval the challenger.
+
+    Does nothing for a model that is not blessed.
 
     Args:
         model: The model, from Trainer.

@@ -14,6 +14,7 @@ from components.data_gate import artifact as data_gate_artifact
 from components.linear_probe_evaluator import artifact as evaluation_artifact
 from components.linear_probe_evaluator.artifact import Metrics
 from components.model_registry import ModelRegistry, pipeline_runs
+from components.model_registry.config import CHALLENGER
 from components.model_registry.pipeline_runs import PipelineRun, PipelineRuns
 from components.registry_pusher import artifact
 from components.registry_pusher.artifact import Push
@@ -77,13 +78,14 @@ class Executor(base_executor.BaseExecutor):
                 name=version.name,
                 version=version.version,
                 uri=version.uri,
-                alias=names.alias if names.alias in version.aliases else None,
+                alias=next((alias for alias in (names.alias, CHALLENGER) if alias in version.aliases), None),
                 not_promoted=pushed.not_promoted,
+                promotion=pushed.promotion,
                 page=registry.page(version),
                 served=pushed.served,
             )
             report = evaluation_artifact.released_report(
-                report, version.name, version.version, version.uri, result.page
+                report, version.name, version.version, version.uri, result.page, pushed.not_promoted
             )
         artifact.write(artifact_utils.get_single_uri(output_dict[artifact.PUSHED]), result, report)
 
@@ -91,11 +93,9 @@ class Executor(base_executor.BaseExecutor):
 def _record(run: str, settings_fingerprint: str, metrics: Metrics, pushed: Pushed | None) -> PipelineRun:
     if pushed is None:
         outcome, detail = pipeline_runs.NOT_BLESSED, " ".join(metrics.reasons)
-    elif pushed.not_promoted:
-        outcome, detail = pipeline_runs.NOT_PROMOTED, pushed.not_promoted
     else:
-        outcome = pipeline_runs.RELEASED if pushed.new or pushed.moved else pipeline_runs.UNCHANGED
-        detail = " ".join(check.sentence for check in metrics.checks)
+        outcome = pushed.outcome
+        detail = pushed.not_promoted or " ".join(check.sentence for check in metrics.checks)
     return PipelineRun(
         run=run,
         outcome=outcome,

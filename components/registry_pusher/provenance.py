@@ -22,7 +22,7 @@ class Parents(Content):
 
     Attributes:
         warm_start: Where its initial weights came from: a registered version or a folder.
-        compared_with: Name and version of the champion that it was compared with.
+        compared_with: Name and version of the champion that it was compared with; None if none could be compared.
     """
 
     warm_start: str | None = None

@@ -14,6 +14,7 @@ import yaml
 
 from components.linear_probe_evaluator.artifact import Metrics
 from components.model_registry import Release, contents
+from components.model_registry.config import CardSettings
 from components.registry_pusher import formats, verification
 from components.registry_pusher.provenance import CodeVersion, Parents, Provenance
 from components.run_settings import RunSettings
@@ -55,28 +56,40 @@ class Candidate:
     def identity(self) -> str:
         """Fingerprint of the encoder, and of the images that its classifier was fitted and measured on.
 
-        The encoder is its network, its weights, the version of nnclr that exports it and the formats. Its files also
-        hold how long the training took, and are written in another order each time: the same encoder trained once more
-        is the same.
+        The encoder is its network, its weights, the version of nnclr that exports it, the formats, and what
+        `registry.card` says of it. Its files also hold how long the training took, and are written in another order
+        each time: the same encoder trained once more is the same.
         """
         described = export.describe(self.model)
         network = described.settings.encoder.model_dump(mode="json")
         encoder = [network, described.image_size, export.fingerprint(self.model)]
-        files = sorted(self.settings.registry.formats)
-        parts = [self.metrics.labelled_fingerprint, self.code.nnclr_version, files, *encoder]
+        registry = self.settings.registry
+        files, card = sorted(registry.formats), registry.card.model_dump(mode="json")
+        parts = [self.metrics.labelled_fingerprint, self.code.nnclr_version, files, card, *encoder]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
     @property
     def provenance(self) -> Provenance:
         """Where the encoder comes from."""
-        start, champion = self.settings.trainer.warm_start, self.metrics.champion
+        start, champion, measured = self.settings.trainer.warm_start, self.metrics.champion, self.metrics.label_free
+        compared = (measured.champion if measured else self.metrics.champion_accuracy) is not None
         return Provenance(
             **self.code.model_dump(),
             pipeline_run=self.pipeline_run,
             data_fingerprint=self.metrics.data_fingerprint,
             labelled_fingerprint=self.metrics.labelled_fingerprint,
-            parents=Parents(warm_start=champion if start == CHAMPION else start, compared_with=champion),
+            parents=Parents(
+                warm_start=champion if start == CHAMPION else start, compared_with=champion if compared else None
+            ),
         )
+
+    @property
+    def start(self) -> str | None:
+        """The weights that the training started from, for people; None if they were random."""
+        trainer = self.settings.trainer
+        encoder = trainer.encoder
+        network = encoder.name if encoder.may_bring_weights else None
+        return trainer.from_checkpoint or self.provenance.parents.warm_start or encoder.weights or network
 
 
 def build(candidate: Candidate, name: str, alias: str, directory: Path) -> Release:
@@ -97,6 +110,7 @@ def build(candidate: Candidate, name: str, alias: str, directory: Path) -> Relea
         SettingsError: If the encoder cannot be written in one of `registry.formats`.
     """
     described, metrics, provenance = export.describe(candidate.model), candidate.metrics, candidate.provenance
+    card_settings = candidate.settings.registry.card
     settings = candidate.settings.model_dump(mode="json")
     with tempfile.TemporaryDirectory() as scratch:
         saved_model = f"{scratch}/{contents.SAVED_MODEL.name}"
@@ -108,22 +122,8 @@ def build(candidate: Candidate, name: str, alias: str, directory: Path) -> Relea
         _save_mlflow_model(directory, saved_model, described.image_size, metrics.embedding_size)
     verification.write_examples(directory, candidate.model)
     deviations = formats.write(candidate.model, candidate.settings.registry.formats, directory)
-    card = (
-        _environment()
-        .get_template("model_card.md.j2")
-        .render(
-            metrics=metrics,
-            provenance=provenance,
-            name=name,
-            alias=alias,
-            trainer=candidate.settings.trainer,
-            training=described.training,
-            image_size=described.image_size,
-            formats={portable.FORMATS[name].file: deviation for name, deviation in deviations.items()},
-        )
-    )
     texts = {
-        "model_card.md": card,
+        "model_card.md": card(candidate, name, alias, deviations),
         "metrics.json": metrics.model_dump_json(indent=2),
         "settings.yaml": yaml.safe_dump(settings, sort_keys=False),
         "provenance.json": provenance.model_dump_json(indent=2),
@@ -134,6 +134,7 @@ def build(candidate: Candidate, name: str, alias: str, directory: Path) -> Relea
     (directory / contents.DATA_STATISTICS).write_bytes(candidate.data_statistics)
     contents.write_manifest(directory)
     recorded = provenance.model_dump(exclude={"parents"})
+    stated = {key: text for key in ("licence", "contact") if (text := getattr(card_settings, key))}
     parents = {f"parent_{role}": parent for role, parent in provenance.parents if parent}
     return Release(
         identity=candidate.identity,
@@ -141,11 +142,42 @@ def build(candidate: Candidate, name: str, alias: str, directory: Path) -> Relea
         probe_accuracy=metrics.probe_accuracy,
         test_data=metrics.labelled_fingerprint,
         neighbour_consistency=metrics.label_free.candidate.neighbour_consistency if metrics.label_free else None,
-        description=_description(metrics),
+        description=_description(metrics, card_settings),
         metrics=dict(_numbers(metrics, described.training))
         | {f"format_difference/{name}": deviation for name, deviation in deviations.items()},
         parameters={name: str(value) for name, value in settings_tree.flattened(settings).items()},
-        tags=recorded | parents,
+        tags=recorded | parents | stated,
+    )
+
+
+def card(candidate: Candidate, name: str, alias: str, deviations: dict[str, float]) -> str:
+    """Returns the model card as Markdown.
+
+    Args:
+        candidate: The encoder to release.
+        name: Name of the registered model.
+        alias: Alias that marks the champion.
+        deviations: The largest difference of each further format from the SavedModel, by the format's name.
+    """
+    described = export.describe(candidate.model)
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("components.registry_pusher", "."),
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,  # Markdown
+        keep_trailing_newline=True,
+    )
+    environment.globals["percent"] = "{:.1%}".format
+    return environment.get_template("model_card.md.j2").render(
+        metrics=candidate.metrics,
+        provenance=candidate.provenance,
+        name=name,
+        alias=alias,
+        card=candidate.settings.registry.card,
+        trainer=candidate.settings.trainer,
+        start=candidate.start,
+        training=described.training,
+        image_size=described.image_size,
+        formats={portable.FORMATS[name].file: deviation for name, deviation in deviations.items()},
     )
 
 
@@ -182,7 +214,7 @@ def headline(metrics: Metrics) -> str:
     return f"Linear probe {metrics.probe_accuracy:.1%}"
 
 
-def _description(metrics: Metrics) -> str:
+def _description(metrics: Metrics, card: CardSettings) -> str:
     if metrics.label_free:
         untrained = metrics.label_free.untrained.neighbour_consistency
         (low, high), others = metrics.label_free.candidate.interval, f"untrained encoder {untrained:.1%}"
@@ -193,6 +225,8 @@ def _description(metrics: Metrics) -> str:
     lines = [
         f"**{headline(metrics)}** (95 % interval {low:.1%} to {high:.1%}), {others}.",
         *(check.sentence for check in metrics.checks),
+        *(f"**Note:** {finding}" for finding in metrics.findings),
+        *(f"**{name.replace('_', ' ').capitalize()}:** {text}" for name, text in card if text),
         "`model_card.md` and `report.html` among the artifacts hold the details.",
     ]
     return "\n\n".join(lines)
@@ -225,14 +259,3 @@ def _metric_name(name: str) -> str:
     """A class's name by MLflow's rules, distinct where the names are; metrics.json keeps the true ones."""
     allowed = _NOT_IN_METRIC_NAMES.sub("_", name)[:_LONGEST_CLASS]
     return allowed if allowed == name else f"{allowed}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-
-
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("components.registry_pusher", "."),
-        undefined=jinja2.StrictUndefined,
-        autoescape=False,  # Markdown
-        keep_trailing_newline=True,
-    )
-    environment.globals["percent"] = "{:.1%}".format
-    return environment

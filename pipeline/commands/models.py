@@ -112,7 +112,10 @@ def promote(
 ) -> None:
     """Move an alias to a version, after verifying the files of the version.
 
-    **Example**: `nnclr models promote 3 --reason "better on last week's images"`
+    The alias challenger is removed from a version that waited for approval and is promoted.
+
+    **Examples**: `nnclr models promote 3 --reason "better on last week's images"`,
+    `nnclr models promote challenger --reason "looked at its mistakes"`
     """
     from components.model_registry import history
 
@@ -256,7 +259,7 @@ def prune(
 ) -> None:
     """Delete old versions and their files.
 
-    Always keep the versions that an alias points to, and the version that a rollback would restore.
+    Always keep the versions that an alias points to, the version that a rollback would restore, and the best release.
 
     **Example**: `nnclr models prune --keep 5 --dry-run`
     """
@@ -328,6 +331,7 @@ def _move_alias(registry: "ModelRegistry", version: "Version", alias: str, kind:
         with tempfile.TemporaryDirectory() as aside:
             registry.download(version, aside)
         registry.move_alias(version.name, Move(alias, None, version.version, kind, by, reason))
+        registry.end_challenge(version.name, alias)
         served = serving.serve_champion(registry, version.name, alias)
     return {
         "name": version.name,

@@ -26,13 +26,16 @@ _ADVICE["best_release"] = _ADVICE["champion"]
 _OTHERWISE = "read the report, which shows the figures behind the verdict"
 
 
-def next_step(evaluation: Metrics, workdir: str) -> str:
+def next_step(evaluation: Metrics, promotion: str | None, workdir: str) -> str:
     """Returns a line that names the next step after a run.
 
     Args:
         evaluation: The encoder's figures, and the verdict.
+        promotion: The command that promotes an encoder that waits for approval; None if it does not wait.
         workdir: The run's working directory.
     """
+    if promotion:
+        return f"Next: {promotion} --workdir {workdir}"
     if evaluation.blessed:
         return f"Next: nnclr models list --workdir {workdir}"
     missed = {check.name for check in evaluation.checks if not check.passed}

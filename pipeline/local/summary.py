@@ -112,7 +112,7 @@ def report_path(lineage: "Lineage") -> str:
 
 
 def exit_code(summary: Summary) -> int:
-    """Returns 0 if the encoder was pushed or was in the registry, or nothing was new; 4 if it was not blessed."""
+    """Returns 0 if the encoder was registered or was in the registry, or nothing was new; 4 if it was not blessed."""
     return NOT_BLESSED if summary.evaluation and not summary.evaluation.blessed else DONE
 
 
@@ -160,7 +160,7 @@ def show(summary: Summary, workdir: str, console: Console) -> None:
         *(f"Note: {finding}" for finding in evaluation.findings),
         *([f"Not promoted: {registry.not_promoted}"] if registry.not_promoted else []),
         f"Report: {workdir}/runs/{summary.run_id}/report.html",
-        advice.next_step(evaluation, workdir),
+        advice.next_step(evaluation, registry.promotion, workdir),
     ]
     for line in lines:
         # The names of classes and folders may look like markup.

@@ -24,7 +24,7 @@ CHANGES = {
     MlflowClient: (
         *("create_experiment", "create_run", "log_batch", "log_artifacts", "set_terminated"),
         *("create_registered_model", "create_model_version", "delete_model_version", "delete_run"),
-        *("set_registered_model_tag", "set_registered_model_alias"),
+        *("set_registered_model_tag", "set_registered_model_alias", "delete_registered_model_alias"),
     ),
     LocalFileSystem: ("put_file", "pipe_file", "rm"),
     os: ("rename",),
@@ -42,8 +42,16 @@ def _on_change(call: Callable[[str, Callable], object]) -> None:
             setattr(owner, name, wrapped(name, getattr(owner, name)))
 
 
-def _push(root: str, model: str, run: str, accuracy: float, baseline: int | None, name: str = "encoder") -> None:
-    candidate = releases.candidate(model, run, accuracy, baseline)
+def _push(
+    root: str,
+    model: str,
+    run: str,
+    accuracy: float,
+    baseline: int | None,
+    name: str = "encoder",
+    approval: str = "automatic",
+) -> None:
+    candidate = releases.candidate(model, run, accuracy, baseline, approval=approval)
     push(ModelRegistry(f"{root}/registry"), name, "champion", candidate, f"{root}/serving")
 
 
@@ -92,6 +100,7 @@ def push_at_once(
     environment: dict[str, str],
     wait,
     late: bool,
+    approval: str = "automatic",
 ) -> None:
     """Pushes, and waits for the other pushers before it registers and again before it moves the alias.
 
@@ -104,6 +113,7 @@ def push_at_once(
         environment: Environment variables to set.
         wait: The barrier at which the pushers wait; None to push without waiting.
         late: Whether this pusher moves the alias last.
+        approval: `registry.approval`.
     """
     os.environ |= environment
     waited = set()
@@ -117,7 +127,7 @@ def push_at_once(
         return change()
 
     _on_change(meet)
-    _push(root, model, run, accuracy, None, name)
+    _push(root, model, run, accuracy, None, name, approval)
 
 
 def start(function: Callable[..., None], *arguments: object) -> BaseProcess:

@@ -3,13 +3,23 @@
 import functools
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import keras
 import numpy as np
 
-from components.linear_probe_evaluator.artifact import Check, Difference, LabelFree, Metrics, Repeated, ViewQuality
+from components.linear_probe_evaluator.artifact import (
+    Check,
+    Difference,
+    Duplicates,
+    LabelFree,
+    Metrics,
+    Repeated,
+    ViewQuality,
+)
+from components.model_registry import contents
 from components.registry_pusher import release, verification
 from components.registry_pusher.provenance import CodeVersion
 from components.registry_pusher.release import Candidate, Release
@@ -74,9 +84,11 @@ def metrics(accuracy: float, champion_version: int | None = None) -> Metrics:
         over_untrained=Difference(mean=accuracy - 0.2, low=0.1, high=0.5),
         champion=f"encoder version {champion_version}" if champion_version else None,
         champion_version=champion_version,
+        champion_accuracy=0.4 if champion_version else None,
         embedding_size=8,
         rank_me=5.5,
         untrained_rank_me=4.5,
+        duplicates={"test in train": Duplicates(images=40, exact=3, look=0)},
         findings=["3 of the 40 images of test occur in train as well."],
         counts={"unlabelled": 100, "train": 40, "test": 40},
         data="pictures",
@@ -119,15 +131,24 @@ def label_free_metrics(consistency: float, champion_version: int | None = None) 
     )
 
 
-def candidate(model: str, run: str, accuracy: float = 0.5, champion: int | None = None, seed: int = 0) -> Candidate:
+def candidate(
+    model: str,
+    run: str,
+    accuracy: float = 0.5,
+    champion: int | None = None,
+    seed: int = 0,
+    approval: str = "automatic",
+    card: Mapping[str, str] = MappingProxyType({}),
+) -> Candidate:
     """A blessed encoder, as the pusher gets it."""
+    # Without further formats, which take time.
+    registry = {"formats": [], "approval": approval, "card": dict(card)}
     return Candidate(
         model=model,
         classifier=classifier(seed),
         metrics=metrics(accuracy, champion),
         report=REPORT,
-        # Without further formats, which take time.
-        settings=RunSettings.model_validate({"name": "test", "trainer": SETTINGS, "registry": {"formats": []}}),
+        settings=RunSettings.model_validate({"name": "test", "trainer": SETTINGS, "registry": registry}),
         code=CODE,
         pipeline_run=run,
         data_statistics=STATISTICS,
@@ -147,4 +168,23 @@ def use_built(releases: dict[str, Release], replace: Callable[[object, str, obje
         replace: Sets an attribute, perhaps for the time of a test.
     """
     replace(release, "build", lambda candidate, *_: releases[candidate.identity])
+    replace(verification, "differences", lambda folder: [])
+
+
+def use_stubs(directory: Path, replace: Callable[[object, str, object], None]) -> None:
+    """Lets releases hold the SavedModel and a manifest only, which is all that TensorFlow Serving and others need.
+
+    Args:
+        directory: The folder for the files.
+        replace: Sets an attribute for the time of a test.
+    """
+
+    def build(candidate: Candidate, *_: object) -> Release:
+        folder = directory / candidate.pipeline_run
+        shutil.copytree(candidate.model, folder / contents.SAVED_MODEL)
+        contents.write_manifest(folder)
+        accuracy, data = candidate.metrics.probe_accuracy, candidate.metrics.labelled_fingerprint
+        return Release(candidate.identity, folder, accuracy, data, tags={"pipeline_run": candidate.pipeline_run})
+
+    replace(release, "build", build)
     replace(verification, "differences", lambda folder: [])

@@ -177,3 +177,7 @@ def test_new_is_what_no_run_came_to_an_end_with(tmp_path, monkeypatch):
     assert (newest[1].probe_accuracy, newest[1].source, newest[1].version) == (0.25, "/images/1", None)
     # It still points to the run that trained, not to the one that found nothing new.
     assert "run tuesday" in reason("thursday", 3)
+    # An encoder that waits for approval is not trained again, whether a person promotes it or not.
+    runs.record(PipelineRun("friday", "challenger", "waits", data.source, data.identity, same, 4, 0.5, 3))
+    for present in (3, 4):
+        assert "(challenger, version 4). Nothing is trained." in reason("x", present)

@@ -422,5 +422,7 @@ def test_the_registrys_version_comes_in_afterwards(model, run):
     assert "Released as encoder version 3 , models:/encoder/3" in found.text
     assert link in found.links
     assert link not in Page(artifact.released_report(content, "encoder", 3, "models:/encoder/3", None)).links
+    waits = artifact.released_report(content, "encoder", 3, "models:/encoder/3", None, "It waits for <ada>.")
+    assert "Registered as encoder version 3, models:/encoder/3 . It waits for <ada>." in Page(waits).text
     with pytest.raises(ValueError, match="no place for a registry version"):
         artifact.released_report("<p>", "encoder", 3, "models:/encoder/3", None)

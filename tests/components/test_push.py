@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from components.model_registry import ModelRegistry, Move, history
-from components.registry_pusher.push import differences, push
+from components.registry_pusher.push import Pushed, differences, push
 from components.registry_pusher.release import Release
 from tests.components import pushers, releases
 from trainer.aside import ABANDONED_AFTER_SECONDS
@@ -289,3 +289,119 @@ def test_a_push_of_the_same_encoder_restores_lost_files(models, empty, tmp_path)
     assert (again.new, again.version.version) == (False, 1)
     assert differences(registry, again.version) == []
     assert [version.aliases for version in registry.versions("encoder")] == [("champion",)]
+
+
+@pytest.fixture
+def manual(models, empty, tmp_path, monkeypatch):
+    """An empty registry, and what pushes a model to it with manual approval after a comparison with a champion."""
+    shutil.copytree(empty, tmp_path / "root")
+    releases.use_stubs(tmp_path / "stubs", monkeypatch.setattr)
+    registry = ModelRegistry(str(tmp_path / "root" / "registry"))
+    served = str(tmp_path / "root" / "serving")
+
+    def push_for_approval(model: str, run: str, champion: int | None = None) -> Pushed:
+        candidate = releases.candidate(models[model], run, 0.5, champion, approval="manual")
+        return push(registry, "encoder", "champion", candidate, served)
+
+    return registry, push_for_approval
+
+
+def promote(registry: ModelRegistry, version: int, alias: str = "champion") -> None:
+    registry.move_alias("encoder", Move(alias, None, version, history.PROMOTE, "ada@box", "approved"))
+    registry.end_challenge("encoder", alias)
+
+
+def aliases(registry: ModelRegistry) -> dict[str, int]:
+    return {alias: version.version for version in registry.versions("encoder") for alias in version.aliases}
+
+
+def test_with_manual_approval_an_encoder_waits_as_challenger_until_it_is_promoted(manual, tmp_path):
+    registry, push_for_approval = manual
+    first = push_for_approval(FIRST, "run-1")
+    assert (first.outcome, first.new, first.moved, first.version.aliases) == ("challenger", True, True, ("challenger",))
+    assert "version 1 waits as challenger until a person promotes it" in first.not_promoted
+    assert first.promotion == "nnclr models promote 1 --name encoder --reason REASON"
+    # Nobody approved it, so that neither Serving nor the next comparison gets it.
+    assert list((tmp_path / "root" / "serving").iterdir()) == []
+    assert registry.best_release("encoder", "champion") is None
+    # Scheduled runs with the same encoder change nothing.
+    again = push_for_approval(FIRST, "run-2")
+    assert (again.outcome, again.new, again.moved) == ("unchanged", False, False)
+    assert again.promotion == first.promotion
+    assert len(registry.history("encoder")) == 1
+    # A newer one takes its place; the older version stays until it is pruned.
+    second = push_for_approval(SECOND, "run-3")
+    assert (second.outcome, aliases(registry)) == ("challenger", {"challenger": 2})
+    assert "It replaces version 1 with a probe accuracy of 50.0% on the same labelled images." in second.not_promoted
+    assert [version.version for version in registry.versions_to_prune("encoder", keep=0)] == [1]
+    # A trial under another alias is no promotion.
+    promote(registry, 2, "canary")
+    assert aliases(registry) == {"challenger": 2, "canary": 2}
+    promote(registry, 2)
+    assert aliases(registry) == {"champion": 2, "canary": 2}
+    assert [(move.alias, move.version, move.kind, move.by) for move in registry.history("encoder")] == [
+        *(("challenger", 1, "push", "run-1"), ("challenger", 2, "push", "run-3")),
+        *(("canary", 2, "promote", "ada@box"), ("champion", 2, "promote", "ada@box")),
+    ]
+    # The champion itself needs no approval, and an older challenger that a newer one replaced may wait again.
+    assert push_for_approval(SECOND, "run-4", champion=2).outcome == "unchanged"
+    assert (tmp_path / "root" / "serving" / "2").exists()
+    assert push_for_approval(FIRST, "run-5", champion=2).outcome == "challenger"
+    assert aliases(registry) == {"champion": 2, "canary": 2, "challenger": 1}
+    assert registry.versions_to_prune("encoder", keep=0) == []
+    assert registry.rollback_target("encoder", "champion") is None
+
+
+@pytest.mark.parametrize("decision", ["removed", "promoted and rolled back", "taken over on MLflow's page"])
+def test_a_person_decides_on_a_challenger_once(decision, manual):
+    registry, push_for_approval = manual
+    push_for_approval(FIRST, "run-1")
+    promote(registry, 1)
+    push_for_approval(SECOND, "run-2", champion=1)
+    if decision == "removed":
+        # On MLflow's page.
+        registry.connection.client.delete_registered_model_alias("encoder", "challenger")
+    elif decision == "taken over on MLflow's page":
+        registry.connection.client.set_registered_model_alias("encoder", "challenger", "1")
+    else:
+        promote(registry, 2)
+        registry.move_alias("encoder", Move("champion", None, 1, history.ROLLBACK, "ada@box", "slow"))
+    again = push_for_approval(SECOND, "run-3", champion=1)
+    assert (again.outcome, again.moved, aliases(registry)) == ("unchanged", False, {"champion": 1})
+    assert "Version 2 was the challenger before, and a person decided on it" in again.not_promoted
+    assert again.promotion == "nnclr models promote 2 --name encoder --reason REASON"
+
+
+def test_a_challenger_must_have_been_compared_with_the_present_champion(manual):
+    registry, push_for_approval = manual
+    push_for_approval(FIRST, "run-1")
+    promote(registry, 1)
+    late = push_for_approval(SECOND, "run-2")
+    assert (late.outcome, late.promotion, aliases(registry)) == ("not promoted", None, {"champion": 1})
+    assert "The champion became version 1 during the run (promote by ada@box): run again" in late.not_promoted
+
+
+def test_with_automatic_approval_a_waiting_encoder_becomes_champion_and_waits_no_longer(manual, models):
+    registry, push_for_approval = manual
+    push_for_approval(FIRST, "run-1")
+    pushed = push(registry, "encoder", "champion", releases.candidate(models[FIRST], "run-2", 0.5))
+    assert (pushed.outcome, pushed.not_promoted, aliases(registry)) == ("released", None, {"champion": 1})
+
+
+@pytest.mark.long
+def test_on_a_server_without_a_lock_one_of_two_encoders_waits(models, tmp_path, mlflow_server):
+    environment, wait = {"MLFLOW_TRACKING_URI": mlflow_server}, pushers.barrier(2)
+    processes = [
+        pushers.start(
+            *(pushers.push_at_once, str(tmp_path), models[model], run, 0.5, "challengers", environment, wait, late),
+            "manual",
+        )
+        for model, run, late in ((FIRST, "run-1", False), (SECOND, "run-2", True))
+    ]
+    assert [finished(process) for process in processes] == [0, 0]
+    registry = ModelRegistry("unused")
+    versions = registry.versions("challengers")
+    assert [differences(registry, version) for version in versions] == [[], []]
+    (last,) = [version for version in versions if version.aliases]
+    assert (last.aliases, registry.details(last).tags["pipeline_run"]) == (("challenger",), "run-2")
+    assert [move.alias for move in registry.history("challengers")] == ["challenger", "challenger"]

@@ -4,8 +4,11 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pillow_heif
@@ -22,7 +25,7 @@ from components.champion_resolver import executor as resolver
 from components.champion_resolver.artifact import Champion, Resolved
 from components.data_gate import artifact as data_gate_artifact
 from components.linear_probe_evaluator import artifact as evaluation_artifact
-from components.linear_probe_evaluator.artifact import ProbeWeights
+from components.linear_probe_evaluator.artifact import Duplicates, ProbeWeights
 from components.model_registry import DamagedVersion, ModelRegistry, Move, Release, Version, contents, history
 from components.model_registry.config import ChampionSettings, RegistrySettings
 from components.model_registry.pipeline_runs import PipelineRuns
@@ -30,10 +33,12 @@ from components.model_registry.stored_files import StoredFiles
 from components.registry_pusher import executor as pusher
 from components.registry_pusher import release, verification
 from components.registry_pusher.push import differences
+from components.run_settings import RunSettings
 from tests.components import releases
 from trainer import export
 from trainer.errors import SettingsError, UserError
 
+CARD = {"licence": "CC-BY-4.0", "contact": "ada@example.org", "intended_use": "Sorting digits.\n\nNot for cheques."}
 PAGE = f"<title>report</title>{evaluation_artifact.NOT_RELEASED}"
 
 
@@ -60,8 +65,12 @@ def push(
     champion: int | None = None,
     consistency: float | None = None,
     formats: tuple[str, ...] = (),
+    **settings: object,
 ) -> dict:
-    """Runs the component's executor on real artifacts, as TFX does; with a `consistency`, without labels."""
+    """Runs the component's executor on real artifacts, as TFX does; with a `consistency`, without labels.
+
+    The `settings` are further ones of the section `registry`.
+    """
     root = tmp_path / run_id
     model = tmp_path / f"model-{seed}" / "Format-Serving"
     if not model.exists():
@@ -82,10 +91,10 @@ def push(
     evaluation_artifact.write_evaluation(str(root / "evaluation"), metrics, PAGE, probe)
     (root / "blessing" / ("BLESSED" if blessed else "NOT_BLESSED")).write_text("")
     outputs = {"pushed_model": [artifact(standard_artifacts.PushedModel, root / "pushed")]}
-    registry = RegistrySettings(model_name="encoder", formats=formats)
-    settings = candidate.settings.model_copy(update={"registry": registry})
+    registry = RegistrySettings.model_validate({"model_name": "encoder", "formats": formats} | settings)
+    run_settings = candidate.settings.model_copy(update={"registry": registry})
     properties = {
-        "settings": settings.model_dump_json(),
+        "settings": run_settings.model_dump_json(),
         "settings_fingerprint": "r3c1",
         "registry_directory": str(tmp_path / "registry"),
         "pipeline_run": run_id,
@@ -96,10 +105,11 @@ def push(
 
 
 def test_a_version_holds_figures_settings_provenance_and_model_card(tmp_path, registry):
-    first = push(tmp_path, seed=1, run_id="run-1")
+    first = push(tmp_path, seed=1, run_id="run-1", card=CARD)
     assert first == {
         **{"pushed": True, "changed": True, "name": "encoder", "version": 1, "uri": "models:/encoder/1"},
-        **{"alias": "champion", "not_promoted": None, "page": None, "served": None, "outcome": "released"},
+        **{"alias": "champion", "not_promoted": None, "promotion": None, "page": None, "served": None},
+        "outcome": "released",
     }
     (run,) = PipelineRuns(registry, "encoder").newest()
     assert (run.run, run.outcome, run.version, run.settings_fingerprint, run.probe_accuracy) == (
@@ -124,6 +134,12 @@ def test_a_version_holds_figures_settings_provenance_and_model_card(tmp_path, re
     assert details.metrics["training/steps"] == 3
     assert details.parameters["trainer.encoder.width"] == "8"
     assert "**Linear probe 50.0%** (95 % interval 48.0% to 52.0%)" in details.description
+    # What a person must know before a promotion is also on MLflow's page.
+    assert "**Note:** 3 of the 40 images of test occur in train as well." in details.description
+    assert f"**Intended use:** {CARD['intended_use']}" in details.description
+    assert {key: details.tags[key] for key in ("licence", "contact")} == {
+        key: CARD[key] for key in ("licence", "contact")
+    }
 
     folder = registry.download(version, str(tmp_path / "downloaded"))
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
@@ -139,6 +155,7 @@ def test_a_version_holds_figures_settings_provenance_and_model_card(tmp_path, re
     for fact in ("| linear probe | 50.0% (48.0% to 52.0%) |", "100 unlabelled images", "3 steps in 2 s", "c0ffee"):
         assert fact in card
     assert "- 3 of the 40 images of test occur in train as well." in card
+    assert f"- Licence: {CARD['licence']}\n- Contact: {CARD['contact']}\n\n{CARD['intended_use']}\n" in card
     assert str(Path.home()) not in card
 
 
@@ -183,7 +200,8 @@ def test_a_release_without_labels_has_no_classifier_and_says_what_was_measured(t
     for fact in (
         "how well the embeddings separate classes is unknown",
         "| measure | this encoder | untrained encoder |\n|---|---|---|\n| neighbour consistency | 50.0% (48",
-        "| effective rank (LiDAR) | 4.50 | 4.50 |\n\n- There are no labelled images.",
+        "Checks before the release:\n\n- There are no labelled images.",
+        "- Licence: not stated",
         "- This favours the new encoder.",
     ):
         assert fact in card
@@ -235,6 +253,71 @@ assert [column.name for column in model.metadata.get_input_schema()] == ["image_
     command = [sys.executable, "-P", "-c", code, uri]
     process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
     assert process.returncode == 0, process.stderr
+
+
+def test_no_sentence_of_the_card_contradicts_what_was_found(tmp_path):
+    """The findings and settings of each of these candidates once stood beside a sentence that denied them."""
+    plain = releases.candidate(releases.export_model(tmp_path / "model", seed=1), "run-1", champion=1)
+
+    def card(trainer: Mapping[str, object] = MappingProxyType({}), **metrics: object) -> str:
+        settings = plain.settings.model_dump(mode="json")
+        settings["trainer"] |= trainer
+        found = plain.metrics.model_copy(update=metrics)
+        candidate = replace(plain, settings=RunSettings.model_validate(settings), metrics=found)
+        return release.card(candidate, "encoder", "champion", {})
+
+    text = card()
+    assert "from random weights" in text
+    assert "No labels were used" in text
+    assert "| compared with the champion | encoder version 1 |" in text
+    assert "3 are identical to images of `train`, and 0 others look like one" in text
+    # The test images are among those of the pretraining.
+    copied = card(duplicates={"test in unlabelled": Duplicates(images=40, exact=7, look=2)})
+    assert "7 are identical to images of `unlabelled`, and 2 others look like one" in copied
+    assert "never learned from" not in copied
+    # The encoder has collapsed: all images lie close together.
+    assert "lie close together" not in text
+    # The champion could not be measured.
+    assert "| compared with the champion | no |" in card(champion_accuracy=None)
+    for trainer, start in (
+        ({"encoder": {"name": "keras:MobileNetV3Small", "weights": "imagenet"}}, "imagenet"),
+        ({"encoder": {"name": "./own.keras"}}, "./own.keras"),
+        ({"warm_start": "gs://bucket/encoder"}, "gs://bucket/encoder"),
+        ({"warm_start": "champion"}, "encoder version 1"),
+        ({"from_checkpoint": "/runs/1"}, "/runs/1"),
+    ):
+        started = card(trainer)
+        assert f"Training started from the weights of `{start}`." in started
+        assert f"| started from | {start} |" in started
+        assert "from weights of another training" in started
+        assert "No labels were used" not in started
+        assert "Whether that of the weights it started from did" in started
+    assert "| duration | 2h |" in card({"time_limit": "2h"})
+    assert "support set" not in card({"neighbour": "none"})
+
+
+def test_the_same_encoder_under_another_licence_is_another_release(tmp_path):
+    model = releases.export_model(tmp_path / "model", seed=1)
+    plain, licensed = (releases.candidate(model, "run-1", card=card) for card in ({}, {"licence": "MIT"}))
+    assert plain.identity != licensed.identity
+
+
+def test_an_encoder_that_waits_for_approval_is_not_called_released(tmp_path, registry, monkeypatch):
+    releases.use_stubs(tmp_path / "stubs", monkeypatch.setattr)
+    first = push(tmp_path, seed=1, run_id="run-1", approval="manual")
+    assert (first["outcome"], first["alias"], first["changed"]) == ("challenger", "challenger", True)
+    assert first["promotion"] == "nnclr models promote 1 --name encoder --reason REASON"
+    report = (tmp_path / "run-1" / "pushed" / "report.html").read_text()
+    assert "Registered as encoder version 1" in report
+    assert first["not_promoted"] in report
+    assert "Released" not in report
+    (run,) = PipelineRuns(registry, "encoder").newest()
+    assert (run.outcome, run.version, run.detail) == ("challenger", 1, first["not_promoted"])
+    # The next run still finds no champion.
+    assert champion_artifact.read(resolve(tmp_path, "resolved", expected="none")) == Resolved()
+    # Under another alias for the champion, the command says so.
+    other = push(tmp_path, seed=1, run_id="run-2", approval="manual", alias="stable")
+    assert other["promotion"] == "nnclr models promote 1 --name encoder --alias stable --reason REASON"
 
 
 def test_pushing_the_same_content_again_changes_nothing(tmp_path, registry):

@@ -24,6 +24,7 @@ from tests.components import pushers, releases
 NAME, ALIAS, ENCODERS = "encoder", "champion", 4
 CHANGES = pushers.CHANGES[MlflowClient]
 # The number of changes before a kill; no action makes more than 14. None stands for no kill.
+WAYS = ("automatic", "manual")
 KILLS = st.one_of(st.none(), st.none(), st.integers(0, 14))
 
 
@@ -74,7 +75,7 @@ def prepared(tmp_path_factory, empty_registry) -> dict:
 
 
 @pytest.mark.parametrize(
-    "examples", [pytest.param(8, marks=pytest.mark.long), pytest.param(100, marks=pytest.mark.soak)]
+    "examples", [pytest.param(12, marks=pytest.mark.long), pytest.param(100, marks=pytest.mark.soak)]
 )
 def test_any_sequence_leaves_a_whole_champion_that_the_last_move_names(examples, prepared, monkeypatch):
     """A hundred sequences, for `make soak`, meet more orders of the same moves and kills."""
@@ -124,13 +125,27 @@ def test_any_sequence_leaves_a_whole_champion_that_the_last_move_names(examples,
                 fuse.left = None
                 self.registry = ModelRegistry(f"{self.root}/registry")
 
-        @rule(number=st.integers(0, ENCODERS - 1), kill=KILLS, knows_champion=st.booleans())
-        def push(self, number, kill, knows_champion):
+        @rule(
+            number=st.integers(0, ENCODERS - 1),
+            kill=KILLS,
+            knows_champion=st.booleans(),
+            approval=st.sampled_from(WAYS),
+        )
+        def push(self, number, kill, knows_champion, approval):
             before = self.champion()
             metrics = releases.metrics(0.5, before if knows_champion and before else None)
-            candidate = dataclasses.replace(prepared["candidates"][number], metrics=metrics)
+            plain = prepared["candidates"][number]
+            registry = plain.settings.registry.model_copy(update={"approval": approval})
+            settings = plain.settings.model_copy(update={"registry": registry})
+            candidate = dataclasses.replace(plain, metrics=metrics, settings=settings)
             pushed = self.attempt(kill, lambda: pusher.push(self.registry, NAME, ALIAS, candidate))
-            if pushed is None:
+            if approval == "manual":
+                # Only a person makes it the champion.
+                self.allowed = {before}
+                if pushed and pushed.outcome == "challenger":
+                    counts["challenged"] += 1
+                    assert self.registry.aliased(NAME, "challenger").version == pushed.version.version
+            elif pushed is None:
                 self.allowed = {before, max([0, *self.versions()]), self.champion()} & {before, self.champion()}
             elif pushed.not_promoted:
                 self.allowed = {before}
@@ -143,7 +158,12 @@ def test_any_sequence_leaves_a_whole_champion_that_the_last_move_names(examples,
         def promote(self, data, kill):
             version, before = data.draw(st.sampled_from(self.versions())), self.champion()
             move = Move(ALIAS, None, version, history.PROMOTE, "ada@box", "better")
-            self.attempt(kill, lambda: self.registry.move_alias(NAME, move))
+
+            def move_and_end() -> None:
+                self.registry.move_alias(NAME, move)
+                self.registry.end_challenge(NAME, ALIAS)
+
+            self.attempt(kill, move_and_end)
             self.allowed = {version} if kill is None else {before, version}
 
         @precondition(lambda self: self.champion())
@@ -238,4 +258,5 @@ def test_any_sequence_leaves_a_whole_champion_that_the_last_move_names(examples,
     )
     print(dict(counts))
     # The sequences included every important action.
-    assert min(counts[name] for name in ("push", "promote", "roll_back_to_the_end", "prune", "killed")) > 0, counts
+    actions = ("push", "challenged", "promote", "roll_back_to_the_end", "prune", "killed")
+    assert min(counts[name] for name in actions) > 0, counts

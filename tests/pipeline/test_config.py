@@ -70,6 +70,8 @@ def test_set_beats_file_beats_preset(tmp_path):
         ("gate.min_brightness=0.96", r"gate: .*min_brightness must not be above max_brightness"),
         ("name=Bad_Name", r"name: 'Bad_Name' is not allowed"),
         ("registry.alias=v9", r"registry\.alias: 'v9' is not allowed\. MLflow reserves"),
+        ("registry.alias=challenger", r"registry\.alias: 'challenger' is not allowed\. `challenger` marks an encoder"),
+        ("registry.card.licence=''", r"registry\.card\.licence"),
         ("trainer.epochs", r"--set takes NAME=VALUE"),
         ("trainer.projection.units=[64", r"The value in --set trainer\.projection\.units=\[64 cannot be used"),
         ("trainer.optimizer.weight_decay=0.1", r"trainer\.optimizer: .* adam has no weight_decay: take adamw"),
@@ -285,6 +287,8 @@ def test_what_decides_on_a_release_changes_the_settings_fingerprint():
         "trainer.epochs=3",
         "evaluator.accept_baseline_reset=true",
         "registry.alias=best",
+        "registry.approval=manual",
+        "registry.card.licence=MIT",
         "data.image_size=64",
     ):
         assert config.load(overrides=[other]).deciding() != plain

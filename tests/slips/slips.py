@@ -28,6 +28,8 @@ _OPTIMIZERS, _AUGMENTATION, _CHECKPOINTS = "trainer/optimizers.py", "trainer/aug
 _GATE, _FINDINGS = "components/linear_probe_evaluator/gate.py", "components/linear_probe_evaluator/findings.py"
 _SIGNIFICANCE = "components/linear_probe_evaluator/significance.py"
 _LABEL_FREE, _VIEW_METRICS = "components/linear_probe_evaluator/label_free.py", "trainer/view_metrics.py"
+_REGISTRY_TESTS = "tests/components/test_registry.py::"
+_PUSH_TESTS = "tests/components/test_push.py::"
 _FORMATS_TESTS = "tests/components/test_formats.py::"
 _LABEL_FREE_TESTS = "tests/components/test_label_free.py::"
 _PUSH, _SERVING = "components/registry_pusher/push.py", "components/registry_pusher/serving.py"
@@ -664,34 +666,34 @@ SLIPS = [
         _PUSH,
         "if champion.version in (version.version, baseline):",
         "if True:",
-        "tests/components/test_push.py::test_a_candidate_is_not_promoted_if_the_champion_changed_during_the_run[0.9]",
+        f"{_PUSH_TESTS}test_a_candidate_is_not_promoted_if_the_champion_changed_during_the_run[0.9]",
     ),
     Slip(
         "the last of the encoders that raced becomes champion",
         _PUSH,
         "first = raced[-1]",
         "first = raced[0]",
-        "tests/components/test_push.py::test_an_interrupted_race_is_settled_by_the_push_that_is_repeated",
+        f"{_PUSH_TESTS}test_an_interrupted_race_is_settled_by_the_push_that_is_repeated",
     ),
     Slip(
         "an alias that a person moved is taken for a race",
         _PUSH,
         "champion.version not in {move.version for move in raced}",
         "False",
-        "tests/components/test_push.py::test_a_race_is_not_settled_if_a_person_moved_the_alias",
+        f"{_PUSH_TESTS}test_a_race_is_not_settled_if_a_person_moved_the_alias",
     ),
     Slip(
         "a deleted alias is set again",
         _PUSH,
         "        if last is None:\n            return None\n",
         "        return None\n",
-        "tests/components/test_push.py::test_an_alias_that_a_person_deleted_is_not_set_again_by_a_push",
+        f"{_PUSH_TESTS}test_an_alias_that_a_person_deleted_is_not_set_again_by_a_push",
     ),
     Slip(
         "a version that does not load back becomes champion",
         _PUSH,
-        "            if damage:\n                raise DamagedVersion",
-        "            if not damage:\n                raise DamagedVersion",
+        "    if damage:\n        raise DamagedVersion",
+        "    if not damage:\n        raise DamagedVersion",
         "tests/components/test_registry.py::test_a_version_that_does_not_load_back_never_becomes_champion",
     ),
     Slip(
@@ -984,9 +986,79 @@ SLIPS = [
     Slip(
         "an encoder is not released in other formats",
         "components/registry_pusher/release.py",
-        "self.code.nnclr_version, files, *encoder]",
-        "self.code.nnclr_version, *encoder]",
+        "self.code.nnclr_version, files, card, *encoder]",
+        "self.code.nnclr_version, card, *encoder]",
         f"{_FORMATS_TESTS}test_the_same_encoder_in_other_formats_is_another_release",
+    ),
+    Slip(
+        "a licence does not reach an encoder that is registered already",
+        "components/registry_pusher/release.py",
+        "self.code.nnclr_version, files, card, *encoder]",
+        "self.code.nnclr_version, files, *encoder]",
+        f"{_REGISTRY_TESTS}test_the_same_encoder_under_another_licence_is_another_release",
+    ),
+    Slip(
+        "the card says that an encoder was compared with a champion that could not be measured",
+        "components/registry_pusher/release.py",
+        "compared_with=champion if compared else None",
+        "compared_with=champion",
+        f"{_REGISTRY_TESTS}test_no_sentence_of_the_card_contradicts_what_was_found",
+    ),
+    Slip(
+        "the card says that a pretrained network started from random weights",
+        "components/registry_pusher/release.py",
+        "self.provenance.parents.warm_start or encoder.weights or network",
+        "self.provenance.parents.warm_start or network",
+        f"{_REGISTRY_TESTS}test_no_sentence_of_the_card_contradicts_what_was_found",
+    ),
+    Slip(
+        "an encoder becomes champion without the approval that the settings require",
+        _PUSH,
+        'candidate.settings.registry.approval == "manual"',
+        "False",
+        f"{_PUSH_TESTS}test_with_manual_approval_an_encoder_waits_as_challenger_until_it_is_promoted",
+    ),
+    Slip(
+        "an encoder becomes challenger again after a person decided on it",
+        _PUSH,
+        "if history.taken_away(moves, ",
+        "if not history.taken_away(moves, ",
+        f"{_PUSH_TESTS}test_a_person_decides_on_a_challenger_once",
+    ),
+    Slip(
+        "a promotion to any alias ends the waiting of a challenger",
+        "components/model_registry/registry.py",
+        "if self.tag(name, tags.CHALLENGER_FOR) != alias:",
+        "if not self.tag(name, tags.CHALLENGER_FOR):",
+        f"{_PUSH_TESTS}test_with_manual_approval_an_encoder_waits_as_challenger_until_it_is_promoted",
+    ),
+    Slip(
+        "pruning keeps the challengers that were replaced",
+        "components/model_registry/registry.py",
+        "for alias in version.aliases} - {CHALLENGER}",
+        "for alias in version.aliases}",
+        f"{_PUSH_TESTS}test_with_manual_approval_an_encoder_waits_as_challenger_until_it_is_promoted",
+    ),
+    Slip(
+        "a schedule trains an encoder again that waits for approval",
+        "components/model_registry/pipeline_runs.py",
+        "_SETTLED = (RELEASED, CHALLENGER, ",
+        "_SETTLED = (RELEASED, ",
+        "tests/components/test_data_resolver.py::test_new_is_what_no_run_came_to_an_end_with",
+    ),
+    Slip(
+        "`nnclr models promote` leaves the alias challenger",
+        "pipeline/commands/models.py",
+        "        registry.end_challenge(version.name, alias)\n",
+        "",
+        "tests/pipeline/commands/test_models.py::test_a_challenger_is_promoted_and_waits_no_longer",
+    ),
+    Slip(
+        "the report calls an encoder released that waits for approval",
+        "components/registry_pusher/executor.py",
+        "result.page, pushed.not_promoted",
+        "result.page",
+        f"{_REGISTRY_TESTS}test_an_encoder_that_waits_for_approval_is_not_called_released",
     ),
     Slip(
         "only the SavedModel is verified",

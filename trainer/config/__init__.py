@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
-from trainer import built_in_encoders, storage
+from trainer import storage
 from trainer.config.augmentation import AugmentationSettings, ProbeAugmentationSettings
 from trainer.config.base import Fraction, StrictModel, require_range
 from trainer.config.networks import EncoderSettings, HeadSettings
@@ -300,8 +300,7 @@ class TrainerSettings(StrictModel):
     def _has_a_start(self) -> bool:
         """Whether training may start from other weights than random ones."""
         encoder = self.encoder
-        own = encoder.is_path or not (encoder.name in built_in_encoders.BUILT_IN or encoder.is_of_keras)
-        return own or bool(encoder.weights or self.warm_start or self.from_checkpoint)
+        return encoder.may_bring_weights or bool(encoder.weights or self.warm_start or self.from_checkpoint)
 
     @property
     def length(self) -> Duration:

@@ -82,6 +82,11 @@ class EncoderSettings(StrictModel):
         return self.is_path or self.name.startswith(KERAS)
 
     @property
+    def may_bring_weights(self) -> bool:
+        """Whether the network may come with weights of its own, which nnclr does not know."""
+        return self.is_path or not (self.name in built_in_encoders.BUILT_IN or self.is_of_keras)
+
+    @property
     def application(self) -> str:
         """The name of the network in keras.applications."""
         return self.name.removeprefix(KERAS)

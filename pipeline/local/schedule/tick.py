@@ -144,7 +144,9 @@ def _tick_result(code: int, output: str, log_lines: list[str], tries: int) -> Ti
     lines = output.strip().splitlines()
     if lines and lines[-1].startswith("{"):
         summary = Summary.model_validate_json(lines[-1])
-        detail = summary.nothing_new or " ".join(summary.evaluation.reasons if summary.evaluation else ())
+        reasons = " ".join(summary.evaluation.reasons if summary.evaluation else ())
+        not_promoted = summary.registry.not_promoted if summary.registry else None
+        detail = summary.nothing_new or reasons or not_promoted or ""
         return TickResult(code, summary.outcome, detail, tries, summary)
     if code < 0:
         return TickResult(code, FAILED, f"Ended by {signal.Signals(-code).name}.", tries)

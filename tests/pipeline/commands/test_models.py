@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -162,6 +163,36 @@ def test_prune_keeps_the_newest_whatever_has_an_alias_and_what_a_rollback_would_
     kept = [(version["version"], version["aliases"]) for version in left.json]
     assert kept == [(3, ["champion", "stable"]), (2, [])]
     assert again.out == "Nothing to delete.\n"
+
+
+def test_a_challenger_is_promoted_and_waits_no_longer(workdir, candidates):
+    registry = ModelRegistry(str(workdir / "registry"))
+    # Version 1 comes back from a run that was compared with version 3.
+    settings = candidates[0].settings
+    manual = settings.model_copy(update={"registry": settings.registry.model_copy(update={"approval": "manual"})})
+    again = replace(candidates[0], settings=manual, metrics=releases.metrics(0.5, 3))
+    pushed = push(registry, "encoder", "champion", again)
+    tried, listed, promoted, left, gone = models(
+        workdir,
+        ["promote", "challenger", "--alias", "canary", "--reason", "for a trial"],
+        ["list", "--json"],
+        [*pushed.promotion.split()[2:-1], "approved", "--json"],
+        ["list", "--json"],
+        ["promote", "challenger", "--reason", "once more"],
+    )
+    assert tried.code == promoted.code == 0
+    assert {version["version"]: version["aliases"] for version in listed.json} == {
+        **{3: ["champion"], 2: []},
+        1: ["canary", "challenger"],
+    }
+    assert (promoted.json["from"], promoted.json["to"]) == (3, 1)
+    assert {version["version"]: version["aliases"] for version in left.json} == {
+        3: [],
+        2: [],
+        1: ["canary", "champion"],
+    }
+    assert gone.code == 2
+    assert "challenger is neither the number of a version of encoder nor one of its aliases." in gone.err
 
 
 def test_the_model_is_named_where_the_registry_has_several(workdir, candidates):

@@ -80,7 +80,7 @@ def test_the_main_job_from_archive_to_champion_and_what_follows(data, tmp_path):
     assert (evaluation["blessed"], evaluation["reasons"]) == (True, [])
     expected = {
         **{"name": "nnclr-sample", "version": 1, "uri": "models:/nnclr-sample/1", "alias": "champion"},
-        **{"pushed": True, "page": None, "served": None, "not_promoted": None},
+        **{"pushed": True, "page": None, "served": None, "not_promoted": None, "promotion": None},
     }
     assert result["registry"] == expected | {"changed": True, "outcome": "released"}
     # The screen: a line as each component starts and ends, and none of TensorFlow's or TFX's chatter.

@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from components.linear_probe_evaluator.artifact import Check, Metrics
+from components.registry_pusher.artifact import Push
 from pipeline.local import advice, summary
 from tests.components import releases
 
@@ -74,6 +75,23 @@ def test_the_table_counts_the_checks_on_the_images_and_names_those_that_warn():
     assert "Note: The height differs." in warned
 
 
+def test_an_encoder_that_waits_for_approval_is_shown_with_the_command_that_promotes_it():
+    found = summary.Summary.model_validate(FORMER)
+    push = Push(
+        **{"pushed": True, "changed": True, "outcome": "challenger", "uri": "models:/encoder/3", "alias": "challenger"},
+        not_promoted="It waits.",
+        promotion="nnclr models promote 3 --name encoder --reason REASON",
+    )
+    waiting = found.model_copy(update={"registry": push, "outcome": "challenger"})
+    console = Console(file=io.StringIO(), width=100)
+    summary.show(waiting, "w", console)
+    shown = console.file.getvalue()
+    assert "models:/encoder/3 as challenger (registered)" in shown
+    assert "Not promoted: It waits." in shown
+    assert "Next: nnclr models promote 3 --name encoder --reason REASON --workdir w\n" in shown
+    assert summary.exit_code(waiting) == 0
+
+
 def test_exit_code_is_that_of_the_verdict():
     found = summary.Summary.model_validate(FORMER)
     refused = found.model_copy(update={"evaluation": found.evaluation.model_copy(update={"blessed": False})})
@@ -103,7 +121,7 @@ def test_exit_code_is_that_of_the_verdict():
 def test_the_next_step_depends_on_what_was_missed(missed, expected, other):
     checks = [Check(name=name, passed=False, sentence="It is missed.") for name in missed]
     met = Check(name="embeddings", passed=True, sentence="It is met.")
-    advised = advice.next_step(Metrics(blessed=False, checks=[met, *checks]), "w")
+    advised = advice.next_step(Metrics(blessed=False, checks=[met, *checks]), None, "w")
     assert advised.startswith("Nothing was pushed. Next: ")
     assert expected in advised
     assert other not in advised
