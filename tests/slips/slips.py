@@ -44,8 +44,8 @@ SLIPS = [
     Slip(
         "an encoder is given images in another one's size",
         _EMBEDDING,
-        "model(chunk.pixels[self._encoder.size])",
-        "model(next(iter(chunk.pixels.values())))",
+        "return chunk.position, chunk.pixels[size]",
+        "return chunk.position, next(iter(chunk.pixels.values()))",
         f"{_EVALUATOR}test_each_encoder_is_given_the_stored_images_in_its_own_size",
     ),
     Slip(
