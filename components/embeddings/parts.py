@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from components import artifact_files
+from components.image_example_gen.rejections import Rejected
 from components.image_example_gen.transforms import Shard
 from trainer import storage
 
@@ -23,14 +24,14 @@ class Part:
         ids: The ids of the images, [n].
         labels: The classes of the images, counted from 0, or `splits.NO_LABEL`: int64 [n].
         vectors: The embeddings, float32 [n, d]; [0, 0] if there are none.
-        rejected: The `split`, `id` and `reason` of each picture that has no embedding.
+        rejected: The pictures that have no embedding.
     """
 
     split: str
     ids: list[str]
     labels: np.ndarray
     vectors: np.ndarray
-    rejected: list[dict[str, str]]
+    rejected: list[Rejected]
 
 
 def name_of(shard: Shard) -> str:
@@ -45,7 +46,9 @@ def write(path: str, part: Part) -> None:
         path: Local path or URI of the file.
         part: The embeddings.
     """
-    texts = json.dumps({"split": part.split, "ids": part.ids, "rejected": part.rejected})
+    texts = json.dumps(
+        {"split": part.split, "ids": part.ids, "rejected": [each._asdict() for each in part.rejected]}
+    )
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, labels=part.labels, vectors=part.vectors, texts=np.array(texts))
     artifact_files.write(path, buffer.getvalue())
@@ -55,7 +58,8 @@ def read(path: str) -> Part:
     """Reads a part that `write` wrote."""
     with np.load(io.BytesIO(artifact_files.read(path)), allow_pickle=False) as arrays:
         texts = json.loads(str(arrays["texts"]))
-        return Part(texts["split"], texts["ids"], arrays["labels"], arrays["vectors"], texts["rejected"])
+        rejected = [Rejected(**each) for each in texts["rejected"]]
+        return Part(texts["split"], texts["ids"], arrays["labels"], arrays["vectors"], rejected)
 
 
 def finished(directory: str) -> frozenset[str]:

@@ -15,6 +15,7 @@ from apache_beam.ml.inference.base import KeyedModelHandler, RunInference
 from components.embeddings import parts
 from components.embeddings.parts import Part
 from components.image_example_gen.config import IngestSettings
+from components.image_example_gen.rejections import Rejected
 from components.image_example_gen.sources.base import Source, Work
 from components.image_example_gen.transforms import Block, ReadImages, Shard, images_per_block
 from components.inference import Inference
@@ -29,7 +30,7 @@ class _Images(NamedTuple):
     shard: Shard
     ids: list[str]
     labels: list[int]
-    rejected: list[dict[str, str]]
+    rejected: list[Rejected]
 
 
 class EmbedSource(beam.PTransform):
@@ -73,7 +74,7 @@ class EmbedSource(beam.PTransform):
             | "SkipFinished" >> beam.Filter(lambda block, done: parts.name_of(block.shard) not in done, self._finished)
             | "Fit" >> beam.Map(_fitted, self._size)
             | "Embed" >> RunInference(KeyedModelHandler(Inference(self._model)))
-            | "WriteParts" >> beam.MapTuple(_write, directory=self._directory)
+            | "WriteParts" >> beam.Map(_write, directory=self._directory)
         )
 
     def _is_finished(self, work: Work, images: int) -> bool:
@@ -107,12 +108,11 @@ def _fitted(block: Block, size: Size) -> tuple[_Images, np.ndarray]:
     return _Images(block.shard, ids, labels, block.rejected), pixels
 
 
-def _write(images: _Images, vectors: np.ndarray, directory: str) -> str:
+def _write(result: tuple[_Images, np.ndarray], directory: str) -> str:
+    images, vectors = result
     finite = np.isfinite(vectors).all(axis=1)
     split = images.shard.split
-    lost = [
-        {"split": split, "id": images.ids[i], "reason": "its embedding is not finite"} for i in np.flatnonzero(~finite)
-    ]
+    lost = [Rejected(split, images.ids[i], "its embedding is not finite") for i in np.flatnonzero(~finite)]
     part = Part(
         split=split,
         ids=[images.ids[i] for i in np.flatnonzero(finite)],

@@ -23,6 +23,7 @@ from pydantic import BaseModel
 from components.image_example_gen import encoding
 from components.image_example_gen.artifact import split_directory
 from components.image_example_gen.config import IngestSettings
+from components.image_example_gen.rejections import Rejected
 from components.image_example_gen.sources.base import Picture, Source, Work
 from trainer import survey
 from trainer.progress import Reporter
@@ -89,12 +90,12 @@ class Block(NamedTuple):
     Attributes:
         shard: The shard that the block becomes.
         rows: The decoded images.
-        rejected: The `split`, `id` and `reason` of each picture of the block that could not be decoded.
+        rejected: The pictures of the block that could not be decoded.
     """
 
     shard: Shard
     rows: list[Row]
-    rejected: list[dict[str, str]]
+    rejected: list[Rejected]
 
 
 def images_per_block(settings: IngestSettings) -> int:
@@ -133,7 +134,7 @@ class IngestImages(beam.PTransform):
         listed = (
             written | "ListWritten" >> beam.Map(lambda shard: (WRITTEN, shard.model_dump_json())),
             blocks
-            | "ListRejected" >> beam.FlatMap(lambda block: [(REJECTED, json.dumps(each)) for each in block.rejected]),
+            | "ListRejected" >> beam.FlatMap(lambda block: [(REJECTED, _json_line(each)) for each in block.rejected]),
         )
         # One shuffle for both lists, as an engine needs network memory for each.
         return (
@@ -142,6 +143,10 @@ class IngestImages(beam.PTransform):
             | "GatherLists" >> beam.GroupByKey()
             | "WriteLists" >> beam.Map(_write_list, directory=self._directory)
         )
+
+
+def _json_line(picture: Rejected) -> str:
+    return json.dumps(picture._asdict())
 
 
 class ReadImages(beam.PTransform):
@@ -188,7 +193,7 @@ class _ReadImagesFn(beam.DoFn):
                 # Without the encoded bytes, which may be many times as large as the stored pixels.
                 block.rows.append(Row(dataclasses.replace(picture, content=b""), pixels, encoding.source_size(picture)))
             except encoding.Undecodable as error:
-                block.rejected.append({"split": picture.split, "id": picture.id, "reason": str(error)})
+                block.rejected.append(Rejected(picture.split, picture.id, str(error)))
             self._counted.inc()
             self._reporter.advance(1)
         if block:

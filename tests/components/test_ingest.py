@@ -266,7 +266,7 @@ def test_read_images_gives_blocks_and_rejects_as_transforms(folder):
             ),
             label="Blocks",
         )
-        rejected = read | beam.FlatMap(lambda block: [(row["split"], row["id"]) for row in block.rejected])
+        rejected = read | beam.FlatMap(lambda block: [(picture.split, picture.id) for picture in block.rejected])
         assert_that(rejected, equal_to([("unlabelled", "unlabelled/0.png")]), label="Rejected")
 
 
