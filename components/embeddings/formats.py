@@ -7,9 +7,9 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -18,8 +18,11 @@ import pyarrow.parquet as pq
 from components import artifact_files
 from components.embeddings.description import Description
 from components.embeddings.parts import Part
-from trainer import aside, splits, storage
+from trainer import splits, storage
 from trainer.errors import SettingsError
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
 
 PARQUET, NPZ, PROJECTOR = ".parquet", ".npz", ".projector"
 ENDINGS = (PARQUET, NPZ, PROJECTOR)
@@ -68,30 +71,32 @@ def require_known(path: str) -> None:
         raise SettingsError(f"{path} must be a local folder: TensorBoard's projector reads no buckets.")
 
 
-def write(path: str, description: Description, rows: Iterator[Rows]) -> None:
+def write(path: str, unfinished: str, description: Description, rows: Iterator[Rows]) -> None:
     """Writes embeddings under a temporary name and renames them, so that no reader sees half of them.
 
     Args:
         path: Local path or URI; its ending names the format.
+        unfinished: The temporary path, on the same storage. What an interrupted attempt left there is replaced.
         description: The metadata, with the number and the length of the embeddings.
         rows: The embeddings in their order; each element has some.
     """
     files, target = storage.located(path)
-    unfinished = aside.beside(target)
-    try:
-        if path.endswith(PROJECTOR):
-            os.makedirs(unfinished)
-            _write_projector(unfinished, description, rows)
-        else:
-            writer: Callable = _write_parquet if path.endswith(PARQUET) else _write_npz
-            with files.open(unfinished, "wb") as file:
-                writer(file, description, rows)
-        if files.exists(target):
-            files.rm(target, recursive=path.endswith(PROJECTOR))
-        files.mv(unfinished, target, recursive=path.endswith(PROJECTOR))
-    finally:
-        if files.exists(unfinished):
-            files.rm(unfinished, recursive=True)
+    _, source = storage.located(unfinished)
+    _remove(files, source)
+    if path.endswith(PROJECTOR):
+        os.makedirs(source)
+        _write_projector(source, description, rows)
+    else:
+        write_file = _write_parquet if path.endswith(PARQUET) else _write_npz
+        with files.open(source, "wb") as file:
+            write_file(file, description, rows)
+    _remove(files, target)
+    files.mv(source, target, recursive=path.endswith(PROJECTOR))
+
+
+def _remove(files: "AbstractFileSystem", path: str) -> None:
+    if files.exists(path):
+        files.rm(path, recursive=files.isdir(path))
 
 
 def read_description(path: str) -> Description:

@@ -104,7 +104,7 @@ def embed(settings: Settings, source: str, model: str, workdir: Workdir, output:
         names = part_names(images, ingest_settings)
         with rejections_kept(f"{output}.{REJECTED_FILE}"):
             description, listing = _counted(folder, names, images, ingest_settings, description)
-        formats.write(output, description, _rows(folder, names, images))
+        formats.write(output, f"{folder}/unfinished", description, _rows(folder, names, images))
         if listing:
             artifact_files.write(f"{output}.{REJECTED_FILE}", listing.encode())
         _remove(_parts(folder))
