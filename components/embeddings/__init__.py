@@ -1,1 +1,1 @@
-"""Embeddings of all images of a source, with ids and labels, as one file: how they are computed, resumed and written."""
+"""Embeddings of all images of a source, with ids and labels: how they are computed, resumed and written to a file."""

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 PARQUET, NPZ, PROJECTOR = ".parquet", ".npz", ".projector"
 ENDINGS = (PARQUET, NPZ, PROJECTOR)
 
+# What is raised if a file or folder holds something else. Other errors come from the storage.
+_UNREADABLE = (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, FileNotFoundError, NotADirectoryError)
 _METADATA = "nnclr"
 _PROJECTOR_DESCRIPTION = "embeddings.json"
 
@@ -57,7 +59,7 @@ class Rows:
 
 
 def require_known(path: str) -> None:
-    """Refuses a path whose ending names no format, and a folder for TensorBoard in a bucket.
+    """Refuses a path that names no known format or storage, and a folder for TensorBoard in a bucket.
 
     Raises:
         SettingsError: If the path cannot be written.
@@ -67,7 +69,11 @@ def require_known(path: str) -> None:
             f"The ending of {path} names no format: end it with {PARQUET}, {NPZ} or, for a folder for TensorBoard's "
             f"projector, {PROJECTOR}."
         )
-    if path.endswith(PROJECTOR) and "://" in path:
+    if "://" in path and not storage.in_bucket(path):
+        raise SettingsError(
+            f"{path} cannot be written: name a local file, or one under {' or '.join(storage.BUCKETS)}."
+        )
+    if path.endswith(PROJECTOR) and storage.in_bucket(path):
         raise SettingsError(f"{path} must be a local folder: TensorBoard's projector reads no buckets.")
 
 
@@ -116,7 +122,7 @@ def read_description(path: str) -> Description:
                 with np.load(file, allow_pickle=False) as arrays:
                     text = str(arrays[_METADATA])
         return Description.model_validate_json(text)
-    except (OSError, ValueError, KeyError, TypeError, EOFError, pa.ArrowException, zipfile.BadZipFile) as error:
+    except _UNREADABLE as error:
         raise SettingsError(f"{path} exists, and nnclr embed did not write it: name another file.") from error
 
 

@@ -46,9 +46,7 @@ def write(path: str, part: Part) -> None:
         path: Local path or URI of the file.
         part: The embeddings.
     """
-    texts = json.dumps(
-        {"split": part.split, "ids": part.ids, "rejected": [each._asdict() for each in part.rejected]}
-    )
+    texts = json.dumps({"split": part.split, "ids": part.ids, "rejected": [each._asdict() for each in part.rejected]})
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, labels=part.labels, vectors=part.vectors, texts=np.array(texts))
     artifact_files.write(path, buffer.getvalue())

@@ -73,22 +73,16 @@ def embed(settings: Settings, source: str, model: str, workdir: Workdir, output:
         DataError: If the images cannot be used.
         SettingsError: If the encoder cannot be used, or the file holds something else.
     """
-    formats.require_known(output)
-    if output.startswith(storage.S3) and not beam_options.workers_are_here(settings.beam_pipeline_args()):
-        raise SettingsError(
-            f"{output} is in S3, from which TensorFlow on other machines cannot read the encoder: name a file under "
-            f"{storage.CLOUD} or in a folder that all machines share."
-        )
-    if examples_artifact.is_artifact(source):
-        origin = examples_artifact.read(source).source
-        raise SettingsError(f"{source} holds images that were ingested already: name their source, {origin}.")
+    _require_usable(settings, source, output)
+    ingest_settings = settings.data.narrow(IngestSettings)
+    images = open_all(source, ingest_settings)
     with _unfinished(output) as folder, _encoder_folder(folder) as scratch:
         encoder = encoders.found(model, workdir, scratch)
-        ingest_settings = encoders.large_enough(settings.data.narrow(IngestSettings), [encoder.encoder])
-        images = open_all(source, ingest_settings)
+        ingest_settings = encoders.large_enough(ingest_settings, [encoder.encoder])
         description = _described(encoder, images, ingest_settings, folder)
-        if artifact_files.exists(output):
-            present = formats.read_description(output)
+        with storage.explained(output, SettingsError):
+            present = formats.read_description(output) if artifact_files.exists(output) else None
+        if present:
             differences = present.differences(description)
             if not differences:
                 _remove(_parts(folder))
@@ -98,22 +92,33 @@ def embed(settings: Settings, source: str, model: str, workdir: Workdir, output:
                     f"{output} exists, and its embeddings are {'; '.join(differences)}: name another file, or replace "
                     "it with --overwrite."
                 )
-        _continue_or_start(folder, description, overwrite)
+        with storage.explained(output, SettingsError):
+            _continue_or_start(folder, description, overwrite)
         _compute(settings, encoder, images, ingest_settings, folder)
         require_unchanged(images, description.fingerprint)
         names = part_names(images, ingest_settings)
-        with rejections_kept(f"{output}.{REJECTED_FILE}"):
+        with storage.explained(output, SettingsError), rejections_kept(f"{output}.{REJECTED_FILE}"):
             description, listing = _counted(folder, names, images, ingest_settings, description)
-        formats.write(output, f"{folder}/unfinished", description, _rows(folder, names, images))
-        if listing:
-            artifact_files.write(f"{output}.{REJECTED_FILE}", listing.encode())
-        _remove(_parts(folder))
+            if listing:
+                artifact_files.write(f"{output}.{REJECTED_FILE}", listing.encode())
+            formats.write(output, f"{folder}/unfinished", description, _rows(folder, names, images))
+            _remove(_parts(folder))
         return _result(output, description, images, unchanged=False)
 
 
-def _described(
-    encoder: encoders.Found, images: Source, ingest_settings: IngestSettings, folder: str
-) -> Description:
+def _require_usable(settings: Settings, source: str, output: str) -> None:
+    formats.require_known(output)
+    if output.startswith(storage.S3) and not beam_options.workers_are_here(settings.beam_pipeline_args()):
+        raise SettingsError(
+            f"{output} is in S3, from which TensorFlow on other machines cannot read the encoder: name a file under "
+            f"{storage.CLOUD} or in a folder that all machines share."
+        )
+    if examples_artifact.is_artifact(source):
+        origin = examples_artifact.read(source).source
+        raise SettingsError(f"{source} holds images that were ingested already: name their source, {origin}.")
+
+
+def _described(encoder: encoders.Found, images: Source, ingest_settings: IngestSettings, folder: str) -> Description:
     memory = None if storage.in_bucket(folder) else Path(folder) / "digests"
     return Description(
         nnclr=metadata.version("nnclr"),
@@ -145,14 +150,18 @@ def _unfinished(output: str) -> Iterator[str]:
     parent, separator, name = output.rpartition("/")
     folder = f"{parent}{separator}.{name}.unfinished"
     with ExitStack() as stack:
-        if not storage.in_bucket(output):
+        if storage.in_bucket(output):
+            # Before the encoder is loaded and the images are listed, a mistake in the name is told.
+            with storage.explained(output, SettingsError):
+                parts.finished(_parts(folder))
+        else:
             try:
                 Path(folder).mkdir(parents=True, exist_ok=True)
                 stack.enter_context(file_lock.locked(Path(folder), wait=False))
             except BlockingIOError as error:
                 raise Busy(f"Another command writes {output}: wait until it ends, or name another file.") from error
             except OSError as error:
-                raise SettingsError(f"{output} cannot be written: {error}.") from error
+                raise SettingsError(f"{output} cannot be written: {error.strerror}.") from error
         try:
             yield folder
         finally:

@@ -1,5 +1,6 @@
 """Finds and loads encoders of different origins: released ones, exported ones, and networks of others."""
 
+import difflib
 import hashlib
 import json
 import re
@@ -22,9 +23,14 @@ from trainer.config import PretrainedSettings
 from trainer.errors import SettingsError
 
 _KERAS, _REGISTRY = "keras:", "models:/"
+# A registered model and one of its versions.
+_VERSION = r"([^/@:]+){separator}([^/@:]+)"
+_SHORT, _LONG = _VERSION.format(separator="@"), _VERSION.format(separator="[/@]")
 _ARGUMENT = "MODEL"
 # Ingest takes no smaller images.
 _LEAST_SIZE = 31
+# The least similarity, up to 1, of a mistyped name.
+_ALIKE = 0.8
 
 
 @dataclass(frozen=True)
@@ -53,8 +59,8 @@ def found(model: str, workdir: Workdir, directory: str) -> Found:
     """Returns an encoder in a form that every Beam worker can read.
 
     Args:
-        model: The encoder: `models:/NAME/VERSION` or `NAME@VERSION`, where VERSION is a number or an alias; `keras:NAME`,
-            `keras:NAME=WEIGHTS` or the name of a network of keras.applications; a mapping as in
+        model: The encoder: `models:/NAME/VERSION` or `NAME@VERSION`, where VERSION is a number or an alias;
+            `keras:NETWORK`, `keras:NETWORK=WEIGHTS` or the name of a network of keras.applications; a mapping as in
             `evaluator.references.pretrained`; or the path of a SavedModel or of a Keras model.
         workdir: The working directory with the embedded model registry.
         directory: Folder to create if files of the encoder must be written, local or `gs://`; its parent exists.
@@ -63,32 +69,32 @@ def found(model: str, workdir: Workdir, directory: str) -> Found:
         DamagedVersion: If files of a registered version are missing or have changed.
         SettingsError: If there is no such encoder, or if it cannot be used.
     """
-    if model.startswith(_REGISTRY):
-        match = re.fullmatch(r"([^/@]+)[/@]([^/@]+)", model.removeprefix(_REGISTRY))
-        if not match:
-            raise SettingsError(
-                f"{model} names no registered version: write {_REGISTRY}NAME/VERSION, a number or an alias."
-            )
-        return _registered(*match.groups(), workdir, directory)
-    if model.startswith("{"):
-        return _foreign(settings_tree.validated(PretrainedSettings, settings_tree.parsed(model, _ARGUMENT)), directory)
-    if model.startswith(_KERAS):
-        network, _, weights = model.removeprefix(_KERAS).partition("=")
-        given = {"network": network} | ({"weights": absolute(weights)} if weights else {})
-        return _foreign(settings_tree.validated(PretrainedSettings, given), directory)
+    if model.startswith(_REGISTRY) or (re.fullmatch(_SHORT, model) and not tf.io.gfile.exists(absolute(model))):
+        return _registered(model, workdir, directory)
+    network = _network(model)
+    if network:
+        return _foreign(network, directory)
     storage.require_tensorflow(model, _ARGUMENT)
     path, name = absolute(model).rstrip("/"), model.rstrip("/").rpartition("/")[2]
-    exists = tf.io.gfile.exists(path)
-    if not exists and (match := re.fullmatch(r"([^/@:]+)@([^/@:]+)", model)):
-        return _registered(*match.groups(), workdir, directory)
-    if not exists and model in keras_networks.application_names():
-        return _foreign(PretrainedSettings(network=model), directory)
-    if exists and not path.endswith(".keras") and not tf.io.gfile.exists(f"{path}/config.json"):
+    if not path.endswith(".keras") and tf.io.gfile.exists(path) and not tf.io.gfile.exists(f"{path}/config.json"):
         path = single_steps.saved_model(path)
         size = export.image_size(path)
         if size:
             return Found(name, None, keras_networks.fingerprint((path,)), Encoder(path, size))
     return _foreign(PretrainedSettings(network=path, name=name.removesuffix(".keras")), directory)
+
+
+def _network(model: str) -> PretrainedSettings | None:
+    """Returns the network of keras.applications, or the mapping, that an argument names; None for a path."""
+    if model.startswith("{"):
+        return settings_tree.validated(PretrainedSettings, settings_tree.parsed(model, _ARGUMENT))
+    if model.startswith(_KERAS):
+        network, _, weights = model.removeprefix(_KERAS).partition("=")
+        given = {"network": network} | ({"weights": absolute(weights)} if weights else {})
+        return settings_tree.validated(PretrainedSettings, given)
+    # A name that is almost right is refused with a hint.
+    known = difflib.get_close_matches(model, keras_networks.application_names(), cutoff=_ALIKE)
+    return PretrainedSettings(network=model) if known and not tf.io.gfile.exists(absolute(model)) else None
 
 
 def large_enough(settings: IngestSettings, encoders: list[Encoder]) -> IngestSettings:
@@ -117,7 +123,13 @@ def _weights_hash(model: Any) -> str:
     return digest.hexdigest()
 
 
-def _registered(name: str, version: str, workdir: Workdir, directory: str) -> Found:
+def _registered(model: str, workdir: Workdir, directory: str) -> Found:
+    match = re.fullmatch(_LONG, model.removeprefix(_REGISTRY))
+    if not match:
+        raise SettingsError(
+            f"{model} names no registered version: write {_REGISTRY}NAME/VERSION, a number or an alias."
+        )
+    name, version = match.groups()
     workdir.require_registry()
     registry = ModelRegistry(str(workdir.registry))
     if name not in registry.names():

@@ -134,6 +134,7 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path):
     assert [found.name for found in tmp_path.iterdir()] == ["e.parquet"]
 
 
+@pytest.mark.long
 def test_embeddings_of_an_archive_are_those_of_its_images_and_finished_parts_are_kept(tmp_path, stl10_directory):
     archive = tmp_path / "stl10.tar.gz"
     with tarfile.open(archive, "w:gz") as file:
@@ -201,7 +202,10 @@ def test_embeddings_are_those_of_the_exported_encoder(tmp_path):
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"model": Model(name="encoder", version=4, sha256="ba11")}, "of encoder version 3 .*, not of encoder version 4"),
+        (
+            {"model": Model(name="encoder", version=4, sha256="ba11")},
+            "of encoder version 3 .*, not of encoder version 4",
+        ),
         ({"source": "/others"}, "of the images in /pictures, not in /others"),
         ({"fingerprint": "beef"}, "of images in /pictures that have changed since"),
         ({"settings": {"image_size": 64}}, "made with other values of data.image_size"),
