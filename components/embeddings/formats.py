@@ -96,7 +96,9 @@ def write(path: str, unfinished: str, description: Description, rows: Iterator[R
         write_file = _write_parquet if path.endswith(PARQUET) else _write_npz
         with files.open(source, "wb") as file:
             write_file(file, description, rows)
-    _remove(files, target)
+    if path.endswith(PROJECTOR):
+        # Only files replace one another when they are renamed.
+        _remove(files, target)
     files.mv(source, target, recursive=path.endswith(PROJECTOR))
 
 

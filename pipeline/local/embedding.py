@@ -1,6 +1,5 @@
 """Embeds all images of a source into one file, and goes on where an interrupted command stopped."""
 
-import logging
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -26,14 +25,12 @@ from pipeline.config import Settings, beam_options
 from pipeline.local import encoders, single_steps
 from pipeline.local.rejections import rejections_kept
 from pipeline.local.workdir import Busy, Workdir
-from trainer import storage
+from trainer import progress, storage
 from trainer.errors import DataError, SettingsError
 
 # The settings of ingest that decide which images an encoder is given, and in which form.
 _DECIDING = {"image_size", "stored_size", "split", "exclude", "tfrecord"}
 _DESCRIPTION = "description.json"
-
-logger = logging.getLogger("nnclr")
 
 
 class Embedded(Content):
@@ -85,7 +82,9 @@ def embed(settings: Settings, source: str, model: str, workdir: Workdir, output:
         if present:
             differences = present.differences(description)
             if not differences:
-                _remove(_parts(folder))
+                # A command that was killed when it had just finished may have left its parts.
+                if _differences_of_parts(folder, description) == []:
+                    _remove(_parts(folder))
                 return _result(output, present, images, unchanged=True)
             if not overwrite:
                 raise SettingsError(
@@ -99,6 +98,7 @@ def embed(settings: Settings, source: str, model: str, workdir: Workdir, output:
         names = part_names(images, ingest_settings)
         with storage.explained(output, SettingsError), rejections_kept(f"{output}.{REJECTED_FILE}"):
             description, listing = _counted(folder, names, images, ingest_settings, description)
+            _remove(f"{output}.{REJECTED_FILE}")
             if listing:
                 artifact_files.write(f"{output}.{REJECTED_FILE}", listing.encode())
             formats.write(output, f"{folder}/unfinished", description, _rows(folder, names, images))
@@ -197,18 +197,23 @@ def _remove(folder: str) -> None:
 
 def _continue_or_start(folder: str, description: Description, overwrite: bool) -> None:
     """Requires that the finished parts, if there are any, are of the same encoder and images."""
-    path = f"{folder}/{_DESCRIPTION}"
-    if parts.finished(_parts(folder)):
-        differences = artifact_files.read_json(path, Description).differences(description)
-        if not differences:
-            return
-        if not overwrite:
-            raise SettingsError(
-                f"{folder} holds unfinished embeddings {'; '.join(differences)}: finish them with the command that "
-                "started them, name another file, or start again with --overwrite."
-            )
-        _remove(_parts(folder))
-    artifact_files.write_json(path, description)
+    differences = _differences_of_parts(folder, description)
+    if differences == []:
+        return
+    if differences and not overwrite:
+        raise SettingsError(
+            f"{folder} holds unfinished embeddings {'; '.join(differences)}: finish them with the command that "
+            "started them, name another file, or start again with --overwrite."
+        )
+    _remove(_parts(folder))
+    artifact_files.write_json(f"{folder}/{_DESCRIPTION}", description)
+
+
+def _differences_of_parts(folder: str, description: Description) -> list[str] | None:
+    """Returns how the finished parts differ from those that are wanted; None if there are no parts."""
+    if not parts.finished(_parts(folder)):
+        return None
+    return artifact_files.read_json(f"{folder}/{_DESCRIPTION}", Description).differences(description)
 
 
 def _compute(
@@ -217,7 +222,7 @@ def _compute(
     """Computes the parts that are missing."""
     names, finished = set(part_names(images, ingest_settings)), parts.finished(_parts(folder))
     if finished:
-        logger.info("Going on with %d of %d parts finished.", len(finished), len(names))
+        progress.logger.info("Going on: %d of %d parts are finished.", len(finished), len(names))
     if names <= finished:
         return
     with single_steps.pipelines(settings)() as pipeline:

@@ -24,7 +24,6 @@ from components.image_example_gen.transforms import Shard
 from tests.components import releases
 from trainer import splits
 from trainer.errors import SettingsError
-from trainer.export import Embeddings
 
 SETTINGS = IngestSettings(image_size=32)
 DESCRIPTION = Description(
@@ -176,6 +175,7 @@ def test_each_picture_is_embedded_in_the_size_of_the_encoder_or_rejected_with_a_
     ]
 
 
+@pytest.mark.long
 def test_parts_without_pictures_and_unfinished_parts(tmp_path):
     folder = tmp_path / "pictures"
     folder.mkdir()
@@ -186,17 +186,6 @@ def test_parts_without_pictures_and_unfinished_parts(tmp_path):
     (tmp_path / "parts" / f".{parts.name_of(Shard('test', 0, 1))}.{'0' * 32}.partial").touch()
     assert parts.finished(str(tmp_path / "parts")) == {"unlabelled-00000-of-00001.npz"}
     assert parts.finished(str(tmp_path / "nowhere")) == frozenset()
-
-
-def test_embeddings_are_those_of_the_exported_encoder(tmp_path):
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    pixels = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), np.uint8)
-    for number, image in enumerate(pixels):
-        Image.fromarray(image).save(folder / f"{number}.png")
-    model = releases.export_model(tmp_path / "model", seed=1)
-    (part,) = embed(open_all(str(folder), SETTINGS), model, tmp_path / "parts")
-    np.testing.assert_array_equal(part.vectors, Embeddings.of_export(model)(pixels))
 
 
 @pytest.mark.parametrize(

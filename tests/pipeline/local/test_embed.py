@@ -10,13 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from components import file_lock
 from components.embeddings import formats
 from components.model_registry import ModelRegistry
 from components.registry_pusher import release
 from pipeline import config
 from pipeline.data import sample
-from pipeline.local import embedding
-from pipeline.local.workdir import Workdir
+from pipeline.local import embedding, single_steps
+from pipeline.local.workdir import Busy, Workdir
 from tests import interpreters
 from tests.components import releases
 from tests.pipeline.commands.sessions import session
@@ -81,6 +82,7 @@ def test_a_command_that_is_killed_twice_goes_on_and_writes_the_same_embeddings(t
         ["embed", "pictures", "-o", "undisturbed.parquet", "--model", "encoder"],
     )
     assert [done.code, undisturbed.code] == [0, 0], done.err
+    assert "Going on: 3 of 3 parts are finished." in done.err
     assert [done.json["description"][name] for name in ("count", "length")] == [140, 8]
     assert (tmp_path / "e.parquet").read_bytes() == (tmp_path / "undisturbed.parquet").read_bytes()
     assert hidden(tmp_path) == []
@@ -109,14 +111,28 @@ def test_embeddings_are_replaced_only_on_demand(tmp_path, pictures):
     assert hidden(tmp_path) == []
 
 
-def test_unreadable_pictures_stop_the_command_which_then_goes_on_without_embedding_again(tmp_path, pictures):
+def test_two_commands_never_write_one_file(tmp_path, pictures):
+    (tmp_path / ".e.parquet.unfinished").mkdir()
+    with file_lock.locked(tmp_path / ".e.parquet.unfinished"), pytest.raises(Busy, match="Another command writes"):
+        embedding.embed(
+            config.load(None, None, []), str(pictures), "x", Workdir(tmp_path), str(tmp_path / "e.parquet"), False
+        )
+    assert hidden(tmp_path) == [".e.parquet.unfinished"]
+
+
+def test_unreadable_pictures_stop_the_command_which_then_goes_on_without_embedding_again(
+    tmp_path, pictures, monkeypatch
+):
     model = releases.export_model(tmp_path / "encoder", seed=1)
     arguments = [str(pictures), model, Workdir(tmp_path / "runs"), str(tmp_path / "e.parquet"), False]
     with pytest.raises(DataError, match=r"test/dog/e\.png .*data.max_rejected=1.* All are listed in .*rejected.jsonl"):
         embedding.embed(config.load(None, None, []), *arguments)
-    times = {part: part.stat().st_mtime_ns for part in tmp_path.glob(".e.parquet.unfinished/parts/*")}
-    assert len(times) == 3
-    embedding.embed(config.load(None, None, ["data.max_rejected=1"]), *arguments)
+    assert len(list(tmp_path.glob(".e.parquet.unfinished/parts/*"))) == 3
+    settings = config.load(None, None, ["data.max_rejected=1"])
+    with monkeypatch.context() as patch:
+        # No part is missing.
+        patch.delattr(single_steps, "pipelines")
+        assert embedding.embed(settings, *arguments).rejected == 1
     rows = pq.read_table(tmp_path / "e.parquet").to_pylist()
     assert [(row["id"], row["split"], row["label"], row["class"]) for row in rows] == [
         ("unlabelled/a.png", "unlabelled", None, None),
@@ -143,33 +159,32 @@ def test_pictures_that_change_on_the_way_are_not_mixed(tmp_path, pictures):
     assert embedding.embed(config.load(None, None, []), *arguments, True).description.count == 4
 
 
-@pytest.mark.long
-def test_a_registered_version_is_recorded_by_its_manifest(tmp_path, pictures, empty_registry):
+@pytest.fixture
+def workdir(tmp_path, empty_registry) -> Workdir:
+    """A working directory whose registry has version 1 of the model `m`."""
     shutil.copytree(empty_registry, tmp_path / "runs" / "registry")
-    registry = ModelRegistry(str(tmp_path / "runs" / "registry"))
     model = releases.export_model(tmp_path / "encoder", seed=1)
-    version = registry.register("m", release.build(releases.candidate(model, "run"), "m", "x", tmp_path / "new"))
-    (pictures / "test" / "dog" / "e.png").unlink()
-    arguments = [str(pictures), "m@1", Workdir(tmp_path / "runs"), str(tmp_path / "e.parquet"), False]
-    found = embedding.embed(config.load(None, None, []), *arguments).description.model
-    assert (found.name, found.version, found.sha256) == ("m", 1, version.sha256)
+    released = release.build(releases.candidate(model, "run"), "m", "x", tmp_path / "new")
+    ModelRegistry(str(tmp_path / "runs" / "registry")).register("m", released)
+    return Workdir(tmp_path / "runs")
 
 
 @pytest.mark.long
-def test_from_and_to_buckets(tmp_path, pictures, bucket):
+def test_from_and_to_buckets_with_a_registered_version(tmp_path, pictures, bucket, workdir):
     (pictures / "test" / "dog" / "e.png").unlink()
-    model = releases.export_model(tmp_path / "encoder", seed=1)
     files, target = storage.located(bucket)
     for path in pictures.rglob("*.png"):
         files.pipe_file(f"{target}/pictures/{path.relative_to(pictures)}", path.read_bytes())
-    settings, workdir = config.load(None, None, []), Workdir(tmp_path / "runs")
-    out = f"{bucket}/e.parquet"
-    there = embedding.embed(settings, f"{bucket}/pictures", model, workdir, out, False)
-    here = embedding.embed(settings, str(pictures), model, workdir, str(tmp_path / "e.parquet"), False)
+    settings, out = config.load(None, None, []), f"{bucket}/e.parquet"
+    there = embedding.embed(settings, f"{bucket}/pictures", "m@1", workdir, out, False)
+    here = embedding.embed(settings, str(pictures), "m@1", workdir, str(tmp_path / "e.parquet"), False)
+    (version,) = ModelRegistry(str(workdir.registry)).versions("m")
+    model = there.description.model
+    assert (model.name, model.version, model.sha256) == ("m", 1, version.sha256)
     assert there.description.count == here.description.count == 4
     with files.open(f"{target}/e.parquet", "rb") as file:
         table = pq.read_table(file)
     assert table["embedding"] == pq.read_table(tmp_path / "e.parquet")["embedding"]
     assert table["path"].to_pylist() == [f"{bucket}/pictures/{name}" for name in table["id"].to_pylist()]
-    assert embedding.embed(settings, f"{bucket}/pictures", model, workdir, out, False).unchanged
+    assert embedding.embed(settings, f"{bucket}/pictures", "m@1", workdir, out, False).unchanged
     assert sorted(files.find(target)) == sorted([f"{target}/e.parquet", *files.find(f"{target}/pictures")])
