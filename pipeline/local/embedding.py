@@ -73,7 +73,7 @@ def embed(settings: Settings, source: str, model: str, workdir: Workdir, output:
     _require_usable(settings, source, output)
     ingest_settings = settings.data.narrow(IngestSettings)
     images = open_all(source, ingest_settings)
-    with _unfinished(output) as folder, _encoder_folder(folder) as scratch:
+    with _unfinished(output) as folder, _encoder_folder(folder, settings) as scratch:
         encoder = encoders.found(model, workdir, scratch)
         ingest_settings = encoders.large_enough(ingest_settings, [encoder.encoder])
         description = _described(encoder, images, ingest_settings, folder)
@@ -108,7 +108,7 @@ def embed(settings: Settings, source: str, model: str, workdir: Workdir, output:
 
 def _require_usable(settings: Settings, source: str, output: str) -> None:
     formats.require_known(output)
-    if output.startswith(storage.S3) and not beam_options.workers_are_here(settings.beam_pipeline_args()):
+    if output.startswith(storage.S3) and not _workers_are_here(settings):
         raise SettingsError(
             f"{output} is in S3, from which TensorFlow on other machines cannot read the encoder: name a file under "
             f"{storage.CLOUD} or in a folder that all machines share."
@@ -170,19 +170,28 @@ def _unfinished(output: str) -> Iterator[str]:
 
 
 @contextmanager
-def _encoder_folder(folder: str) -> Iterator[str]:
-    """Yields the path of a folder for files of the encoder, where workers see it that see the unfinished embeddings."""
-    if folder.startswith(storage.S3):
-        # TensorFlow reads nothing from there.
+def _encoder_folder(folder: str, settings: Settings) -> Iterator[str]:
+    """Yields the path of a folder for files of the encoder, where all workers see it.
+
+    Args:
+        folder: The hidden folder of unfinished embeddings, which all workers see.
+        settings: Beam's options say where the workers are.
+    """
+    if storage.in_bucket(folder) and _workers_are_here(settings):
         with tempfile.TemporaryDirectory(prefix="nnclr-embed-") as local:
             yield f"{local}/encoder"
         return
     target = f"{folder}/encoder"
+    # A command that was killed may have left it.
     _remove(target)
     try:
         yield target
     finally:
         _remove(target)
+
+
+def _workers_are_here(settings: Settings) -> bool:
+    return beam_options.workers_are_here(settings.beam_pipeline_args())
 
 
 def _parts(folder: str) -> str:

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from components.image_example_gen.config import IngestSettings
 from components.linear_probe_evaluator.embedding import Encoder
-from components.model_registry import ModelRegistry, Version
+from components.model_registry import ModelRegistry
 from components.model_registry.contents import SAVED_MODEL
 from pipeline.local import single_steps
 from pipeline.local.paths import absolute
@@ -138,19 +138,17 @@ def _registered(model: str, workdir: Workdir, directory: str) -> Found:
     chosen = registry.version(name, int(version)) if version.isdigit() else registry.aliased(name, version)
     if chosen is None:
         raise SettingsError(f"{version} is neither the number of a version of {name} nor one of its aliases.")
-    path = _downloaded(registry, chosen, directory)
-    size = export.image_size(path)
-    if size is None:
-        raise SettingsError(f"{chosen.uri} does not say the size of its images: nnclr did not register it.")
+    in_bucket = storage.in_bucket(directory)
+    with tempfile.TemporaryDirectory(prefix="nnclr-model-") as temporary:
+        if not in_bucket:
+            Path(directory).mkdir()
+        path = str(registry.download(chosen, temporary if in_bucket else directory) / SAVED_MODEL)
+        size = export.image_size(path)
+        if size is None:
+            raise SettingsError(f"{chosen.uri} does not say the size of its images: nnclr did not register it.")
+        if in_bucket:
+            # Workers on other machines do not see this machine's temporary folder.
+            files, target = storage.located(directory)
+            files.put(f"{path}/", target, recursive=True)
+            path = directory
     return Found(name, chosen.version, chosen.sha256, Encoder(path, size))
-
-
-def _downloaded(registry: ModelRegistry, version: Version, directory: str) -> str:
-    """Copies the SavedModel of a version to where Beam's workers see it, and returns its path."""
-    if not storage.in_bucket(directory):
-        Path(directory).mkdir()
-        return str(registry.download(version, directory) / SAVED_MODEL)
-    with tempfile.TemporaryDirectory(prefix="nnclr-model-") as local:
-        files, target = storage.located(directory)
-        files.put(f"{registry.download(version, local) / SAVED_MODEL}/", target, recursive=True)
-    return directory
