@@ -11,6 +11,7 @@ from pipeline.commands import (
     compare,
     data,
     doctor,
+    embed,
     evaluate,
     ingest,
     init,
@@ -41,6 +42,7 @@ app.command("settings")(settings.settings)
 app.command("ingest")(ingest.ingest)
 app.command("evaluate", epilog=evaluate.EPILOG)(evaluate.evaluate)
 app.command("compare", epilog=compare.EPILOG)(compare.compare)
+app.command("embed", epilog=embed.EPILOG)(embed.embed)
 app.command("compile")(kubeflow.compile_for_kubeflow)
 app.command("submit")(kubeflow.submit)
 app.command("runs")(kubeflow.list_runs)

@@ -2,46 +2,21 @@
 
 import collections
 import json
-import logging
-from typing import NamedTuple
 
 import apache_beam as beam
 import tensorflow as tf
 
 from components import artifact_files
-from components.image_example_gen import artifact, transforms
+from components.image_example_gen import artifact, rejections, transforms
 from components.image_example_gen.artifact import REJECTED_FILE, Dataset
 from components.image_example_gen.config import IngestSettings
 from components.image_example_gen.fingerprint import require_unchanged
+from components.image_example_gen.rejections import Rejected
 from components.image_example_gen.sources.base import Source
 from components.image_example_gen.transforms import WrittenShard
 from trainer import splits, survey
 from trainer.errors import DataError
 from trainer.survey import Surveys
-
-_SHOWN_REJECTS, _LOGGED_REJECTS = 5, 1000
-
-logger = logging.getLogger("nnclr")
-
-
-class RejectedPictures(DataError):
-    """More pictures cannot be decoded than the settings allow.
-
-    Attributes:
-        listing: The lines of `rejected.jsonl`. The artifact's folder is deleted when ingest fails.
-    """
-
-    def __init__(self, message: str, listing: str):
-        super().__init__(message)
-        self.listing = listing
-
-
-class _Rejected(NamedTuple):
-    """An image that could not be decoded."""
-
-    split: str
-    id: str
-    reason: str
 
 
 def ingest(
@@ -65,12 +40,8 @@ def ingest(
         _ = pipeline | "IngestImages" >> transforms.IngestImages(source, settings, directory)
     require_unchanged(source, fingerprint)
     _require_shared_storage(source, settings, directory)
-    rejected = sorted(_Rejected(**json.loads(line)) for line in _lines(f"{directory}/{transforms.REJECTED}/*.jsonl"))
-    left_out = collections.Counter(file.reason for file in source.left_out)
-    _log(rejected, left_out)
-    listing = _listing([*rejected, *(_Rejected("", file.name, file.reason) for file in source.left_out)])
-    if len(rejected) > settings.max_rejected:
-        raise RejectedPictures(_too_many(rejected, settings.max_rejected), listing)
+    rejected = sorted(Rejected(**json.loads(line)) for line in _lines(f"{directory}/{transforms.REJECTED}/*.jsonl"))
+    listing = rejections.judged(rejected, source.left_out, settings.max_rejected)
     counts = dict.fromkeys(splits.SPLITS, 0)
     shards = [WrittenShard.model_validate_json(line) for line in _lines(f"{directory}/{transforms.WRITTEN}/*.jsonl")]
     for shard in shards:
@@ -102,7 +73,7 @@ def ingest(
         stored_size=settings.stored_size,
         counts=counts,
         rejected=len(rejected),
-        left_out=dict(sorted(left_out.items())),
+        left_out=rejections.counted(source.left_out),
         class_names=source.class_names,
     )
     artifact.write(directory, dataset)
@@ -129,23 +100,3 @@ def _lines(pattern: str) -> list[str]:
         with tf.io.gfile.GFile(path) as file:
             lines += list(file)
     return lines
-
-
-def _listing(files: list[_Rejected]) -> str:
-    return "".join(f"{json.dumps(file._asdict())}\n" for file in files)
-
-
-def _log(rejected: list[_Rejected], left_out: dict[str, int]) -> None:
-    for picture in rejected[:_LOGGED_REJECTS]:
-        logger.warning("Rejected: %s (%s).", picture.id, picture.reason)
-    if left_out:
-        logger.info("Left out: %s.", "; ".join(f"{count} {reason}" for reason, count in sorted(left_out.items())))
-
-
-def _too_many(pictures: list[_Rejected], allowed: int) -> str:
-    shown = "; ".join(f"{picture.id} ({picture.reason})" for picture in pictures[:_SHOWN_REJECTS])
-    more = f"; and {len(pictures) - _SHOWN_REJECTS} more" if len(pictures) > _SHOWN_REJECTS else ""
-    return (
-        f"{len(pictures)} pictures cannot be decoded, {allowed} are allowed: {shown}{more}. "
-        f"Repair or remove them, or go on without them: --set data.max_rejected={len(pictures)}."
-    )

@@ -23,6 +23,7 @@ from pydantic import BaseModel
 from components.image_example_gen import encoding
 from components.image_example_gen.artifact import split_directory
 from components.image_example_gen.config import IngestSettings
+from components.image_example_gen.rejections import Rejected
 from components.image_example_gen.sources.base import Picture, Source, Work
 from trainer import survey
 from trainer.progress import Reporter
@@ -83,7 +84,18 @@ class Row(NamedTuple):
     source_size: tuple[int, int]
 
 
-Block = tuple[Shard, list[Row]]
+class Block(NamedTuple):
+    """Consecutive images of one split, which become one shard.
+
+    Attributes:
+        shard: The shard that the block becomes.
+        rows: The decoded images.
+        rejected: The pictures of the block that could not be decoded.
+    """
+
+    shard: Shard
+    rows: list[Row]
+    rejected: list[Rejected]
 
 
 def images_per_block(settings: IngestSettings) -> int:
@@ -110,18 +122,19 @@ class IngestImages(beam.PTransform):
 
     def expand(self, pipeline):
         images = images_per_block(self._settings)
-        read = (
+        blocks = (
             pipeline
             # Spread by the next step; `Create` would spread its elements itself, for a second time.
             | "ListWork" >> beam.Create(self._source.work(images), reshuffle=False)
             | "Spread" >> beam.Reshuffle()
             | "ReadImages" >> ReadImages(self._source, self._settings, images)
         )
-        examples = read.blocks | "ToExamples" >> beam.Map(to_examples, self._settings)
+        examples = blocks | "ToExamples" >> beam.Map(to_examples, self._settings)
         written = examples | "WriteShards" >> WriteShards(self._directory)
         listed = (
             written | "ListWritten" >> beam.Map(lambda shard: (WRITTEN, shard.model_dump_json())),
-            read[REJECTED] | "ListRejected" >> beam.Map(lambda picture: (REJECTED, json.dumps(picture))),
+            blocks
+            | "ListRejected" >> beam.FlatMap(lambda block: [(REJECTED, _json_line(each)) for each in block.rejected]),
         )
         # One shuffle for both lists, as an engine needs network memory for each.
         return (
@@ -132,53 +145,59 @@ class IngestImages(beam.PTransform):
         )
 
 
+def _json_line(picture: Rejected) -> str:
+    return json.dumps(picture._asdict())
+
+
 class ReadImages(beam.PTransform):
     """Reads images, decodes them and shrinks them to the size in which they are stored.
 
-    Input: `Work`. Outputs: `blocks`; and `rejected`, a dictionary of `split`, `id` and `reason` for each undecodable
-    picture.
+    Input: `Work`. Output: `Block`.
 
     Args:
         source: The images to read.
         settings: Size of the images.
         images: The number of images in a block.
+        task: The name of the work in the progress display.
+        done: The number of images that an interrupted attempt has finished, for the progress display.
     """
 
-    def __init__(self, source: Source, settings: IngestSettings, images: int):
+    def __init__(self, source: Source, settings: IngestSettings, images: int, task: str = "Ingest", done: int = 0):
         super().__init__()
-        self._reader = _ReadImagesFn(source, settings, images)
+        self._reader = _ReadImagesFn(source, settings, images, task, done)
 
     def expand(self, work):
-        return work | beam.ParDo(self._reader).with_outputs(REJECTED, main="blocks")
+        return work | beam.ParDo(self._reader)
 
 
 @beam.typehints.with_output_types(Block)
 class _ReadImagesFn(beam.DoFn):
-    def __init__(self, source: Source, settings: IngestSettings, images: int):
+    def __init__(self, source: Source, settings: IngestSettings, images: int, task: str, done: int):
         self._source, self._settings, self._images = source, settings, images
+        self._task, self._done = task, done
         self._counted = Metrics.counter("ingest", "images")
 
     def setup(self):
-        self._reporter = Reporter("Ingest", sum(self._source.counts.values()))
+        self._reporter = Reporter(self._task, sum(self._source.counts.values()), self._done)
 
     def process(self, work: Work):
-        shard, rows = None, list[Row]()
+        block = None
         for picture in self._source.read(work):
-            if self._shard_of(picture) != shard:
-                if shard:
-                    yield shard, rows
-                shard, rows = self._shard_of(picture), []
+            shard = self._shard_of(picture)
+            if block is None or block.shard != shard:
+                if block:
+                    yield block
+                block = Block(shard, [], [])
             try:
                 pixels = encoding.to_stored_size(picture, self._settings)
                 # Without the encoded bytes, which may be many times as large as the stored pixels.
-                rows.append(Row(dataclasses.replace(picture, content=b""), pixels, encoding.source_size(picture)))
+                block.rows.append(Row(dataclasses.replace(picture, content=b""), pixels, encoding.source_size(picture)))
             except encoding.Undecodable as error:
-                rejected = {"split": picture.split, "id": picture.id, "reason": str(error)}
-                yield beam.pvalue.TaggedOutput(REJECTED, rejected)
+                block.rejected.append(Rejected(picture.split, picture.id, str(error)))
             self._counted.inc()
             self._reporter.advance(1)
-        if shard:
-            yield shard, rows
+        if block:
+            yield block
 
     def _shard_of(self, picture: Picture) -> Shard:
         total = self._source.shards(picture.split, self._images)
@@ -187,10 +206,9 @@ class _ReadImagesFn(beam.DoFn):
 
 def to_examples(block: Block, settings: IngestSettings) -> tuple[Shard, list[bytes]]:
     """Serialises the images of a block as `tf.train.Example`s."""
-    shard, rows = block
-    return shard, [
+    return block.shard, [
         encoding.to_example(picture, image, settings.image_size, settings.encoding, source_size)
-        for picture, image, source_size in rows
+        for picture, image, source_size in block.rows
     ]
 
 

@@ -6,20 +6,20 @@ files of their own, so that nothing is shuffled, and repeating a chunk after a f
 
 import contextlib
 import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import apache_beam as beam
 import numpy as np
 import tensorflow as tf
 from apache_beam.io.filesystems import FileSystems
-from apache_beam.ml.inference.base import ModelHandler, RunInference
+from apache_beam.ml.inference.base import KeyedModelHandler, RunInference
 
 from components.image_example_gen import duplicates
+from components.inference import Inference
 from trainer import examples, splits
-from trainer.export import Embeddings
 from trainer.progress import Reporter
 
 #: Bytes of a chunk: those of its records, and of its images in every size that a model takes. A chunk is therefore as
@@ -135,7 +135,9 @@ class EmbedImages(beam.PTransform):
         labelled = chunks | "KeepLabelled" >> beam.Filter(lambda chunk: chunk.position.split != splits.UNLABELLED)
         written = [
             labelled
-            | f"Embed {name}" >> RunInference(_Inference(model))
+            | f"Take size of {name}" >> beam.Map(_in_size, model.size)
+            | f"Embed {name}" >> RunInference(KeyedModelHandler(Inference(model.directory)))
+            | f"Name {name}" >> beam.MapTuple(lambda position, features: (position, {"features": features}))
             | f"Write {name}" >> beam.Map(_write, directory=self._directory, content=name)
             for name, model in self._models.items()
         ]
@@ -199,24 +201,8 @@ def _in_chunks(path: str, pixels: int) -> Iterator[list[bytes]]:
         yield chunk
 
 
-class _Inference(ModelHandler[Chunk, tuple[Position, dict[str, np.ndarray]], Embeddings]):
-    """Runs an exported encoder in Beam's RunInference."""
-
-    def __init__(self, encoder: Encoder):
-        # Each chunk is already a batch.
-        super().__init__(max_batch_size=1)
-        self._encoder = encoder
-
-    def load_model(self) -> Embeddings:
-        return Embeddings.of_export(self._encoder.directory)
-
-    def run_inference(
-        self, batch: Sequence[Chunk], model: Embeddings, inference_args: dict[str, Any] | None = None
-    ) -> Iterable[tuple[Position, dict[str, np.ndarray]]]:
-        return [(chunk.position, {"features": model(chunk.pixels[self._encoder.size])}) for chunk in batch]
-
-    def get_num_bytes(self, batch: Sequence[Chunk]) -> int:
-        return sum(pixels.nbytes for chunk in batch for pixels in chunk.pixels.values())
+def _in_size(chunk: Chunk, size: Size) -> tuple[Position, np.ndarray]:
+    return chunk.position, chunk.pixels[size]
 
 
 def _write(result: tuple[Position, dict[str, np.ndarray]], directory: str, content: str) -> str:

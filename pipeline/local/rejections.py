@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from components import artifact_files
-from components.image_example_gen.ingest import RejectedPictures
+from components.image_example_gen.rejections import RejectedPictures
 from trainer.errors import DataError
 
 

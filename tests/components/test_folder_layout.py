@@ -11,7 +11,8 @@ from PIL import Image
 
 from components.image_example_gen import artifact, encoding
 from components.image_example_gen.config import IngestSettings, SplitShares
-from components.image_example_gen.ingest import RejectedPictures, ingest
+from components.image_example_gen.ingest import ingest
+from components.image_example_gen.rejections import RejectedPictures
 from components.image_example_gen.sources.opening import open_source
 from components.image_example_gen.sources.picture_formats import PICTURE_FORMATS
 from tests.components.test_ingest import records, runner

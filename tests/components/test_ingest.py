@@ -255,7 +255,7 @@ def test_read_images_gives_blocks_and_rejects_as_transforms(folder):
     source = open_source(str(folder))
     with runner() as pipeline:
         read = pipeline | beam.Create(source.work(3)) | transforms.ReadImages(source, IngestSettings(image_size=32), 3)
-        blocks = read.blocks | beam.Map(lambda block: (block[0].file_name, [row.picture.id for row in block[1]]))
+        blocks = read | beam.Map(lambda block: (block.shard.file_name, [row.picture.id for row in block.rows]))
         assert_that(
             blocks,
             equal_to(
@@ -266,7 +266,7 @@ def test_read_images_gives_blocks_and_rejects_as_transforms(folder):
             ),
             label="Blocks",
         )
-        rejected = read[transforms.REJECTED] | beam.Map(lambda row: (row["split"], row["id"]))
+        rejected = read | beam.FlatMap(lambda block: [(picture.split, picture.id) for picture in block.rejected])
         assert_that(rejected, equal_to([("unlabelled", "unlabelled/0.png")]), label="Rejected")
 
 

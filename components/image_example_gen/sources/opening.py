@@ -64,6 +64,24 @@ def open_labelled(path: str, settings: IngestSettings = IngestSettings()) -> Sou
     return LabelledOnly(source)
 
 
+def open_all(path: str, settings: IngestSettings = IngestSettings()) -> Source:
+    """Opens the images of all splits at `path`, a local path or a URI. Any split may be empty, but not all.
+
+    Args:
+        path: Path or URI of the images.
+        settings: How labelled images are divided, and which are left out.
+
+    Raises:
+        DataError: If nothing lies at the path, if it is no known kind of source, if the source is damaged, or if it has
+            no images.
+        SettingsError: If the path is empty.
+    """
+    source = _open(path, settings)
+    if not any(source.counts.values()):
+        raise DataError(f"{path} has no images.")
+    return source
+
+
 def _unlabelled_count(source: Source) -> int:
     return source.counts[splits.UNLABELLED]
 

@@ -88,6 +88,15 @@ TABLE = [
     (["compare", "s3://bucket/encoder", "--data", "pictures"], 2, "MODEL is s3://bucket/encoder, but TensorFlow"),
     (["compare", "models:/m", "--data", "pictures"], 2, "write models:/NAME/VERSION"),
     (["compare", "models:/m/3", "--data", "pictures", "--workdir", "folder"], 2, "no model registry in folder"),
+    (["compare", "m@3", "--data", "pictures", "--workdir", "folder"], 2, "no model registry in folder"),
+    # Embeddings
+    (["embed", "pictures", "-o", "e.csv"], 2, "e.csv names no format: end it with .parquet"),
+    (["embed", "pictures", "-o", "gs://b/e.projector"], 2, "gs://b/e.projector must be a local folder"),
+    (["embed", "pictures", "-o", "ftp://b/e.npz"], 2, "ftp://b/e.npz cannot be written: name a local file"),
+    (["embed", "nowhere", "-o", "e.npz"], 3, "nowhere does not exist"),
+    (["embed", "pictures", "-o", "e.npz", "--model", "MobileNetv2"], 2, "did you mean MobileNetV2"),
+    (["embed", "pictures", "-o", "e.npz", "--workdir", "folder"], 2, "no model registry in folder"),
+    (["embed", "pictures", "-o", "file/e.npz", "--model", "nowhere"], 2, "file/e.npz cannot be written"),
     # Registry
     (["models", "list", "--workdir", "folder"], 2, "folder"),
     (["models", "show", "champion", "--workdir", "registry"], 2, "no models"),

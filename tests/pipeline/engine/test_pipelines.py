@@ -231,6 +231,23 @@ def test_an_evaluation_keeps_what_its_workers_write_beside_its_results(engine, s
 
 
 @pytest.mark.long
+def test_workers_embed_as_this_process_does(engine, shared, tmp_path):
+    releases.export_model(shared / "embedder", seed=1)
+    command = ["embed", str(shared / "pictures"), "--model", str(shared / "embedder"), "-o"]
+    there, here, unseen = session(
+        tmp_path,
+        [*command, str(shared / "there.parquet"), *engine.options],
+        [*command, str(shared / "here.parquet")],
+        [*command, "unseen.parquet", *engine.options],
+    )
+    assert (there.code, here.code) == (0, 0), there.err + here.err
+    assert (shared / "there.parquet").read_bytes() == (shared / "here.parquet").read_bytes()
+    assert unseen.code == 3
+    assert "Beam's workers wrote 3 parts that this machine does not see in" in unseen.err
+    assert not [path for folder in (shared, tmp_path) for path in folder.iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.long
 def test_the_whole_pipeline_runs_as_it_does_in_this_process(engine, shared):
     run = ["run", *TINY, "--data", "pictures", "--json"]
     there = [*run, "--workdir", "on-engine", *engine.options]
