@@ -19,7 +19,7 @@ from pipeline.local import single_steps
 from pipeline.local.paths import absolute
 from pipeline.local.workdir import Workdir
 from trainer import export, keras_networks, pretrained, settings_tree, storage
-from trainer.config import PretrainedSettings
+from trainer.config.networks import PretrainedSettings
 from trainer.errors import SettingsError
 
 _KERAS, _REGISTRY = "keras:", "models:/"
