@@ -97,9 +97,10 @@ def test_embeddings_are_replaced_only_on_demand(tmp_path, pictures):
         tmp_path, [*command, "encoder"], [*command, "encoder"], [*command, "other"], [*command, "other", "--overwrite"]
     )
     assert [written.code, again.code, replaced.code] == [0, 0, 0], written.err
-    assert "Wrote 4 embeddings of length 8 to e.npz (1 rejected).\nEncoder: encoder (sha256" in written.out
+    rejected = "(1 rejected, see e.npz.rejected.jsonl)."
+    assert f"Wrote 4 embeddings of length 8 to e.npz {rejected}\nEncoder: encoder (sha256" in written.out
     assert "Next: python -c" in written.out
-    assert "e.npz already holds these 4 embeddings (1 rejected)." in again.out
+    assert f"e.npz already holds these 4 embeddings {rejected}" in again.out
     assert [refused.code, "its embeddings are of encoder" in refused.err, "--overwrite" in refused.err] == [
         2,
         True,
