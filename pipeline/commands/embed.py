@@ -84,7 +84,7 @@ def embed(
         output.print_json(found)
         return
     description = found.description
-    rejected = f"{found.rejected:,} rejected"
+    rejected = f"{found.rejected:,} rejected" + (f", see {out}.rejected.jsonl" if found.rejected else "")
     if found.unchanged:
         print(f"{out} already holds these {description.count:,} embeddings ({rejected}).")
     else:

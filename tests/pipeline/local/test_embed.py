@@ -97,9 +97,10 @@ def test_embeddings_are_replaced_only_on_demand(tmp_path, pictures):
         tmp_path, [*command, "encoder"], [*command, "encoder"], [*command, "other"], [*command, "other", "--overwrite"]
     )
     assert [written.code, again.code, replaced.code] == [0, 0, 0], written.err
-    assert "Wrote 4 embeddings of length 8 to e.npz (1 rejected).\nEncoder: encoder (sha256" in written.out
+    rejected = "(1 rejected, see e.npz.rejected.jsonl)."
+    assert f"Wrote 4 embeddings of length 8 to e.npz {rejected}\nEncoder: encoder (sha256" in written.out
     assert "Next: python -c" in written.out
-    assert "e.npz already holds these 4 embeddings (1 rejected)." in again.out
+    assert f"e.npz already holds these 4 embeddings {rejected}" in again.out
     assert [refused.code, "its embeddings are of encoder" in refused.err, "--overwrite" in refused.err] == [
         2,
         True,
@@ -120,19 +121,21 @@ def test_two_commands_never_write_one_file(tmp_path, pictures):
     assert hidden(tmp_path) == [".e.parquet.unfinished"]
 
 
-def test_unreadable_pictures_stop_the_command_which_then_goes_on_without_embedding_again(
-    tmp_path, pictures, monkeypatch
-):
-    model = releases.export_model(tmp_path / "encoder", seed=1)
-    arguments = [str(pictures), model, Workdir(tmp_path / "runs"), str(tmp_path / "e.parquet"), False]
+def test_unreadable_pictures_stop_the_command_and_embeddings_of_others_are_never_mixed(tmp_path, pictures, monkeypatch):
+    encoder, other = (releases.export_model(tmp_path / name, seed) for seed, name in enumerate(("encoder", "other")))
+
+    def embed(model: str, *overrides: str, overwrite: bool = False) -> embedding.Embedded:
+        settings, out = config.load(None, None, list(overrides)), str(tmp_path / "e.parquet")
+        return embedding.embed(settings, str(pictures), model, Workdir(tmp_path / "runs"), out, overwrite)
+
     with pytest.raises(DataError, match=r"test/dog/e\.png .*data.max_rejected=1.* All are listed in .*rejected.jsonl"):
-        embedding.embed(config.load(None, None, []), *arguments)
-    assert len(list(tmp_path.glob(".e.parquet.unfinished/parts/*"))) == 3
-    settings = config.load(None, None, ["data.max_rejected=1"])
+        embed(encoder)
+    with pytest.raises(SettingsError, match=r"unfinished embeddings of encoder .*, not of other .*--overwrite"):
+        embed(other)
     with monkeypatch.context() as patch:
         # No part is missing.
         patch.delattr(single_steps, "pipelines")
-        assert embedding.embed(settings, *arguments).rejected == 1
+        assert embed(encoder, "data.max_rejected=1").rejected == 1
     rows = pq.read_table(tmp_path / "e.parquet").to_pylist()
     assert [(row["id"], row["split"], row["label"], row["class"]) for row in rows] == [
         ("unlabelled/a.png", "unlabelled", None, None),
@@ -141,22 +144,16 @@ def test_unreadable_pictures_stop_the_command_which_then_goes_on_without_embeddi
         ("test/dog/d.png", "test", 1, "dog"),
     ]
     assert [row["path"] for row in rows] == [str(pictures / row["id"]) for row in rows]
-    assert hidden(tmp_path) == []
-
-
-@pytest.mark.long
-def test_pictures_that_change_on_the_way_are_not_mixed(tmp_path, pictures):
-    model = releases.export_model(tmp_path / "encoder", seed=1)
-    arguments = [str(pictures), model, Workdir(tmp_path / "runs"), str(tmp_path / "e.parquet")]
-    with pytest.raises(DataError, match=r"e\.png"):
-        embedding.embed(config.load(None, None, []), *arguments, False)
-    other = [str(pictures), releases.export_model(tmp_path / "other", seed=2), *arguments[2:]]
-    with pytest.raises(SettingsError, match=r"unfinished embeddings of encoder .*, not of other .*--overwrite"):
-        embedding.embed(config.load(None, None, []), *other, False)
+    with pytest.raises(SettingsError, match=r"its embeddings are of encoder .*, not of other .*--overwrite"):
+        embed(other)
     (pictures / "test" / "dog" / "e.png").unlink()
-    with pytest.raises(SettingsError, match=r"unfinished embeddings of images in .*pictures that have changed since"):
-        embedding.embed(config.load(None, None, []), *arguments, False)
-    assert embedding.embed(config.load(None, None, []), *arguments, True).description.count == 4
+    with pytest.raises(SettingsError, match=r"its embeddings are of images in .*pictures that have changed since"):
+        embed(encoder)
+    replaced = embed(other, overwrite=True)
+    assert (replaced.description.model.name, replaced.description.count, replaced.rejected) == ("other", 4, 0)
+    assert formats.read_description(str(tmp_path / "e.parquet")) == replaced.description
+    # The list of rejected pictures has gone, too.
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith((".", "e."))] == ["e.parquet"]
 
 
 @pytest.fixture
