@@ -329,6 +329,7 @@ def test_pushing_the_same_content_again_changes_nothing(tmp_path, registry):
     assert len(registry.history("encoder")) == 1
 
 
+@pytest.mark.long
 def test_new_content_takes_over_the_alias_and_old_content_takes_it_back_without_a_copy(tmp_path, registry):
     push(tmp_path, seed=1, run_id="run-1")
     push(tmp_path, seed=2, run_id="run-2", champion=1)

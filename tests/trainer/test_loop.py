@@ -257,6 +257,7 @@ def test_fewer_images_than_a_batch_are_refused(tfrecords, logical_cpus):
         train(tfrecords, logical_cpus[:1], batch_size=128)
 
 
+@pytest.mark.long
 def test_a_training_goes_on_from_a_checkpoint_of_other_settings(tfrecords, logical_cpus, tmp_path, caplog):
     caplog.set_level("INFO", "nnclr")
     root = str(tmp_path / "checkpoints")
