@@ -23,6 +23,7 @@ class NNCLR(tf.Module):
         projection: The projection head, [N, features] to [N, d].
         prediction: The prediction head, [N, d] to [N, d]; None if the loss needs none.
         momentum: The momentum encoder, which gives the keys; None if projections are the keys.
+        exported: The encoder that the training measures and exports: `encoder`, or that of `momentum`.
         support_set: Recent projections of other images; None if the loss compares no neighbours.
         probe: The online probe; None if there are no labels.
 
@@ -45,7 +46,9 @@ class NNCLR(tf.Module):
         self.projection = projection_head(features, settings.projection, dtype)
         self.prediction = prediction_head(settings.prediction, width, dtype) if settings.neighbour == "paper" else None
         self.momentum = self._momentum_encoder(settings, size, dtype)
-        self._exports_momentum = settings.momentum_encoder.export == "momentum"
+        self.exported = self.encoder
+        if self.momentum is not None and settings.momentum_encoder.export == "momentum":
+            self.exported = self.momentum.encoder
         self.support_set = (
             SupportSet(settings.support_set_size, width, settings.seed) if settings.neighbour != "none" else None
         )
@@ -60,11 +63,6 @@ class NNCLR(tf.Module):
         encoder = build_encoder(settings.encoder, size, dtype)
         projection = projection_head(encoder.output_shape[-1], settings.projection, dtype)
         return MomentumEncoder([self.encoder, self.projection], [encoder, projection], momentum)
-
-    @property
-    def result(self) -> keras.Model:
-        """The encoder that the training measures and exports."""
-        return self.momentum.encoder if self.momentum is not None and self._exports_momentum else self.encoder
 
     @property
     def networks(self) -> list[keras.Model]:
@@ -123,7 +121,7 @@ class NNCLR(tf.Module):
             `embedding`, float32 [N, features]; `projection`, L2-normalised float32 [N, d]; and, if there is an online
             probe, `logits`, float32 [N, classes].
         """
-        features = self.result(tf.cast(images, tf.float32) / 255.0, training=False)
+        features = self.exported(tf.cast(images, tf.float32) / 255.0, training=False)
         outputs = {
             "embedding": tf.cast(features, tf.float32),
             "projection": normalised(self.projection(features, training=False)),

@@ -69,7 +69,7 @@ def write(model: NNCLR, settings: TrainerSettings, result: TrainingResult, model
     if not result.is_chief:
         return
     with StopRequest() as stop:
-        export.export_encoder(model.result, settings, result.image_size, model_dir, result.figures())
+        export.export_encoder(model.exported, settings, result.image_size, model_dir, result.figures())
         with tf.io.gfile.GFile(f"{run_dir}/{FIGURES_FILE}", "w") as file:
             file.write(result.figures().model_dump_json(indent=2))
     if stop.signal is not None:

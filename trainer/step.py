@@ -160,7 +160,7 @@ class TrainingStep(tf.Module):
         numbers = self._random_numbers(_PROBE_VIEW, step, replicas.global_rows(images.pixels))
         views = augmentation.random_views(images, [numbers], self._settings.online_probe.augmentation, self._size)
         # In inference mode, so that labelled images leave no trace in the encoder, not even in batch norm's statistics.
-        embeddings = tf.cast(self._model.result(views, training=False), tf.float32)
+        embeddings = tf.cast(self._model.exported(views, training=False), tf.float32)
         return probe.train(embeddings, labels)
 
 

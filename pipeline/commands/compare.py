@@ -7,7 +7,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pipeline.commands.options import ConfigOption, JsonOption, LabelledOption, PresetOption, SetOption, WorkdirOption
+from pipeline.commands.options import (
+    ENCODER_FORMS,
+    ConfigOption,
+    JsonOption,
+    LabelledOption,
+    PresetOption,
+    SetOption,
+    WorkdirOption,
+)
 from pipeline.local.workdir import DEFAULT_WORKDIR, Workdir
 from pipeline.terminal import output
 from pipeline.terminal.screen import Screen, write_line
@@ -24,8 +32,7 @@ def compare(
         list[str],
         typer.Argument(
             metavar="MODEL...",
-            help="Folder of a SavedModel or of a Keras model, output of python -m trainer, .keras file, "
-            "models:/NAME/VERSION, keras:NETWORK, or keras:NETWORK=WEIGHTS.h5. The others are compared with the first.",
+            help=f"Encoders: {ENCODER_FORMS}. The others are compared with the first.",
         ),
     ],
     data: LabelledOption,

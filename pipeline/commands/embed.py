@@ -6,7 +6,7 @@ import typer
 from rich.console import Console
 
 from components.image_example_gen.sources.opening import known_sources
-from pipeline.commands.options import ConfigOption, JsonOption, PresetOption, SetOption, WorkdirOption
+from pipeline.commands.options import ENCODER_FORMS, ConfigOption, JsonOption, PresetOption, SetOption, WorkdirOption
 from pipeline.local.workdir import DEFAULT_WORKDIR, Workdir
 from pipeline.terminal import output
 from pipeline.terminal.screen import Screen
@@ -39,9 +39,7 @@ def embed(
         str | None,
         typer.Option(
             metavar="MODEL",
-            help="Encoder: NAME@VERSION, folder of a SavedModel or of a Keras model, output of python -m trainer, "
-            ".keras file, or name of a network of keras.applications, which keras:NETWORK=WEIGHTS.h5 loads from a "
-            "file. By default the champion.",
+            help=f"Encoder: {ENCODER_FORMS}. By default the champion.",
         ),
     ] = None,
     overwrite: Annotated[
@@ -65,12 +63,13 @@ def embed(
 
     `nnclr embed s3://bucket/pictures -o embeddings.npz --model nnclr-encoder@3`
 
-    `nnclr embed data/stl10_binary.tar.gz -o stl10.projector --model EfficientNetB0`
+    `nnclr embed data/stl10_binary.tar.gz -o stl10.projector --model keras:EfficientNetB0`
     """
     from pipeline import config
     from pipeline.local.paths import absolute
     from pipeline.terminal import imports
 
+    out = out.rstrip("/")
     settings = config.load(preset, config_file, overrides or [])
     champion = f"models:/{settings.registry.model_name}/{settings.registry.alias}"
     with output.captured() as (_, stderr), Screen(Console(file=stderr)) as screen:
@@ -78,7 +77,7 @@ def embed(
         with imports.gc_paused():
             from pipeline.local import embedding
         found = embedding.embed(
-            settings, absolute(source), model or champion, Workdir(directory), absolute(out.rstrip("/")), overwrite
+            settings, absolute(source), model or champion, Workdir(directory), absolute(out), overwrite
         )
     if as_json:
         output.print_json(found)
@@ -90,8 +89,5 @@ def embed(
     else:
         print(f"Wrote {description.count:,} embeddings of length {description.length:,} to {out} ({rejected}).")
     print(f"Encoder: {description.model.title}")
-    if found.left_out:
-        print(f"Left out {sum(found.left_out.values()):,} files, which {out}.rejected.jsonl lists:")
-        for reason, count in found.left_out.items():
-            print(f"{count:>8,}  {reason}")
+    output.print_left_out(found.left_out, f"{out}.rejected.jsonl")
     print(f"Next: {next(line for ending, line in _NEXT.items() if found.path.endswith(ending)).format(out)}")

@@ -49,8 +49,5 @@ def ingest(
     counts = ", ".join(f"{count:,} {split}" for split, count in dataset.counts.items())
     size = dataset.image_size
     print(f"Wrote {counts} images of {size} x {size} pixels to {out} ({dataset.rejected} rejected).")
-    if dataset.left_out:
-        print(f"Left out {sum(dataset.left_out.values()):,} files, which {out}/rejected.jsonl lists:")
-        for reason, count in dataset.left_out.items():
-            print(f"{count:>8,}  {reason}")
+    output.print_left_out(dataset.left_out, f"{out}/rejected.jsonl")
     print(f"Next: python -m trainer {out} encoder")

@@ -16,6 +16,12 @@ def complete_presets(incomplete: str) -> list[str]:
     return [name for name in config.presets() if name.startswith(incomplete)]
 
 
+#: The names of an encoder that `pipeline.local.encoders` understands, for help texts.
+ENCODER_FORMS = (
+    "NAME@VERSION or models:/NAME/VERSION, folder of a SavedModel or of a Keras model, output of python -m trainer, "
+    ".keras file, keras:NETWORK for a network of keras.applications, or keras:NETWORK=WEIGHTS.h5"
+)
+
 WorkdirOption = Annotated[
     Path,
     typer.Option("--workdir", help="Working directory: the folder for data, artifacts, logs and the model registry."),

@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +18,20 @@ from pydantic import BaseModel
 def print_json(value: Any) -> None:
     """Prints a value as one line of JSON: models and dataclasses as objects, times in ISO 8601, paths as strings."""
     print(json.dumps(value, default=_json_value))
+
+
+def print_left_out(left_out: Mapping[str, int], listing: str) -> None:
+    """Prints how many files of a source were left out and why; nothing if there are none.
+
+    Args:
+        left_out: Number of files by reason.
+        listing: The file that lists them.
+    """
+    if not left_out:
+        return
+    print(f"Left out {sum(left_out.values()):,} files, which {listing} lists:")
+    for reason, count in left_out.items():
+        print(f"{count:>8,}  {reason}")
 
 
 def _json_value(value: Any) -> Any:
