@@ -203,10 +203,15 @@ def test_labels_without_splits_and_without_shares_are_refused(tmp_path):
 def test_excluded_files_are_counted_and_change_the_source(tmp_path):
     for i in range(4):
         draw(tmp_path / "pictures" / "unlabelled" / f"{i}.png", i)
-    (tmp_path / "list.txt").write_text('unlabelled/0.png\n\n{"split": "", "id": "unlabelled/2.png", "reason": "cut"}\n')
+    # A run on several spans lists its rejected pictures with the folder of the span.
+    lines = ["unlabelled/0.png", "", '{"split": "", "id": "pictures/unlabelled/2.png", "reason": "cut"}', "gone.png"]
+    (tmp_path / "list.txt").write_text("\n".join(lines))
     source = open_source(str(tmp_path / "pictures"), IngestSettings(exclude=str(tmp_path / "list.txt")))
     assert source.counts["unlabelled"] == 2
-    assert left_out(source) == {"excluded": {"unlabelled/0.png", "unlabelled/2.png"}}
+    assert left_out(source) == {
+        "excluded": {"unlabelled/0.png", "unlabelled/2.png"},
+        "in data.exclude, but not found": {"gone.png"},
+    }
     assert not any(name.endswith("/0.png") for name in source.files())
 
 
