@@ -12,7 +12,7 @@ from trainer.progress import Reporter
 
 # The similarities of so many embeddings to so many others take 64 MiB.
 _BLOCK = 4_096
-# Equal images have equal similarities up to errors of rounding. Behind so many decimals, the order of the file decides.
+# Similarities are equal if they are so in so many decimals, because of errors of rounding.
 _DECIMALS = 6
 _NONE = -2.0
 
@@ -109,7 +109,7 @@ def mean_distances(matrix: np.ndarray, k: int) -> np.ndarray:
                 np.fill_diagonal(similarities, _NONE)
             # `nearest` would take several times as long, because it also keeps the row numbers.
             best = np.partition(np.concatenate([best, similarities], axis=1), -k, axis=1)[:, -k:]
-        means.append(1 - best.mean(axis=1))
+        means.append(1 - np.minimum(best.mean(axis=1), 1))
         reporter.advance(len(block))
     return np.concatenate(means)
 
@@ -123,12 +123,12 @@ def duplicates(matrix: np.ndarray, order: np.ndarray, threshold: float) -> Match
     Args:
         matrix: All embeddings, of length 1, float32 [n, d].
         order: The row numbers in the order in which images are kept, int64 [n].
-        threshold: The least cosine similarity of images that resemble each other.
+        threshold: The least cosine similarity of images that resemble each other, up to 1e-6.
 
     Returns:
         The images that are not kept, and for each the most similar image that is kept.
     """
-    reporter = Reporter("Comparing", len(order))
+    reporter, threshold = Reporter("Comparing", len(order)), threshold - 10**-_DECIMALS
     kept, found = np.empty(0, np.int64), list[Matches]()
     for rows in _blocks(order):
         block = matrix[rows]
@@ -156,14 +156,14 @@ def resembling(matrix: np.ndarray, rows: np.ndarray, others: np.ndarray, thresho
         matrix: All embeddings, of length 1, float32 [n, d].
         rows: The row numbers of the one set, int64 [m].
         others: The row numbers of the other set, int64 [l].
-        threshold: The least cosine similarity of images that resemble each other.
+        threshold: The least cosine similarity of images that resemble each other, up to 1e-6.
 
     Returns:
         The images of the one set, each with the most similar image of the other one; and the number of images of the
         other set that resemble an image of the one.
     """
-    reporter, found = Reporter("Comparing", len(rows)), list[Matches]()
-    resembled = np.zeros(len(others), bool)
+    reporter, threshold = Reporter("Comparing", len(rows)), threshold - 10**-_DECIMALS
+    resembled, found = np.zeros(len(others), bool), list[Matches]()
     for some in _blocks(rows):
         best, most_similar = _most_similar(matrix[some], matrix, others, resembled, threshold)
         chosen = best >= threshold

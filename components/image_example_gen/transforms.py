@@ -20,7 +20,7 @@ import tensorflow as tf
 from apache_beam.metrics import Metrics
 from pydantic import BaseModel
 
-from components.image_example_gen import encoding
+from components.image_example_gen import decoding, encoding
 from components.image_example_gen.artifact import split_directory
 from components.image_example_gen.config import IngestSettings
 from components.image_example_gen.rejections import Rejected
@@ -192,7 +192,7 @@ class _ReadImagesFn(beam.DoFn):
                 pixels = encoding.to_stored_size(picture, self._settings)
                 # Without the encoded bytes, which may be many times as large as the stored pixels.
                 block.rows.append(Row(dataclasses.replace(picture, content=b""), pixels, encoding.source_size(picture)))
-            except encoding.Undecodable as error:
+            except decoding.Undecodable as error:
                 block.rejected.append(Rejected(picture.split, picture.id, str(error)))
             self._counted.inc()
             self._reporter.advance(1)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from components.image_example_gen import artifact, encoding
+from components.image_example_gen import artifact, decoding, encoding
 from components.image_example_gen.config import IngestSettings, SplitShares
 from components.image_example_gen.ingest import ingest
 from components.image_example_gen.rejections import RejectedPictures
@@ -237,12 +237,12 @@ def test_16_bits_are_scaled_and_other_depths_refused():
 
         file = io.BytesIO()
         Image.fromarray(array).save(file, "TIFF")
-        return encoding.decode_file(file.getvalue())
+        return decoding.decode_file(file.getvalue())
 
     assert decoded(np.full((4, 4), 0xABCD, np.uint16))[0, 0].tolist() == [0xAB] * 3
     assert decoded(np.full((4, 4), 0xABCD, np.int32))[0, 0].tolist() == [0xAB] * 3
     for wrong in (np.full((4, 4), 1 << 20, np.int32), np.full((4, 4), 0.5, np.float32)):
-        with pytest.raises(encoding.Undecodable, match="convert it to 8 or 16 bits"):
+        with pytest.raises(decoding.Undecodable, match="convert it to 8 or 16 bits"):
             decoded(wrong)
 
 

@@ -5,7 +5,6 @@ import json
 from components.image_example_gen.sources import files
 from trainer.errors import DataError
 
-
 #: Why a file is left out that the list names, and why a name of the list is reported.
 EXCLUDED, MISSING = "excluded", "in data.exclude, but not found"
 
