@@ -8,6 +8,7 @@ from rich.markup import escape
 
 from pipeline.commands import (
     bench,
+    classify,
     compare,
     data,
     doctor,
@@ -22,6 +23,7 @@ from pipeline.commands import (
     run,
     schedule,
     settings,
+    suggest,
 )
 from pipeline.terminal import process
 from pipeline.terminal.screen import write_line
@@ -43,6 +45,8 @@ app.command("ingest")(ingest.ingest)
 app.command("evaluate", epilog=evaluate.EPILOG)(evaluate.evaluate)
 app.command("compare", epilog=compare.EPILOG)(compare.compare)
 app.command("embed", epilog=embed.EPILOG)(embed.embed)
+app.command("classify", epilog=classify.EPILOG)(classify.classify)
+app.command("suggest", epilog=suggest.EPILOG)(suggest.suggest)
 app.command("compile")(kubeflow.compile_for_kubeflow)
 app.command("submit")(kubeflow.submit)
 app.command("runs")(kubeflow.list_runs)

@@ -11,6 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from components.embeddings.description import Model
 from components.image_example_gen.config import IngestSettings
 from components.linear_probe_evaluator.embedding import Encoder
 from components.model_registry import ModelRegistry
@@ -53,6 +54,11 @@ class Found:
     def title(self) -> str:
         """The name in reports."""
         return self.name if self.version is None else f"{self.name} version {self.version}"
+
+    @property
+    def model(self) -> Model:
+        """What a file of this encoder's embeddings says of it."""
+        return Model(name=self.name, version=self.version, sha256=self.sha256)
 
 
 def found(model: str, workdir: Workdir, directory: str) -> Found:
