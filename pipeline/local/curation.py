@@ -255,7 +255,7 @@ def outliers(path: str, neighbour_count: int, count: int, outputs: Outputs) -> O
     outputs.write(
         (Rejected(each.image.split, each.image.id, f"an outlier ({each.distance:.3f})") for each in found),
         Page(
-            title=f"{len(found):,} outliers",
+            title=f"The {len(found):,} images that resemble the others least",
             sentences=(
                 f"Of the {len(table):,} images of {path}, these have the largest mean cosine distance to their "
                 f"{neighbour_count} nearest neighbours by {model.title}. The median of all images is {median:.3f}.",
