@@ -83,7 +83,7 @@ def of_matches(table: pa.Table, matches: Matches) -> list[Group]:
         A group for each of the other images. The group with the least similar image comes first, because it shows
         whether the threshold is too low.
     """
-    order = np.lexsort([matches.rows, -matches.similarities, matches.others])
+    order = np.lexsort((matches.rows, -matches.similarities, matches.others))
     others, firsts = np.unique(matches.others[order], return_index=True)
     parts = np.split(order, firsts[1:])
     found = [

@@ -85,7 +85,7 @@ def nearest(queries: np.ndarray, chunks: Iterable[np.ndarray], k: int, own: np.n
         best[changed] = np.take_along_axis(candidates, kept, axis=1)
         rows[changed] = np.take_along_axis(np.concatenate([rows[changed], numbers], axis=1), kept, axis=1)
         first += len(chunk)
-    order = np.lexsort([rows, -best.round(_DECIMALS)], axis=1)[:, : first - (own is not None)]
+    order = np.lexsort((rows, -best.round(_DECIMALS)), axis=1)[:, : first - (own is not None)]
     return Nearest(np.take_along_axis(rows, order, axis=1), np.take_along_axis(best, order, axis=1))
 
 

@@ -73,7 +73,7 @@ def duplicates(
         return
     print(f"{found.duplicates:,} of {found.images:,} images resemble one that is kept (similarity {threshold:g}).")
     _print_groups(found.groups)
-    _print_files(out, html)
+    _print_files(out, html, found.source)
 
 
 def leaks(
@@ -111,7 +111,7 @@ def leaks(
             f"(similarity {threshold:g})."
         )
     _print_groups(found.groups)
-    _print_files(out, html)
+    _print_files(out, html, found.source)
 
 
 def outliers(
@@ -149,7 +149,7 @@ def outliers(
     for each in found.outliers[:_PRINTED]:
         print(f"{each.distance:.3f}  {each.image.id}")
     _print_more(len(found.outliers))
-    _print_files(out, html)
+    _print_files(out, html, found.source)
 
 
 def _print_groups(groups: "Sequence[Group]") -> None:
@@ -165,8 +165,8 @@ def _print_more(count: int) -> None:
         print(f"  and {count - _PRINTED:,} more")
 
 
-def _print_files(out: str | None, html: str | None) -> None:
+def _print_files(out: str | None, html: str | None, source: str) -> None:
     if html:
         print(f"Page: {html}")
     if out:
-        print(f"Next: nnclr run --data SOURCE --set data.exclude={shlex.quote(out)}")
+        print(f"Next: nnclr run --data {shlex.quote(source)} --set data.exclude={shlex.quote(out)}")

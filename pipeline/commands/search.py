@@ -58,6 +58,6 @@ def search(
         output.print_json(found)
         return
     for image in found.similar:
-        print(f"{image.similarity:.3f}  {image.id}{'' if image.class_name is None else f'  ({image.class_name})'}")
+        print(f"{image.similarity:.4f}  {image.id}{'' if image.class_name is None else f'  ({image.class_name})'}")
     if html:
         print(f"Page: {html}")

@@ -10,7 +10,7 @@ from components import artifact_files
 from components.artifact_files import Content
 from components.embeddings import groups, neighbours, page, reading
 from components.embeddings.description import Model
-from components.embeddings.groups import Group, Image, Similar
+from components.embeddings.groups import Group
 from components.embeddings.page import Page
 from components.image_example_gen import rejections
 from components.image_example_gen.rejections import Rejected
@@ -73,6 +73,7 @@ class Duplicates(Content):
     Attributes:
         path: Path or URI of the embeddings.
         model: The encoder.
+        source: Path or URI of the images.
         threshold: The least similarity of duplicates.
         images: Number of images that were compared.
         duplicates: Number of images that resemble one that is kept.
@@ -81,6 +82,7 @@ class Duplicates(Content):
 
     path: str
     model: Model
+    source: str
     threshold: float
     images: int
     duplicates: int
@@ -93,6 +95,7 @@ class Leaks(Content):
     Attributes:
         path: Path or URI of the embeddings.
         model: The encoder.
+        source: Path or URI of the images.
         threshold: The least similarity of an image and its copy.
         images: Number of images of each of the two splits.
         leaked: Number of images of each split that resemble one of the other split.
@@ -101,6 +104,7 @@ class Leaks(Content):
 
     path: str
     model: Model
+    source: str
     threshold: float
     images: dict[str, int]
     leaked: dict[str, int]
@@ -123,6 +127,7 @@ class Outliers(Content):
     Attributes:
         path: Path or URI of the embeddings.
         model: The encoder.
+        source: Path or URI of the images.
         neighbours: Number of nearest neighbours of which the mean distance is the score.
         images: Number of images that were compared.
         median: The median score of all images.
@@ -131,6 +136,7 @@ class Outliers(Content):
 
     path: str
     model: Model
+    source: str
     neighbours: int
     images: int
     median: float
@@ -153,7 +159,7 @@ def duplicates(path: str, threshold: float, outputs: Outputs) -> Duplicates:
     """
     outputs.require_usable()
     with reading.opened(path) as embeddings:
-        table, model = embeddings.images(), embeddings.description.model
+        table, model, source = embeddings.images(), embeddings.description.model, embeddings.description.source
         order = np.concatenate([_rows(table, split) for split in _KEPT_FIRST])
         with neighbours.unit_matrix(embeddings) as matrix:
             matches = neighbours.duplicates(matrix, order, threshold)
@@ -174,7 +180,13 @@ def duplicates(path: str, threshold: float, outputs: Outputs) -> Duplicates:
         ),
     )
     return Duplicates(
-        path=path, model=model, threshold=threshold, images=len(table), duplicates=count, groups=tuple(found)
+        path=path,
+        model=model,
+        source=source,
+        threshold=threshold,
+        images=len(table),
+        duplicates=count,
+        groups=tuple(found),
     )
 
 
@@ -195,7 +207,7 @@ def leaks(path: str, between: tuple[str, str], threshold: float, outputs: Output
     if first == second:
         raise SettingsError(f"--between names the split {first} twice: name two splits, or use nnclr duplicates.")
     with reading.opened(path) as embeddings:
-        table, model = embeddings.images(), embeddings.description.model
+        table, model, source = embeddings.images(), embeddings.description.model, embeddings.description.source
         rows, others = _rows_of(table, first, path), _rows_of(table, second, path)
         with neighbours.unit_matrix(embeddings) as matrix:
             matches, leaked = neighbours.resembling(matrix, rows, others, threshold)
@@ -219,6 +231,7 @@ def leaks(path: str, between: tuple[str, str], threshold: float, outputs: Output
     return Leaks(
         path=path,
         model=model,
+        source=source,
         threshold=threshold,
         images={first: len(rows), second: len(others)},
         leaked=counts,
@@ -240,7 +253,7 @@ def outliers(path: str, neighbour_count: int, count: int, outputs: Outputs) -> O
     """
     outputs.require_usable()
     with reading.opened(path) as embeddings:
-        table, model = embeddings.images(), embeddings.description.model
+        table, model, source = embeddings.images(), embeddings.description.model, embeddings.description.source
         if len(table) <= neighbour_count:
             raise SettingsError(f"{path} has {len(table):,} images: choose fewer neighbours than images with -k.")
         with neighbours.unit_matrix(embeddings) as matrix:
@@ -267,7 +280,13 @@ def outliers(path: str, neighbour_count: int, count: int, outputs: Outputs) -> O
         ),
     )
     return Outliers(
-        path=path, model=model, neighbours=neighbour_count, images=len(table), median=median, outliers=found
+        path=path,
+        model=model,
+        source=source,
+        neighbours=neighbour_count,
+        images=len(table),
+        median=median,
+        outliers=found,
     )
 
 
