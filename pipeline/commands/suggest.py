@@ -35,8 +35,8 @@ def suggest(
             "--output",
             "-o",
             metavar="OUT",
-            help="CSV file to complete, local, gs:// or s3://: the lines of LABELS, and a line without a label for each "
-            "image. By default print the images.",
+            help="CSV file to complete, local, gs:// or s3://: the labels of LABELS, and a line without a label for "
+            "each image. By default print the images.",
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the choice: the same seed gives the same images.")] = 0,

@@ -97,16 +97,20 @@ def classify(
     if output:
         most = min(most, len(probe.class_names))
         further = [f"{name}_{place}" for place in range(2, most + 1) for name in ("label", "probability")]
-        rows = ([file, *(value for guess in guesses for value in guess)] for file, guesses in predictions)
+        rows = (
+            [each.file, *(value for guess in each.guesses for value in (guess.label, guess.probability))]
+            for each in predictions
+        )
         tables.write(output, ["file", "label", "probability", *further], rows)
     if hidden:
         files, target = storage.located(hidden)
         files.rm(target)
+    by_class = collections.Counter(each.guesses[0].label for each in predictions)
     return Classified(
         model=encoder.model.title,
         class_names=probe.class_names,
         count=len(predictions),
-        by_class=dict(sorted(collections.Counter(guesses[0].label for _, guesses in predictions).items())),
+        by_class=dict(sorted(by_class.items())),
         rejected=rejected,
         left_out=left_out,
         predictions=() if output else tuple(predictions),

@@ -37,7 +37,7 @@ class _Images(NamedTuple):
     Attributes:
         ids: Paths or ids, [N].
         classes: Names of the classes, [N]; None for an image without a label.
-        is_test: Whether each image is a labelled one of the split `test`, bool [N].
+        is_test: Whether each image is in the split `test`, where all images have a label: bool [N].
     """
 
     ids: list[str]
@@ -51,8 +51,8 @@ def suggest(embeddings: str, count: int, labelled: str | None, output: str | Non
     Args:
         embeddings: Path or URI of a Parquet file of embeddings.
         count: The number of images to suggest.
-        labelled: Path or URI of a table in the form of `labels.csv` with labels so far, beside those that the embeddings
-            hold; None if there is none.
+        labelled: Path or URI of a table in the form of `labels.csv` with labels so far, beside those that the
+            embeddings hold; None if there is none.
         output: Path or URI of the table to write: the labels of `labelled`, and a line without a label for each
             suggested image. None writes none.
         seed: The seed of the choice.
@@ -89,7 +89,7 @@ def _with_labels(file: Embeddings, labelled: str | None, rows: dict[str, Row]) -
     """Returns the images of a file with their labels from it and from the rows of the table `labelled`."""
     table = file.images().to_pydict()
     ids, classes = table["id"], table["class"]
-    is_test = np.array([split == splits.TEST and name is not None for split, name in zip(table["split"], classes)])
+    is_test = np.array([split == splits.TEST for split in table["split"]])
     places = dict(zip(ids, range(len(ids)), strict=True))
     missing = [name for name in rows if name not in places]
     if missing:
