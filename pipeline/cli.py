@@ -10,6 +10,7 @@ from pipeline.commands import (
     bench,
     classify,
     compare,
+    curate,
     data,
     doctor,
     embed,
@@ -22,6 +23,7 @@ from pipeline.commands import (
     prune,
     run,
     schedule,
+    search,
     settings,
     suggest,
 )
@@ -45,6 +47,10 @@ app.command("ingest")(ingest.ingest)
 app.command("evaluate", epilog=evaluate.EPILOG)(evaluate.evaluate)
 app.command("compare", epilog=compare.EPILOG)(compare.compare)
 app.command("embed", epilog=embed.EPILOG)(embed.embed)
+app.command("search", epilog=search.EPILOG)(search.search)
+app.command("duplicates", epilog=curate.EPILOG)(curate.duplicates)
+app.command("leaks", epilog=curate.EPILOG)(curate.leaks)
+app.command("outliers", epilog=curate.EPILOG)(curate.outliers)
 app.command("classify", epilog=classify.EPILOG)(classify.classify)
 app.command("suggest", epilog=suggest.EPILOG)(suggest.suggest)
 app.command("compile")(kubeflow.compile_for_kubeflow)

@@ -41,6 +41,15 @@ class Embeddings:
         with _readable(self.path):
             return self._file.read(list(COLUMNS)).combine_chunks()
 
+    def vector(self, row: int) -> np.ndarray:
+        """Reads one embedding, float32 [length]."""
+        with _readable(self.path):
+            metadata = self._file.metadata
+            ends = np.cumsum([metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)])
+            group = int(np.searchsorted(ends, row, side="right"))
+            column = self._file.read_row_group(group, ["embedding"]).column(0)
+            return np.array(column[row - int(ends[group])].as_py(), np.float32)
+
     def vectors(self, rows: int = _CHUNK_ROWS, *, unit: bool = False) -> Iterator[np.ndarray]:
         """Yields the embeddings in the order of the file.
 

@@ -20,7 +20,7 @@ import tensorflow as tf
 from apache_beam.metrics import Metrics
 from pydantic import BaseModel
 
-from components.image_example_gen import encoding
+from components.image_example_gen import decoding, encoding
 from components.image_example_gen.artifact import split_directory
 from components.image_example_gen.config import IngestSettings
 from components.image_example_gen.rejections import Rejected
@@ -103,7 +103,7 @@ class Block(NamedTuple):
             pixels = encoding.to_stored_size(picture, settings)
             # Without the encoded bytes, which may be many times as large as the stored pixels.
             self.rows.append(Row(dataclasses.replace(picture, content=b""), pixels, encoding.source_size(picture)))
-        except encoding.Undecodable as error:
+        except decoding.Undecodable as error:
             self.rejected.append(Rejected(picture.split, picture.id, str(error)))
 
 

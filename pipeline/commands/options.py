@@ -30,6 +30,14 @@ EmbeddingsOption = Annotated[
         help="Parquet file of embeddings, as written by nnclr embed; local, gs:// or s3://.",
     ),
 ]
+PageOption = Annotated[
+    str | None,
+    typer.Option(
+        "--html",
+        metavar="PAGE",
+        help="HTML page with thumbnails to write, local, gs:// or s3://; it ends in .html.",
+    ),
+]
 WorkdirOption = Annotated[
     Path,
     typer.Option("--workdir", help="Working directory: the folder for data, artifacts, logs and the model registry."),

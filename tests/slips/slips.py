@@ -958,7 +958,7 @@ SLIPS = [
     ),
     Slip(
         "ingest sees the hidden colours of a transparent GIF",
-        "components/image_example_gen/encoding.py",
+        "components/image_example_gen/decoding.py",
         'image.format == "GIF" and',
         'image.format == "GIF?" and',
         "tests/trainer/test_picture_files.py::test_every_form_is_decoded_to_the_pixels_that_ingest_takes",
