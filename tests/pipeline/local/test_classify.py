@@ -9,6 +9,10 @@ import pytest
 from PIL import Image
 from scipy.special import softmax
 
+from components.embeddings import formats
+from components.embeddings.description import Description, Model
+from components.embeddings.formats import Rows
+from components.embeddings.parts import Part
 from components.linear_probe_evaluator import artifact as evaluation_artifact
 from components.linear_probe_evaluator.artifact import ProbeWeights
 from pipeline import config
@@ -21,6 +25,16 @@ from trainer import export
 from trainer.errors import DataError, SettingsError
 
 PROBE = releases.classifier(0)
+OF_ANOTHER = Description(
+    nnclr="0.1.0",
+    model=Model(name="other", sha256="c0ffee" * 10),
+    image_size=(32, 32),
+    source="/pictures",
+    fingerprint="f00d",
+    settings={},
+    count=1,
+    length=8,
+)
 
 
 @pytest.fixture
@@ -100,7 +114,7 @@ def test_sources_and_embeddings_get_the_same_classes_as_single_pictures(tmp_path
     assert left == {"of-source.csv", "of-source.csv.rejected.jsonl"}
 
 
-def test_what_cannot_be_classified_is_named_before_anything_is_predicted(pictures, encoders):
+def test_what_cannot_be_classified_is_named_before_anything_is_predicted(tmp_path, pictures, encoders):
     encoder = encoders / "encoder"
     with pytest.raises(DataError, match=r"1 pictures cannot be decoded, 0 are allowed: .*c\.jpg .*data.max_rejected=1"):
         classify(sorted(pictures.iterdir()), encoder)
@@ -114,6 +128,10 @@ def test_what_cannot_be_classified_is_named_before_anything_is_predicted(picture
         classify([], encoder)
     with pytest.raises(SettingsError, match=r"plain .* has no fitted probe .* nnclr evaluate .* --probe FOLDER"):
         classify([pictures / "a.png"], encoders / "plain")
+    rows = Rows(Part("unlabelled", ["a"], np.array([-1]), np.ones([1, 8], np.float32), []), [None], ())
+    formats.write(str(tmp_path / "e.parquet"), str(tmp_path / "unfinished"), OF_ANOTHER, iter([rows]))
+    with pytest.raises(SettingsError, match=r"e\.parquet has embeddings of other .*, not of encoder .*--model"):
+        classify([], encoder, embeddings=str(tmp_path / "e.parquet"))
 
 
 @pytest.mark.long
@@ -138,19 +156,16 @@ def test_without_a_probe_the_encoder_classifies_by_that_of_an_evaluation_of_its_
 def test_the_commands_embed_classify_and_suggest_work_together(tmp_path, pictures, encoders):
     (pictures / "c.jpg").unlink()
     embeddings, encoder = ["--in", "e.parquet"], ["--model", str(encoders / "encoder")]
-    export.export_with_classifier(releases.export_model(tmp_path / "2", seed=2), PROBE, str(tmp_path / "other"))
-    (embedded, classified, refused, piece, suggested) = session(
+    (embedded, classified, piece, suggested) = session(
         tmp_path,
         ["embed", "pictures", "-o", "e.parquet", *encoder],
         ["classify", *embeddings, *encoder, "-o", "p.csv", "--top", "1"],
-        ["classify", *embeddings, "--model", "other"],
         ["classify", "pictures/a.png", *encoder, "--json"],
         ["suggest", *embeddings, "-n", "1", "-o", "labels.csv"],
     )
-    codes = [ended.code for ended in (embedded, classified, refused, piece, suggested)]
-    assert codes == [0, 0, 2, 0, 0], classified.err
+    codes = [ended.code for ended in (embedded, classified, piece, suggested)]
+    assert codes == [0, 0, 0, 0], classified.err
     assert "Wrote the predictions of 2 images to p.csv (0 rejected)." in classified.out
-    assert "e.parquet has embeddings of encoder (sha256 " in refused.err
     (prediction,) = piece.json["predictions"]
     (header, row, _) = read(tmp_path / "p.csv")
     assert header == ["file", "label", "probability"]

@@ -52,8 +52,8 @@ def write(folder: Path, *lines: str) -> str:
 
 def test_the_table_holds_the_labels_so_far_and_lines_to_complete_and_is_the_next_ones_labels(tmp_path, embeddings):
     labels = write(tmp_path, "file,label", "1.png,cat", '2.png,"dog, small"', "3.png,", "30.png,cat")
-    out = tmp_path / "more.csv"
-    found = suggestion.suggest(embeddings, 5, labels, str(out), seed=0)
+    out, page = tmp_path / "more.csv", tmp_path / "page.html"
+    found = suggestion.suggest(embeddings, 5, labels, str(out), seed=0, page=str(page))
     assert (found.rule, found.labelled, found.unlabelled) == ("typicality", 4, 28)
     with out.open(newline="") as file:
         rows = list(csv.reader(file))
@@ -61,6 +61,7 @@ def test_the_table_holds_the_labels_so_far_and_lines_to_complete_and_is_the_next
     assert rows == [["file", "label", "split"], *known, *([name, "", "train"] for name in found.files)]
     assert len(set(found.files)) == 5
     assert not {"1.png", "2.png", "30.png", "31.png", "32.png"} & set(found.files)
+    assert [name for name in found.files if f"<small>{name}</small>" not in page.read_text()] == []
     parsed = labels_file.parse(str(out), out.read_bytes())
     assert [row.label for row in parsed.values()] == ["cat", "dog, small", "cat", *[""] * 5]
     # Without a single new label, the next call suggests the same images.
