@@ -7,12 +7,13 @@ import numpy as np
 from pydantic import ValidationError
 from scipy.special import softmax
 
+from components.artifact_files import Content
 from components.linear_probe_evaluator import artifact as evaluation_artifact
 from trainer import export
 from trainer.errors import SettingsError
 
 
-class Guess(NamedTuple):
+class Guess(Content):
     """A class that an image may have.
 
     Attributes:
@@ -24,7 +25,7 @@ class Guess(NamedTuple):
     probability: float
 
 
-class Prediction(NamedTuple):
+class Prediction(Content):
     """What the probe says of one image.
 
     Attributes:
@@ -68,7 +69,8 @@ class Probe(NamedTuple):
         probabilities = self.probabilities(vectors)
         order = np.argsort(-probabilities, axis=1, kind="stable")[:, :most]
         for file, row, best in zip(files, probabilities, order, strict=True):
-            yield Prediction(file, tuple(Guess(self.class_names[i], float(row[i])) for i in best))
+            guesses = (Guess(label=self.class_names[i], probability=float(row[i])) for i in best)
+            yield Prediction(file=file, guesses=tuple(guesses))
 
 
 def released(directory: str) -> Probe | None:

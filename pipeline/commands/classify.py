@@ -45,7 +45,11 @@ def classify(
         ),
     ] = None,
     model: Annotated[
-        str | None, typer.Option(metavar="MODEL", help=f"Encoder: {ENCODER_FORMS}. By default the champion.")
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help=f"Encoder: {ENCODER_FORMS}. By default the champion, or the registered version that EMBEDDINGS names.",
+        ),
     ] = None,
     probe: Annotated[
         str | None,
@@ -83,7 +87,6 @@ def classify(
     from pipeline.terminal import imports
 
     settings = config.load(preset, config_file, overrides or [])
-    champion = f"models:/{settings.registry.model_name}/{settings.registry.alias}"
     with output.captured() as (_, stderr), Screen(Console(file=stderr)) as screen:
         screen.waiting("Loading Beam and TensorFlow")
         with imports.gc_paused():
@@ -92,7 +95,7 @@ def classify(
             settings,
             [absolute(path) for path in images or []],
             absolute(embeddings),
-            model or champion,
+            model,
             absolute(probe),
             Workdir(directory),
             absolute(out),

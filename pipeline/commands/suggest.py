@@ -5,17 +5,12 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from pipeline.commands.options import EmbeddingsOption, JsonOption
+from pipeline.commands.options import EmbeddingsOption, JsonOption, PageOption
 from pipeline.terminal import output
 from pipeline.terminal.screen import Screen
 from trainer.errors import BAD_DATA, DONE, FAILED, INTERRUPTED, WRONG_USAGE, exit_codes
 
 EPILOG = exit_codes(DONE, FAILED, WRONG_USAGE, BAD_DATA, INTERRUPTED)
-
-_REASONS = {
-    "typicality": "each is typical of many images without a label",
-    "margin": "a probe that was fitted on the labels is least sure of them",
-}
 
 
 def suggest(
@@ -35,10 +30,11 @@ def suggest(
             "--output",
             "-o",
             metavar="OUT",
-            help="CSV file to complete, local, gs:// or s3://: the lines of LABELS, and a line without a label for each "
-            "image. By default print the images.",
+            help="CSV file to complete, local, gs:// or s3://: the labels of LABELS, and a line without a label for "
+            "each image. By default print the images.",
         ),
     ] = None,
+    html: PageOption = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the choice: the same seed gives the same images.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -60,16 +56,16 @@ def suggest(
         screen.waiting("Choosing images")
         from pipeline.local import suggestion
 
-        found = suggestion.suggest(absolute(embeddings), count, absolute(labelled), absolute(out), seed)
+        found = suggestion.suggest(absolute(embeddings), count, absolute(labelled), absolute(out), seed, absolute(html))
     if as_json:
         output.print_json(found)
         return
+    if html:
+        print(f"Page: {html}")
     if not out:
         for name in found.files:
             print(name)
         return
-    print(
-        f"Wrote {len(found.files):,} of {found.unlabelled:,} images without a label to {out}: {_REASONS[found.rule]} "
-        f"({found.labelled:,} labels)."
-    )
+    chosen = f"{len(found.files):,} of {found.unlabelled:,} images without a label"
+    print(f"Wrote {chosen} to {out}: {suggestion.REASONS[found.rule]} ({found.labelled:,} labels).")
     print(f"Next: complete the column label, and nnclr suggest -n {count} --in {embeddings} --labelled {out}")

@@ -3,13 +3,14 @@
 import collections
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 
 from components import artifact_files
 from components.artifact_files import Content
 from components.embeddings import classification, pictures, reading
 from components.embeddings.classification import Prediction, Probe
 from components.embeddings.formats import PARQUET
+from components.embeddings.reading import Embeddings
 from components.image_example_gen import rejections
 from components.image_example_gen.artifact import REJECTED_FILE
 from components.image_example_gen.config import IngestSettings
@@ -50,7 +51,7 @@ def classify(
     settings: Settings,
     images: Sequence[str],
     embeddings: str | None,
-    model: str,
+    model: str | None,
     probe_folder: str | None,
     workdir: Workdir,
     output: str | None,
@@ -62,7 +63,8 @@ def classify(
         settings: `data` and `beam` apply.
         images: Paths or URIs of picture files, or of one source of images; none if there are `embeddings`.
         embeddings: Path or URI of a Parquet file of embeddings; None if there are `images`.
-        model: The encoder, see `encoders.found`.
+        model: The encoder, see `encoders.found`; None for the champion, or for the registered version that the
+            embeddings are of.
         probe_folder: Path or URI of the folder with the probe; None for the one that the encoder was released with.
         workdir: The working directory with the embedded model registry.
         output: Path or URI of a CSV file for the predictions; a source needs one. None returns the predictions.
@@ -81,32 +83,43 @@ def classify(
     if not are_files:
         _require_one_source(images, output)
     hidden, rejected, left_out = None, 0, dict[str, int]()
-    with tempfile.TemporaryDirectory(prefix="nnclr-classify-") as scratch:
-        encoder = encoders.found(model, workdir, f"{scratch}/encoder")
+    with tempfile.TemporaryDirectory(prefix="nnclr-classify-") as scratch, ExitStack() as stack:
+        if embeddings:
+            file = stack.enter_context(reading.opened(embeddings))
+            encoder = encoders.of_embeddings(embeddings, file.description.model, model, workdir, f"{scratch}/encoder")
+        else:
+            champion = f"models:/{settings.registry.model_name}/{settings.registry.alias}"
+            encoder = encoders.found(model or champion, workdir, f"{scratch}/encoder")
         probe = _probe(encoder, probe_folder)
-        if not embeddings and are_files:
+        if images and are_files:
             predictions, rejected = _of_files(settings, images, encoder, probe, most, output)
         else:
-            if output and not embeddings:
-                # An interrupted command goes on from the parts of this file.
-                folder, separator, name = output.rpartition("/")
-                hidden = f"{folder}{separator}.{name}{PARQUET}"
-                found = embedding.embed(settings, images[0], model, workdir, hidden, True, f"{output}.{REJECTED_FILE}")
-                rejected, left_out = found.rejected, found.left_out
-            predictions = list(_of_embeddings(embeddings or str(hidden), encoder, probe, most))
+            if images:
+                # An interrupted command goes on from the parts of this file. The alias may move meanwhile.
+                hidden, same = _hidden(str(output)), encoder.uri or str(model)
+                embedded = embedding.embed(
+                    settings, images[0], same, workdir, hidden, True, f"{output}.{REJECTED_FILE}"
+                )
+                rejected, left_out = embedded.rejected, embedded.left_out
+                file = stack.enter_context(reading.opened(hidden))
+            predictions = list(_of_embeddings(file, probe, most))
     if output:
         most = min(most, len(probe.class_names))
         further = [f"{name}_{place}" for place in range(2, most + 1) for name in ("label", "probability")]
-        rows = ([file, *(value for guess in guesses for value in guess)] for file, guesses in predictions)
+        rows = (
+            [each.file, *(value for guess in each.guesses for value in (guess.label, guess.probability))]
+            for each in predictions
+        )
         tables.write(output, ["file", "label", "probability", *further], rows)
     if hidden:
         files, target = storage.located(hidden)
         files.rm(target)
+    by_class = collections.Counter(each.guesses[0].label for each in predictions)
     return Classified(
         model=encoder.model.title,
         class_names=probe.class_names,
         count=len(predictions),
-        by_class=dict(sorted(collections.Counter(guesses[0].label for _, guesses in predictions).items())),
+        by_class=dict(sorted(by_class.items())),
         rejected=rejected,
         left_out=left_out,
         predictions=() if output else tuple(predictions),
@@ -133,18 +146,17 @@ def _probe(encoder: Found, folder: str | None) -> Probe:
     return probe
 
 
-def _of_embeddings(path: str, encoder: Found, probe: Probe, most: int) -> Iterator[Prediction]:
-    with reading.opened(path) as file:
-        theirs = file.description.model
-        if theirs.sha256 != encoder.sha256:
-            raise SettingsError(
-                f"{path} has embeddings of {theirs.title}, not of {encoder.model.title}: name their encoder with "
-                "--model, or embed the images with this one."
-            )
-        ids, first = file.images()["id"].to_pylist(), 0
-        for vectors in file.vectors():
-            yield from probe.predictions(ids[first : first + len(vectors)], vectors, most)
-            first += len(vectors)
+def _hidden(output: str) -> str:
+    """Returns the path of the embeddings behind a table of predictions."""
+    folder, separator, name = output.rpartition("/")
+    return f"{folder}{separator}.{name}{PARQUET}"
+
+
+def _of_embeddings(file: Embeddings, probe: Probe, most: int) -> Iterator[Prediction]:
+    ids, first = file.images()["id"].to_pylist(), 0
+    for vectors in file.vectors():
+        yield from probe.predictions(ids[first : first + len(vectors)], vectors, most)
+        first += len(vectors)
 
 
 def _of_files(

@@ -79,16 +79,8 @@ def _embedded(picture: str, path: str, description: Description, model: str | No
     from components.embeddings import pictures
     from pipeline.local import encoders
 
-    theirs = description.model
-    if model is None and theirs.version is None:
-        raise SettingsError(f"The embeddings in {path} are of {theirs.title}: name this encoder with --model.")
     with tempfile.TemporaryDirectory(prefix="nnclr-search-") as scratch:
-        encoder = encoders.found(model or f"models:/{theirs.name}/{theirs.version}", workdir, f"{scratch}/encoder")
-        if encoder.sha256 != theirs.sha256:
-            raise SettingsError(
-                f"{path} has embeddings of {theirs.title}, not of {encoder.model.title}: name their encoder with "
-                "--model, or embed the images with this one."
-            )
+        encoder = encoders.of_embeddings(path, description.model, model, workdir, f"{scratch}/encoder")
         sizes = {name: description.settings[name] for name in ("image_size", "stored_size")}
         settings = IngestSettings.model_validate(sizes)
         (part,) = pictures.embed_files([picture], settings, encoder.encoder.directory, encoder.encoder.size)

@@ -5,14 +5,25 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from components.artifact_files import Content
-from components.embeddings import label_choice, reading
+from components.embeddings import groups, label_choice, neighbours, reading
+from components.embeddings.groups import Group
+from components.embeddings.page import Page
 from components.embeddings.reading import Embeddings
 from components.image_example_gen.sources import files, labels_file
 from components.image_example_gen.sources.folder_layout import split_of_name
 from components.image_example_gen.sources.labels_file import COLUMNS, Row
 from pipeline.local import tables
+from pipeline.local.curation import Outputs
 from trainer import splits
 from trainer.errors import DataError, SettingsError
+
+#: Why images are suggested, as the end of a sentence, by the name of the rule.
+REASONS = {
+    "typicality": "each is typical of many images without a label",
+    "margin": "a probe that was fitted on the labels is least sure of them",
+}
+# Similar images that are shown beside a suggested one.
+_SHOWN = 4
 
 
 class Suggested(Content):
@@ -37,7 +48,7 @@ class _Images(NamedTuple):
     Attributes:
         ids: Paths or ids, [N].
         classes: Names of the classes, [N]; None for an image without a label.
-        is_test: Whether each image is a labelled one of the split `test`, bool [N].
+        is_test: Whether each image is in the split `test`, where all images have a label: bool [N].
     """
 
     ids: list[str]
@@ -45,22 +56,27 @@ class _Images(NamedTuple):
     is_test: np.ndarray
 
 
-def suggest(embeddings: str, count: int, labelled: str | None, output: str | None, seed: int) -> Suggested:
+def suggest(
+    embeddings: str, count: int, labelled: str | None, output: str | None, seed: int, page: str | None = None
+) -> Suggested:
     """Suggests images, and writes them into a table for their labels.
 
     Args:
         embeddings: Path or URI of a Parquet file of embeddings.
         count: The number of images to suggest.
-        labelled: Path or URI of a table in the form of `labels.csv` with labels so far, beside those that the embeddings
-            hold; None if there is none.
+        labelled: Path or URI of a table in the form of `labels.csv` with labels so far, beside those that the
+            embeddings hold; None if there is none.
         output: Path or URI of the table to write: the labels of `labelled`, and a line without a label for each
             suggested image. None writes none.
         seed: The seed of the choice.
+        page: Path or URI of the page to write; None for none.
 
     Raises:
         DataError: If the labels cannot be used.
         SettingsError: If there are no such embeddings, too few images without a label, or the table cannot be written.
     """
+    outputs = Outputs(page=page)
+    outputs.require_usable()
     if output:
         tables.require_new(output)
     if labelled and not files.exists(labelled):
@@ -77,19 +93,38 @@ def suggest(embeddings: str, count: int, labelled: str | None, output: str | Non
         # What the encoder is measured on must not decide what it learns from.
         usable = np.flatnonzero(~images.is_test)
         vectors = np.concatenate(list(file.vectors()))[usable]
-    chosen, rule = label_choice.choose(vectors, labels[usable], count, seed)
-    suggested = tuple(images.ids[row] for row in usable[chosen])
+        chosen, rule = label_choice.choose(vectors, labels[usable], count, seed)
+        rows_chosen = usable[chosen]
+        if page:
+            outputs.write((), _page(file, rows_chosen, rule))
+    suggested = tuple(images.ids[row] for row in rows_chosen)
     if output:
         known = [(name, row.label, row.split) for name, row in rows.items() if row.label]
         tables.write(output, COLUMNS, [*known, *((name, "", splits.TRAIN) for name in suggested)])
     return Suggested(files=suggested, rule=rule, labelled=len(usable) - unlabelled, unlabelled=unlabelled)
 
 
+def _page(file: Embeddings, rows: np.ndarray, rule: str) -> Page:
+    """Returns the suggested images, each beside those that are most similar to it."""
+    table = file.images()
+    queries = np.concatenate(list(file.vectors(unit=True)))[rows]
+    near = neighbours.nearest(queries, file.vectors(unit=True), _SHOWN, rows)
+    return Page(
+        title=f"{len(rows):,} images to label",
+        sentences=(f"Of the {len(table):,} images of {file.path}, these are the first to label: {REASONS[rule]}.",),
+        groups=[
+            Group(image=image, similar=groups.similar(table, *row))
+            for image, *row in zip(groups.images(table, rows), near.rows, near.similarities, strict=True)
+        ],
+        role="to label",
+    )
+
+
 def _with_labels(file: Embeddings, labelled: str | None, rows: dict[str, Row]) -> _Images:
     """Returns the images of a file with their labels from it and from the rows of the table `labelled`."""
     table = file.images().to_pydict()
     ids, classes = table["id"], table["class"]
-    is_test = np.array([split == splits.TEST and name is not None for split, name in zip(table["split"], classes)])
+    is_test = np.array([split == splits.TEST for split in table["split"]])
     places = dict(zip(ids, range(len(ids)), strict=True))
     missing = [name for name in rows if name not in places]
     if missing:

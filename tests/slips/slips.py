@@ -44,6 +44,9 @@ _EMBEDDING, _EVALUATOR = "components/linear_probe_evaluator/embedding.py", "test
 _FROZEN = "tests/trainer/test_layerwise.py::test_frozen_layers_keep_weights_and_statistics_and_cost_no_gradients"
 _EMBED, _EMBEDDINGS = "tests/pipeline/local/test_embed.py::", "tests/components/test_embeddings.py::"
 
+_LABEL_CHOICE, _LABEL_CHOICES = "components/embeddings/label_choice.py", "tests/components/test_label_choice.py::"
+_SUGGEST, _CLASSIFY = "tests/pipeline/local/test_suggest.py::", "tests/pipeline/local/test_classify.py::"
+
 SLIPS = [
     Slip(
         "an encoder is given images in another one's size",
@@ -1131,5 +1134,47 @@ SLIPS = [
         "_, source = storage.located(unfinished)",
         "_, source = storage.located(path)",
         f"{_EMBEDDINGS}test_an_interrupted_write_leaves_the_old_file",
+    ),
+    Slip(
+        "images are suggested that have a label",
+        _LABEL_CHOICE,
+        "for row in ordered if not labelled[row]]",
+        "for row in ordered]",
+        f"{_LABEL_CHOICES}test_the_choice_is_complete_without_repetition_without_labelled_images_and_the_same_each_time",
+    ),
+    Slip(
+        "an image unlike all others is suggested early",
+        _LABEL_CHOICE,
+        "sizes < _SMALL_CLUSTER",
+        "sizes < 0",
+        f"{_LABEL_CHOICES}test_an_image_unlike_all_others_comes_last",
+    ),
+    Slip(
+        "labels of images to test on decide what is suggested",
+        "pipeline/local/suggestion.py",
+        "usable = np.flatnonzero(~images.is_test)",
+        "usable = np.arange(len(labels))",
+        f"{_SUGGEST}test_with_enough_labels_a_probe_decides_and_images_to_test_on_have_no_say",
+    ),
+    Slip(
+        "a table that somebody completed is replaced",
+        "pipeline/local/tables.py",
+        "if artifact_files.exists(path):",
+        "if False:",
+        f"{_SUGGEST}test_a_table_that_exists_is_never_replaced_and_missing_labels_are_named",
+    ),
+    Slip(
+        "unreadable pictures are missing from the predictions without a word",
+        "pipeline/local/classification.py",
+        "rejections.judged(rejected, (), ingest_settings.max_rejected)",
+        "rejections.judged((), (), ingest_settings.max_rejected)",
+        f"{_CLASSIFY}test_what_cannot_be_classified_is_named_before_anything_is_predicted",
+    ),
+    Slip(
+        "embeddings are classified by the probe of another encoder",
+        "pipeline/local/encoders.py",
+        "if encoder.sha256 != theirs.sha256:",
+        "if False:",
+        f"{_CLASSIFY}test_what_cannot_be_classified_is_named_before_anything_is_predicted",
     ),
 ]
