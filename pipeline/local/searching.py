@@ -43,8 +43,8 @@ def search(query: str, path: str, count: int, model: str | None, workdir: Workdi
 
     Raises:
         DataError: If the picture cannot be embedded.
-        SettingsError: If the embeddings cannot be read, if there is no such image, or if the encoder is another one than
-            that of the embeddings.
+        SettingsError: If the embeddings cannot be read, if there is no such image, or if the encoder is another one
+            than that of the embeddings.
     """
     outputs = Outputs(page=page)
     outputs.require_usable()

@@ -42,6 +42,8 @@ _COPIES_MODULE = "components/linear_probe_evaluator/copies.py"
 _FILES = "components/image_example_gen/sources/files.py"
 _EMBEDDING, _EVALUATOR = "components/linear_probe_evaluator/embedding.py", "tests/components/test_evaluator.py::"
 _FROZEN = "tests/trainer/test_layerwise.py::test_frozen_layers_keep_weights_and_statistics_and_cost_no_gradients"
+_NEIGHBOURS, _NEIGHBOURS_TESTS = "components/embeddings/neighbours.py", "tests/components/test_neighbours.py::"
+_CURATION, _CURATION_TESTS = "pipeline/local/curation.py", "tests/pipeline/local/test_curation.py::"
 _EMBED, _EMBEDDINGS = "tests/pipeline/local/test_embed.py::", "tests/components/test_embeddings.py::"
 
 _LABEL_CHOICE, _LABEL_CHOICES = "components/embeddings/label_choice.py", "tests/components/test_label_choice.py::"
@@ -1176,5 +1178,75 @@ SLIPS = [
         "if encoder.sha256 != theirs.sha256:",
         "if False:",
         f"{_CLASSIFY}test_what_cannot_be_classified_is_named_before_anything_is_predicted",
+    ),
+    Slip(
+        "an image is its own nearest neighbour",
+        _NEIGHBOURS,
+        "similarities[here, own[here] - first] = _NONE",
+        "pass",
+        f"{_NEIGHBOURS_TESTS}test_the_nearest_of_all_chunks_without_the_query_itself",
+    ),
+    Slip(
+        "every image is its own nearest neighbour in the score of outliers",
+        _NEIGHBOURS,
+        "if start == first:",
+        "if start == 0 == first:",
+        f"{_NEIGHBOURS_TESTS}test_the_score_of_an_outlier_is_the_mean_distance_to_its_nearest_neighbours",
+    ),
+    Slip(
+        "an image is a duplicate of one that is not kept either",
+        _NEIGHBOURS,
+        "earlier = np.where(is_kept[:column], among[:column, column], _NONE)",
+        "earlier = among[:column, column]",
+        f"{_NEIGHBOURS_TESTS}test_a_chain_of_similar_images_is_no_group",
+    ),
+    Slip(
+        "equal images are none at the threshold 1",
+        _NEIGHBOURS,
+        'Reporter("Comparing", len(order)), threshold - 10**-_DECIMALS',
+        'Reporter("Comparing", len(order)), threshold + 10**-_DECIMALS',
+        f"{_NEIGHBOURS_TESTS}test_equal_images_are_duplicates_at_the_highest_threshold",
+    ),
+    Slip(
+        "an unlabelled image is kept rather than its labelled duplicate",
+        _CURATION,
+        "_KEPT_FIRST = (splits.TEST, splits.TRAIN, splits.UNLABELLED)",
+        "_KEPT_FIRST = (splits.UNLABELLED, splits.TRAIN, splits.TEST)",
+        f"{_CURATION_TESTS}test_all_but_one_of_each_group_are_listed_and_ingest_leaves_them_out",
+    ),
+    Slip(
+        "a missing picture ends a page",
+        "components/embeddings/thumbnails.py",
+        "except (DataError, decoding.Undecodable)",
+        "except decoding.Undecodable",
+        f"{_CURATION_TESTS}test_all_but_one_of_each_group_are_listed_and_ingest_leaves_them_out",
+    ),
+    Slip(
+        "a list replaces the embeddings",
+        _CURATION,
+        "if path and not path.endswith(ending):",
+        "if False:",
+        f"{_CURATION_TESTS}test_the_commands_print_what_was_found",
+    ),
+    Slip(
+        "rows of embeddings are lost between two chunks",
+        "components/embeddings/reading.py",
+        "kept, count = [whole[rows:]], count - rows",
+        "kept, count = [], 0",
+        f"{_NEIGHBOURS_TESTS}test_embeddings_are_read_in_chunks_of_any_size",
+    ),
+    Slip(
+        "a name in data.exclude that is not found is not reported",
+        "components/image_example_gen/sources/image_folder.py",
+        "for name in listed - found",
+        "for name in ()",
+        "tests/components/test_folder_layout.py::test_excluded_files_are_counted_and_change_the_source",
+    ),
+    Slip(
+        "data.exclude is ignored by an archive",
+        "components/image_example_gen/sources/opening.py",
+        "if settings.exclude and not source.takes_exclude:",
+        "if False:",
+        "tests/components/test_span_window.py::test_archives_are_spans_too",
     ),
 ]
