@@ -1,5 +1,6 @@
 """Images beside those that resemble them: what searches and comparisons of embeddings find."""
 
+import itertools
 from collections.abc import Iterable
 
 import numpy as np
@@ -59,17 +60,20 @@ class Group(Content):
 
 def images(table: pa.Table, rows: Iterable[int]) -> list[Image]:
     """Returns the images in some rows of the table of `Embeddings.images`."""
-    found = table.take(pa.array(list(rows), pa.int64())).to_pylist()
-    return [Image(id=row["id"], split=row["split"], class_name=row["class"], path=row["path"]) for row in found]
+    return [Image(**known) for known in _known(table, rows)]
 
 
 def similar(table: pa.Table, rows: np.ndarray, similarities: np.ndarray) -> tuple[Similar, ...]:
     """Returns the images in some rows of the table of `Embeddings.images`, with their similarities."""
-    return tuple(
-        Similar(**image.model_dump(), similarity=similarity)
-        # Rounding may lead to more than 1.
-        for image, similarity in zip(images(table, rows.tolist()), np.minimum(similarities, 1).tolist(), strict=True)
-    )
+    # Rounding may lead to more than 1.
+    values = np.minimum(similarities, 1).tolist()
+    known = _known(table, rows.tolist())
+    return tuple(Similar(**each, similarity=value) for each, value in zip(known, values, strict=True))
+
+
+def _known(table: pa.Table, rows: Iterable[int]) -> list[dict[str, str | None]]:
+    found = table.select(["id", "split", "class", "path"]).rename_columns(["id", "split", "class_name", "path"])
+    return found.take(pa.array(list(rows), pa.int64())).to_pylist()
 
 
 def of_matches(table: pa.Table, matches: Matches) -> list[Group]:
@@ -85,10 +89,11 @@ def of_matches(table: pa.Table, matches: Matches) -> list[Group]:
     """
     order = np.lexsort((matches.rows, -matches.similarities, matches.others))
     others, firsts = np.unique(matches.others[order], return_index=True)
-    parts = np.split(order, firsts[1:])
+    resembling = similar(table, matches.rows[order], matches.similarities[order])
+    bounds = itertools.pairwise([*firsts.tolist(), len(order)])
     found = [
-        Group(image=image, similar=similar(table, matches.rows[part], matches.similarities[part]))
-        for image, part in zip(images(table, others.tolist()), parts, strict=False)
+        Group(image=image, similar=resembling[first:end])
+        for image, (first, end) in zip(images(table, others.tolist()), bounds, strict=True)
     ]
     # Sorting keeps the order of the file among equals.
     return sorted(found, key=lambda group: group.least_similarity)

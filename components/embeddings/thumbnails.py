@@ -13,7 +13,7 @@ from trainer.errors import DataError
 from trainer.progress import Reporter
 
 # The longest side in pixels, and how many files are read at a time, since those of a bucket are waited for.
-_SIDE, _AT_A_TIME = 160, 16
+_SIDE, _AT_A_TIME = 160, 8
 
 
 def thumbnails(paths: Iterable[str | None]) -> dict[str | None, str]:

@@ -116,6 +116,8 @@ class Outlier(Group):
 
     Attributes:
         distance: The mean cosine distance to the nearest neighbours.
+
+    Beyond the first outliers, which a page shows, the similar images are not searched.
     """
 
     distance: float
@@ -259,10 +261,14 @@ def outliers(path: str, neighbour_count: int, count: int, outputs: Outputs) -> O
         with neighbours.unit_matrix(embeddings) as matrix:
             distances = neighbours.mean_distances(matrix, neighbour_count)
             rows = np.argsort(-distances, kind="stable")[:count]
-        near = neighbours.nearest(matrix[rows], embeddings.vectors(unit=True), min(_SHOWN, neighbour_count), rows)
+            # A page shows no more, and of more outliers the similarities would take much memory.
+            shown = rows[: page.MOST_GROUPS]
+            near = neighbours.nearest(matrix[shown], embeddings.vectors(unit=True), min(_SHOWN, neighbour_count), shown)
+    beside = [groups.similar(table, *row) for row in zip(near.rows, near.similarities, strict=True)]
+    beside += [()] * (len(rows) - len(beside))
     found = tuple(
-        Outlier(image=image, similar=groups.similar(table, *row), distance=float(distances[number]))
-        for image, number, *row in zip(groups.images(table, rows), rows, near.rows, near.similarities, strict=True)
+        Outlier(image=image, similar=similar, distance=float(distances[row]))
+        for image, similar, row in zip(groups.images(table, rows), beside, rows, strict=True)
     )
     median = float(np.median(distances))
     outputs.write(
