@@ -54,26 +54,17 @@ class Embeddings:
         """Yields the embeddings in the order of the file.
 
         Args:
-            rows: The number of embeddings of each chunk except for the last one.
+            rows: The most embeddings of a chunk.
             unit: Whether to divide each embedding by its length, so that products of two are cosine similarities. An
                 embedding of zeros stays as it is.
 
         Yields:
-            Chunks, float32 [rows, length].
+            Chunks, float32 [n, length].
         """
-        kept, count = list[np.ndarray](), 0
         with _readable(self.path):
             for batch in self._file.iter_batches(rows, columns=["embedding"]):
-                values = batch.column(0).flatten().to_numpy(zero_copy_only=False)
-                kept.append(values.reshape(-1, self.description.length))
-                count += len(kept[-1])
-                # A batch may end with a row group, before it is full.
-                if count >= rows:
-                    whole = np.concatenate(kept)
-                    yield _scaled(whole[:rows], unit)
-                    kept, count = [whole[rows:]], count - rows
-        if count:
-            yield _scaled(np.concatenate(kept), unit)
+                vectors = batch.column(0).flatten().to_numpy(zero_copy_only=False)
+                yield _scaled(vectors.reshape(-1, self.description.length), unit)
 
 
 @contextmanager
