@@ -19,13 +19,13 @@ from components.linear_probe_evaluator.probes import Labelled
 from trainer import splits
 
 #: The labels for each class from which on the probe's margin decides: see docs/embeddings.md.
-ENOUGH_LABELS = 10
+ENOUGH_LABELS = 40
 
 _NEIGHBOURS = 20
 # A smaller cluster holds images that resemble few others. It comes last.
 _SMALL_CLUSTER = 5
 # Distances of images to centres for each round of k-means, above which a round takes some of the images only.
-_MOST_DISTANCES = 50_000_000
+_MOST_DISTANCES = 10_000_000
 _BATCH = 4_096
 
 
