@@ -11,12 +11,12 @@ from pipeline.commands.options import EmbeddingsOption, JsonOption, PageOption
 from pipeline.terminal import output
 from pipeline.terminal.screen import Screen
 from trainer import splits
-from trainer.errors import DONE, FAILED, INTERRUPTED, WRONG_USAGE, exit_codes
+from trainer.errors import DISK_FULL, DONE, FAILED, WRONG_USAGE, exit_codes
 
 if TYPE_CHECKING:
     from components.embeddings.groups import Group
 
-EPILOG = exit_codes(DONE, FAILED, WRONG_USAGE, INTERRUPTED)
+EPILOG = exit_codes(DONE, FAILED, WRONG_USAGE, DISK_FULL)
 
 # A longer list is for the page and the file.
 _PRINTED = 10

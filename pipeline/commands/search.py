@@ -9,9 +9,9 @@ from pipeline.commands.options import ENCODER_FORMS, EmbeddingsOption, JsonOptio
 from pipeline.local.workdir import DEFAULT_WORKDIR, Workdir
 from pipeline.terminal import output
 from pipeline.terminal.screen import Screen
-from trainer.errors import BAD_DATA, DAMAGED, DONE, FAILED, INTERRUPTED, WRONG_USAGE, exit_codes
+from trainer.errors import BAD_DATA, DAMAGED, DONE, FAILED, WRONG_USAGE, exit_codes
 
-EPILOG = exit_codes(DONE, FAILED, WRONG_USAGE, BAD_DATA, DAMAGED, INTERRUPTED)
+EPILOG = exit_codes(DONE, FAILED, WRONG_USAGE, BAD_DATA, DAMAGED)
 
 
 def search(

@@ -24,6 +24,7 @@ _BORDERLINE = (
     "The group with the least similar image comes first: if its images are not copies, choose a higher --threshold; if "
     "they are, try a lower one."
 )
+_NOTHING = "If you know of copies among them, try a lower --threshold."
 # Similar images that are shown beside an outlier.
 _SHOWN = 6
 
@@ -174,7 +175,7 @@ def duplicates(path: str, threshold: float, outputs: Outputs) -> Duplicates:
             sentences=(
                 f"{count:,} of the {len(table):,} images of {path} resemble another image that is kept, with a cosine "
                 f"similarity of at least {threshold:g} by {model.title}.",
-                _BORDERLINE,
+                _BORDERLINE if found else _NOTHING,
             ),
             groups=found,
             role="kept",
@@ -223,7 +224,7 @@ def leaks(path: str, between: tuple[str, str], threshold: float, outputs: Output
                 f"{counts[first]:,} of the {len(rows):,} images of {first} resemble an image of {second}, and "
                 f"{counts[second]:,} of the {len(others):,} images of {second} resemble one of {first}, with a cosine "
                 f"similarity of at least {threshold:g} by {model.title}.",
-                _BORDERLINE,
+                _BORDERLINE if found else _NOTHING,
             ),
             groups=found,
             role="kept",
