@@ -1,8 +1,8 @@
 """Chooses the images to label next.
 
 With few labels, an image that stands for many others teaches a classifier more than one that it is unsure of; with many
-labels, it is the other way round (arXiv 2202.02794). Typical images are therefore chosen first, and later those of whose
-class a probe on the labels so far is least sure.
+labels, it is the other way round (arXiv 2202.02794). Typical images are therefore chosen first, and later the images of
+whose class a probe is least sure.
 """
 
 import warnings
