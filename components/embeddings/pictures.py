@@ -34,7 +34,8 @@ def embed_files(paths: Sequence[str], settings: IngestSettings, model: str, size
     listed = [(path, files.listing(path).files.get("")) for path in paths]
     missing = [path for path, entry in listed if entry is None]
     if missing:
-        raise DataError(f"{missing[0]} is not a file, one of {len(missing)}: correct its path.")
+        others = f", nor do {len(missing) - 1} other pictures" if len(missing) > 1 else ""
+        raise DataError(f"{missing[0]} does not exist{others}: correct the path.")
     present = [(path, entry) for path, entry in listed if entry is not None]
     count = images_per_block(settings)
     inference, reporter = Inference(model), Reporter("Embedding", len(present))

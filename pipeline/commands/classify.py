@@ -93,7 +93,7 @@ def classify(
             from pipeline.local import classification
         found = classification.classify(
             settings,
-            [absolute(path) for path in images or []],
+            images or [],
             absolute(embeddings),
             model,
             absolute(probe),

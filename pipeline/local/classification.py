@@ -19,6 +19,7 @@ from components.image_example_gen.sources.picture_formats import ENDINGS
 from pipeline.config import Settings
 from pipeline.local import embedding, encoders, tables
 from pipeline.local.encoders import Found
+from pipeline.local.paths import absolute
 from pipeline.local.rejections import rejections_kept
 from pipeline.local.workdir import Workdir
 from trainer import storage
@@ -98,7 +99,7 @@ def classify(
                 # An interrupted command goes on from the parts of this file. The alias may move meanwhile.
                 hidden, same = _hidden(str(output)), encoder.uri or str(model)
                 embedded = embedding.embed(
-                    settings, images[0], same, workdir, hidden, True, f"{output}.{REJECTED_FILE}"
+                    settings, absolute(images[0]), same, workdir, hidden, True, f"{output}.{REJECTED_FILE}"
                 )
                 rejected, left_out = embedded.rejected, embedded.left_out
                 file = stack.enter_context(reading.opened(hidden))

@@ -7,10 +7,9 @@ EMBEDDINGS.parquet is a file that `nnclr embed` wrote of a source with the split
 labels to the next, knowing the labels so far. Prints the accuracy on `test` of the evaluator's linear probe, which is
 fitted on the chosen images: the mean over the seeds and the standard deviation. The rules are
 
-    random       chance
-    typicality   always the most typical images
-    margin       typical images up to the first number of labels, then always those with the least margin
-    suggest      what `nnclr suggest` does
+    random    chance
+    margin    typical images up to the first number of labels, then always those with the least margin
+    suggest   what `nnclr suggest` does
 """
 
 import argparse
@@ -33,15 +32,10 @@ def random(vectors: np.ndarray, known: np.ndarray, count: int, seed: int) -> np.
     return np.random.default_rng((seed, len(known) - len(free))).choice(free, count, replace=False)
 
 
-def typicality(vectors: np.ndarray, known: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Chooses typical images."""
-    return label_choice.most_typical(vectors, known != splits.NO_LABEL, count, seed)
-
-
 def margin(vectors: np.ndarray, known: np.ndarray, count: int, seed: int) -> np.ndarray:
     """Chooses images with a small margin, once there are labels."""
     if (known == splits.NO_LABEL).all():
-        return typicality(vectors, known, count, seed)
+        return suggest(vectors, known, count, seed)
     return label_choice.least_certain(vectors, known, count, seed)
 
 
@@ -50,7 +44,7 @@ def suggest(vectors: np.ndarray, known: np.ndarray, count: int, seed: int) -> np
     return label_choice.choose(vectors, known, count, seed)[0]
 
 
-RULES: dict[str, Rule] = {rule.__name__: rule for rule in (random, typicality, margin, suggest)}
+RULES: dict[str, Rule] = {rule.__name__: rule for rule in (random, margin, suggest)}
 
 
 def read(path: str) -> tuple[Labelled, Labelled]:

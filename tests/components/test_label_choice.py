@@ -80,13 +80,13 @@ def test_the_least_certain_images_lie_between_the_classes():
 
 @pytest.mark.parametrize(
     ("labels_of_each_class", "rule"),
-    [((), "typicality"), ((30,), "typicality"), ((9, 10), "typicality"), ((5, 15), "margin")],
+    [((), "typicality"), ((80,), "typicality"), ((39, 40), "typicality"), ((20, 60), "margin")],
 )
 def test_a_probe_decides_once_there_are_enough_labels(labels_of_each_class, rule):
-    vectors = clusters(40, 40)
-    labels = np.full(80, UNKNOWN)
+    vectors = clusters(81, 81)
+    labels = np.full(162, UNKNOWN)
     for number, count in enumerate(labels_of_each_class):
-        labels[40 * number :][:count] = number
+        labels[81 * number :][:count] = number
     assert label_choice.choose(vectors, labels, 2, seed=0)[1] == rule
 
 

@@ -118,8 +118,8 @@ def test_what_cannot_be_classified_is_named_before_anything_is_predicted(tmp_pat
     encoder = encoders / "encoder"
     with pytest.raises(DataError, match=r"1 pictures cannot be decoded, 0 are allowed: .*c\.jpg .*data.max_rejected=1"):
         classify(sorted(pictures.iterdir()), encoder)
-    with pytest.raises(DataError, match=r"nowhere\.png is not a file"):
-        classify([pictures / "nowhere.png"], encoder)
+    with pytest.raises(DataError, match=r"nowhere\.png does not exist, nor do 1 other pictures"):
+        classify([pictures / "nowhere.png", pictures / "a.png", pictures / "gone.png"], encoder)
     with pytest.raises(SettingsError, match=r"pictures is no single picture: name a file for the predictions"):
         classify([pictures], encoder)
     with pytest.raises(SettingsError, match=r"pictures is no picture .*: name several pictures, or one folder"):

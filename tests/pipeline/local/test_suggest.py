@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components.embeddings import formats
+from components.embeddings import formats, label_choice
 from components.embeddings.description import Description, Model
 from components.embeddings.formats import Rows
 from components.embeddings.parts import Part
@@ -69,6 +69,7 @@ def test_the_table_holds_the_labels_so_far_and_lines_to_complete_and_is_the_next
 
 
 def test_with_enough_labels_a_probe_decides_and_images_to_test_on_have_no_say(tmp_path, embeddings, monkeypatch):
+    monkeypatch.setattr(label_choice, "ENOUGH_LABELS", 11)
     known = [f"{number}.png,{CLASSES[number % 2]},train" for number in range(20)]
     fitted = write(tmp_path, "file,label,split", *known)
     before = suggestion.suggest(embeddings, 4, fitted, None, seed=0)
