@@ -15,7 +15,9 @@ def bench(
     preset: PresetOption = None,
     config_file: ConfigOption = None,
     overrides: SetOption = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Number of measurements of each quantity, in turns. A slow machine takes fewer.")] = 5,
+    rounds: Annotated[
+        int, typer.Option(min=1, help="Number of measurements of each quantity, in turns. A slow machine takes fewer.")
+    ] = 5,
     log: Annotated[Path, typer.Option(help="File for the messages of TensorFlow.")] = Path("bench.log"),
     as_json: JsonOption = False,
 ) -> None:

@@ -151,9 +151,9 @@ def main() -> None:
         results: dict[str, list[Result]] = {name: [] for name in settings}
         for seed in range(arguments.seeds):
             for name, trained in results.items():
-                length = {"seed": seed, "duration": f"{images[name]} examples"}
+                of_training = {"seed": seed, "duration": f"{images[name]} examples"}
                 result = processes.submit(
-                    train_and_judge, arguments.examples, settings[name].model_copy(update=length)
+                    train_and_judge, arguments.examples, settings[name].model_copy(update=of_training)
                 ).result()
                 trained.append(result)
                 print(f"{name}, seed {seed}: probe {result.probe:.1%}, kNN {result.knn:.1%}", flush=True)
