@@ -192,6 +192,7 @@ def require_page(run: Run, storage: Storage, probe_accuracy: float, registry: st
     assert run.artifacts["RegistryPusher"]["registered_model"].uri.startswith(registry)
 
 
+@pytest.mark.long
 def test_pods_bless_what_the_local_runner_blesses(started_image, storage, tmp_path, running_mlflow_server, monkeypatch):
     data, checkpoints = tmp_path / "spans" / "7", tmp_path / "volume"
     sample.write_sample(data, counts={"unlabelled": 640, "train": 300, "test": 200})
