@@ -25,6 +25,11 @@ def beside(path: str) -> str:
     return f"{folder}{separator}.{name}.{uuid.uuid4().hex}.partial"
 
 
+def is_temporary(name: str) -> bool:
+    """Returns whether a file or folder with this name was written, or is being deleted, under a temporary name."""
+    return _NAME.fullmatch(name) is not None
+
+
 def remove_abandoned(files: "AbstractFileSystem", folder: str) -> None:
     """Deletes incomplete files and folders that killed processes left in a folder.
 
@@ -37,7 +42,7 @@ def remove_abandoned(files: "AbstractFileSystem", folder: str) -> None:
     if not files.exists(folder):
         return
     for path in files.ls(folder, detail=False):
-        if _NAME.fullmatch(posixpath.basename(path.rstrip("/"))):
+        if is_temporary(posixpath.basename(path.rstrip("/"))):
             _remove_if_abandoned(files, path)
 
 

@@ -38,6 +38,8 @@ class Findings(NamedTuple):
 def find_disposable(workdir: Workdir, keep_runs: int, older_than: timedelta | None = None) -> Findings:
     """Finds the folders that can be deleted, which never include the registry.
 
+    They include what `delete` had renamed, but not yet deleted, when its process was killed.
+
     Only runs that went through all components count towards `keep_runs`; otherwise runs that failed or that had no
     new data would displace them.
 
@@ -47,7 +49,7 @@ def find_disposable(workdir: Workdir, keep_runs: int, older_than: timedelta | No
         older_than: If given, runs that started less than this time ago are kept too.
     """
     # The names of runs begin with their start times, so that they sort by age.
-    runs = sorted(path for path in (workdir.root / "runs").glob("*") if path.is_dir())
+    runs = sorted(path for path in (workdir.root / "runs").glob("[!.]*") if path.is_dir())
     finished = [run for run in runs if _is_finished(run)]
     oldest_kept = finished[-keep_runs].name if 0 < keep_runs <= len(finished) else ("" if keep_runs else "~")
     old = [run for run in runs if run.name < oldest_kept]
@@ -56,7 +58,7 @@ def find_disposable(workdir: Workdir, keep_runs: int, older_than: timedelta | No
         old = [run for run in old if run.name < limit]
     kept = [run for run in runs if run not in old]
     used, recorded = _used_artifacts(workdir, {run.name for run in kept})
-    disposable = [Disposable(path, RUN, _size(path)) for path in old]
+    disposable = [*_half_deleted(workdir), *(Disposable(path, RUN, _size(path)) for path in old)]
     unrecorded = [run.name for run in kept if _is_finished(run) and run.name not in recorded]
     notes = []
     if unrecorded:
@@ -68,7 +70,7 @@ def find_disposable(workdir: Workdir, keep_runs: int, older_than: timedelta | No
         disposable += [Disposable(path, ARTIFACT, _size(path)) for path in _unused(workdir, used)]
     # An unfinished training resumes from its checkpoints, so they are kept as long as a run that may have written them.
     oldest_start = min((_start(run) for run in kept), default=None)
-    for path in sorted(workdir.checkpoints.glob("*")):
+    for path in sorted(workdir.checkpoints.glob("[!.]*")):
         if oldest_start is None or path.stat().st_mtime < oldest_start:
             disposable.append(Disposable(path, CHECKPOINT, _size(path)))
     return Findings(disposable, notes)
@@ -88,6 +90,16 @@ def delete(disposable: list[Disposable]) -> list[str]:
         except OSError as error:
             problems.append(f"{folder.path} cannot be deleted: {error.strerror}.")
     return problems
+
+
+def _half_deleted(workdir: Workdir) -> list[Disposable]:
+    """Returns the folders that a killed process had renamed to delete them."""
+    places = [
+        *((RUN, path) for path in (workdir.root / "runs").glob(".*")),
+        *((ARTIFACT, path) for pattern in ("*/*/.*", "*/.system/*/.*") for path in workdir.artifacts.glob(pattern)),
+        *((CHECKPOINT, path) for path in workdir.checkpoints.glob(".*")),
+    ]
+    return [Disposable(path, kind, _size(path)) for kind, path in sorted(places) if aside.is_temporary(path.name)]
 
 
 def _unused(workdir: Workdir, used: set[Path]) -> list[Path]:

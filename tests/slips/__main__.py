@@ -4,16 +4,15 @@ A slip that its test does not catch, or whose text the sources no longer have, e
 """
 
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+from tests.slips.copies import copy_sources, made
 from tests.slips.slips import SLIPS, Slip
 
-_REPOSITORY = Path(__file__).parents[2]
 # Pytest's exit codes.
 _PASSED, _FAILED = 0, 1
 _LIMIT_SECONDS = 600
@@ -28,7 +27,7 @@ def main() -> int:
         return 2
     with tempfile.TemporaryDirectory() as directory:
         copy = Path(directory, "copy")
-        _copy_sources(copy)
+        copy_sources(copy)
         print(f"Without a slip the {len({slip.test for slip in chosen})} named tests must pass ...", flush=True)
         code, output = _pytest(copy, *sorted({slip.test for slip in chosen}))
         if code != _PASSED:
@@ -39,32 +38,14 @@ def main() -> int:
     return 0 if set(verdicts) == {"caught"} else 1
 
 
-def _copy_sources(copy: Path) -> None:
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=_REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    for name in filter(None, listed.split("\0")):
-        if (_REPOSITORY / name).is_file():
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(_REPOSITORY / name, copy / name)
-
-
 def _try(copy: Path, slip: Slip) -> str:
-    path, start = copy / slip.file, time.monotonic()
-    whole = path.read_text(encoding="utf-8")
-    verdict, output = "MISSED", ""
-    if whole.count(slip.old) != 1:
+    start, verdict, output = time.monotonic(), "MISSED", ""
+    try:
+        with made(copy, slip):
+            code, output = _pytest(copy, slip.test)
+    except ValueError:
         verdict = "MISSED (its text no longer stands there exactly once)"
     else:
-        path.write_text(whole.replace(slip.old, slip.new), encoding="utf-8")
-        try:
-            code, output = _pytest(copy, slip.test)
-        finally:
-            path.write_text(whole, encoding="utf-8")
         if code == _FAILED:
             verdict = "caught"
         elif code != _PASSED:

@@ -1249,4 +1249,12 @@ SLIPS = [
         "if False:",
         "tests/components/test_span_window.py::test_archives_are_spans_too",
     ),
+    Slip(
+        "a run that a killed prune had renamed counts as one of those to keep",
+        "pipeline/local/pruning.py",
+        'for path in (workdir.root / "runs").glob("[!.]*")',
+        'for path in (workdir.root / "runs").glob("*")',
+        "tests/pipeline/local/test_working_directory.py::"
+        "test_prune_deletes_what_a_killed_prune_had_renamed_and_counts_no_such_run",
+    ),
 ]

@@ -11,9 +11,12 @@ from pathlib import Path
 import pytest
 
 from pipeline.data import sample
+from pipeline.local import pruning, summary
+from pipeline.local.workdir import Workdir
 from tests import interpreters
 from tests.pipeline.commands.sessions import session
 from tests.pipeline.local.test_run import COMPONENTS, TINY
+from trainer import aside
 
 SHORT = [*TINY, "--set", "trainer.epochs=1", "--json"]
 CACHED = set(COMPONENTS) - {"RegistryPusher"}
@@ -232,6 +235,19 @@ def test_prune_deletes_no_artifact_where_nothing_says_who_uses_it(origin, tmp_pa
     (pruned,) = session(tmp_path, ["prune", "--keep-runs", "1", "--workdir", "a", "--delete", "--json"])
     assert [folder for folder in pruned.json["chosen"] if folder["kind"] == "artifact"] == []
     assert "metadata.sqlite was replaced" in pruned.json["notes"][0]
+
+
+def test_prune_deletes_what_a_killed_prune_had_renamed_and_counts_no_such_run(tmp_path):
+    places = ("runs/20990101-000000-0000", "artifacts/Trainer/model/7", "artifacts/Trainer/.system/state/7")
+    renamed = {Path(aside.beside(str(tmp_path / place))) for place in (*places, "checkpoints/0123")}
+    for folder in renamed:
+        folder.mkdir(parents=True)
+        component = summary.ComponentSummary(id="Trainer", state="done", seconds=1)
+        summary.write(folder, summary.Summary(run_id="0", outcome="released", components=(component,)))
+    found = pruning.find_disposable(Workdir(tmp_path), keep_runs=5)
+    assert ({folder.path for folder in found.disposable}, found.notes) == (renamed, [])
+    assert pruning.delete(found.disposable) == []
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def test_runs_that_came_to_nothing_do_not_push_out_those_that_did(origin, tmp_path):
