@@ -80,7 +80,7 @@ def parsed(text: str, where: str) -> dict[str, Any]:
         SettingsError: If the text is not valid YAML or not a mapping.
     """
     try:
-        tree = yaml.load(text, _UniqueKeyLoader)
+        tree = yaml.load(text, _UniqueKeyLoader)  # noqa: S506 (it is a SafeLoader)
     except yaml.YAMLError as error:
         raise SettingsError(f"{where} cannot be used: {' '.join(str(error).split())}.") from error
     if tree is None:
@@ -92,7 +92,7 @@ def parsed(text: str, where: str) -> dict[str, Any]:
 
 def _parsed_value(override: str, value: str) -> Any:
     try:
-        return yaml.load(value, _UniqueKeyLoader)
+        return yaml.load(value, _UniqueKeyLoader)  # noqa: S506 (it is a SafeLoader)
     except yaml.YAMLError as error:
         raise SettingsError(f"The value in --set {override} cannot be used: {' '.join(str(error).split())}.") from error
 

@@ -163,7 +163,7 @@ def card(candidate: Candidate, name: str, alias: str, deviations: dict[str, floa
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("components.registry_pusher", "."),
         undefined=jinja2.StrictUndefined,
-        autoescape=False,  # Markdown
+        autoescape=False,  # noqa: S701 (the card is Markdown)
         keep_trailing_newline=True,
     )
     environment.globals["percent"] = "{:.1%}".format

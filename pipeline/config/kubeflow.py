@@ -15,7 +15,7 @@ from trainer.config import StrictModel
 #: Where the claim `trainer_volume` is mounted in the Trainer.
 CHECKPOINTS = "/checkpoints"
 #: Folders that every step has for itself, on the node's disk and in memory.
-SCRATCH, SHARED_MEMORY = "/tmp", "/dev/shm"
+SCRATCH, SHARED_MEMORY = "/tmp", "/dev/shm"  # noqa: S108 (no other user shares a pod's folders)
 TRAINER, DATA_GATE = "Trainer", "DataGate"
 #: The steps of the pipeline that start a pod. Those of the labelled set exist only if `evaluator.data` is set.
 STEPS = (
@@ -192,7 +192,7 @@ class KubeflowSettings(StrictModel):
         description="Folder for artifacts: a gs://, s3:// or minio:// URI. If null, the default of Kubeflow Pipelines.",
     )
     checkpoints: str = Field(
-        "/tmp/nnclr-checkpoints",
+        "/tmp/nnclr-checkpoints",  # noqa: S108 (no other user shares a pod's folders)
         description="Folder for the checkpoints of unfinished trainings: a gs:// or s3:// URI, or a folder of "
         "trainer_volume. Below /tmp, a training whose pod is lost starts again from the beginning.",
     )
