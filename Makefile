@@ -30,8 +30,9 @@ test-flink: $(READY) ## Run the tests of Beam engines on Flink (FLINK_JOB_SERVER
 test-fast: $(READY) ## Run the tests that need neither a pipeline nor a process nor a training (under a minute).
 	$(BIN)/python -m pytest -p tests.fast --numprocesses 2 --dist loadfile
 
-soak: $(READY) ## Repeat what smaller tests prove, many times: weeks of retraining, random orders of events (10 minutes).
-	$(BIN)/pytest -m soak
+soak: $(READY) ## Disturb real processes in random ways for MINUTES=60, SEED=n; the table is in soak.md (ONLY="NAME ...": some).
+	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),60) $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only $(ONLY))
+	$(if $(ONLY)$(SOAK_PLANT),,$(BIN)/pytest -m soak)
 
 image-run: $(READY) ## Run a pipeline with each step in a container of IMAGE (ENGINE=podman: instead of docker; needs root).
 	$(BIN)/python -m tests.pipeline.kubeflow.image_run --image $(or $(IMAGE),nnclr:latest) --engine "$(or $(ENGINE),docker)"
@@ -47,7 +48,7 @@ bench: $(READY) ## Measure the speed (an hour; PEER=a Python with torch and ligh
 docs: $(READY) ## Generate the reference in docs/settings.md and the JSON schema of the settings.
 	$(BIN)/python -m pipeline.settings_reference
 
-lint: $(READY) ## Check style, types, layering, the container image and the manifests.
+lint: $(READY) ## Check style, types, layering, common security mistakes, the container image and the manifests.
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy

@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 UNAVAILABLE, RESET, TRUNCATED, SLOW = "503", "reset", "truncated", "slow"
+# Faults that only a subclass of `FaultyStorage` chooses: the answer ends halfway, or one of its bytes is changed.
+CUT, CHANGED = "cut", "changed"
 _FAULTS = (UNAVAILABLE, RESET, SLOW, TRUNCATED)
 _SLOW_SECONDS = 0.3
 # Between hosts, not for the other side.
@@ -105,7 +107,10 @@ class _Proxy(BaseHTTPRequestHandler):
             if fault == SLOW:
                 time.sleep(_SLOW_SECONDS)
             status, headers, content = self._forward(body, len(body))
-            self._answer(status, headers, content)
+            if fault == CHANGED and content:
+                middle = len(content) // 2
+                content = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+            self._answer(status, headers, content, cut=fault == CUT)
 
     do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = do_HEAD = _serve
 
@@ -141,7 +146,7 @@ class _Proxy(BaseHTTPRequestHandler):
             content = content.replace(theirs.encode(), ours.encode())
         return answer.status, headers, content
 
-    def _answer(self, status: int, headers: dict[str, str], content: bytes) -> None:
+    def _answer(self, status: int, headers: dict[str, str], content: bytes, cut: bool = False) -> None:
         self.send_response_only(status)
         for name, value in headers.items():
             if name.lower() != "content-length":
@@ -150,7 +155,9 @@ class _Proxy(BaseHTTPRequestHandler):
         self.send_header("Content-Length", length)
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(content)
+            self.wfile.write(content[: len(content) // 2] if cut else content)
+        if cut:
+            self._reset()
 
     def _reset(self) -> None:
         # Closed with unsent data to be thrown away: the other side gets a reset, no orderly end.
@@ -172,9 +179,11 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def in_front_of(upstream: str, variable: str = "STORAGE_EMULATOR_HOST") -> Iterator[FaultyStorage]:
+def in_front_of(
+    upstream: str, variable: str = "STORAGE_EMULATOR_HOST", kind: type[FaultyStorage] = FaultyStorage
+) -> Iterator[FaultyStorage]:
     """Points the clients that take their server from a variable to a faulty proxy of the server at `upstream`."""
-    storage = FaultyStorage(upstream)
+    storage = kind(upstream)
     handler = type("Proxy", (_Proxy,), {"storage": storage})
     server = _Server(("127.0.0.1", 0), handler)
     storage.url = f"http://127.0.0.1:{server.server_port}"

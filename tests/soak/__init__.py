@@ -1,0 +1,1 @@
+"""`make soak`: real processes on real disks that are disturbed, and a table of what came of it."""

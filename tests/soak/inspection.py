@@ -1,0 +1,45 @@
+"""What lies in a working directory and its registry, as JSON: `inspect WORKDIR` in a process of its own."""
+
+import hashlib
+import json
+import re
+from pathlib import Path
+
+from components.model_registry import ModelRegistry, tags
+from components.model_registry.paging import all_pages
+from components.registry_pusher import push
+
+# Ids that differ between equal registries.
+_IDS = re.compile(r"\b(m-)?[0-9a-f]{32}\b")
+
+
+def print_state(workdir: str, model: str) -> None:
+    """Prints the versions of a model, what is damaged in them, all stored files, and the digest of the records."""
+    root = Path(workdir)
+    registry = ModelRegistry(str(root / "registry"))
+    versions = registry.versions(model) if model in registry.names() else []
+    client = registry.connection.client
+    experiment = client.get_experiment_by_name(model)
+    runs = list(all_pages(client.search_runs, experiment_ids=[experiment.experiment_id])) if experiment else []
+    stored = (root / "registry" / "artifacts").rglob("*")
+    state = {
+        "versions": [
+            {"version": each.version, "aliases": list(each.aliases), "release": each.release} for each in versions
+        ],
+        "damage": [clause for each in versions for clause in push.differences(registry, each)],
+        "releases": sum(tags.RELEASE in run.data.tags for run in runs),
+        "stored": sorted(_IDS.sub("ID", str(path.relative_to(root))) for path in stored if path.is_file()),
+        "records": _records(root),
+        "partial": sorted(str(path.relative_to(root)) for path in root.rglob(".*.partial")),
+    }
+    print(json.dumps(state))
+
+
+def _records(root: Path) -> str:
+    """Returns the digest of the records of the newest examples."""
+    folders = [path for path in root.glob("artifacts/ImageExampleGen/examples/*") if path.name.isdigit()]
+    newest = max(folders, key=lambda path: int(path.name), default=None)
+    digest = hashlib.sha256()
+    for file in sorted(newest.glob("Split-*/*")) if newest else []:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()

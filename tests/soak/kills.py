@@ -1,0 +1,131 @@
+"""SIGKILL at random moments. The same command is started again each time, until it ends by itself."""
+
+import time
+
+from tests.soak.fault import Attempt, Fault, demand
+from tests.soak.scene import COMPONENTS, WORKDIR, Scene
+from tests.soak.watching import place, started, wait
+
+_KILLED = -9
+# A component that is shorter is killed at once: the moment at which the kill arrives is random enough.
+_SHORT_SECONDS = 0.2
+
+
+def _run_inside_components(scene: Scene, attempt: Attempt) -> str:
+    """Kills a run inside of each component in turn, each time in a new process that goes on with the same work."""
+    log = attempt.folder / "stderr.log"
+    for component in COMPONENTS:
+        process = scene.start(attempt.folder, scene.run_arguments(), log)
+        begin = log.stat().st_size
+        if not started(process, log, begin, component):
+            # The component had ended before an earlier kill arrived, and the whole run did.
+            process.wait()
+            continue
+        duration = scene.durations[component]
+        if duration > _SHORT_SECONDS:
+            wait(process, attempt.random.uniform(0, 0.9 * duration))
+        process.kill()
+        if process.wait() == _KILLED:
+            attempt.note(f"SIGKILL of nnclr run {place(log, begin)}")
+    return _goes_on(scene, attempt)
+
+
+def _run_anywhere(scene: Scene, attempt: Attempt) -> str:
+    """Kills a run three times at any moment, also while it starts and after its last component."""
+    log = attempt.folder / "stderr.log"
+    for _ in range(3):
+        process = scene.start(attempt.folder, scene.run_arguments(), log)
+        begin = log.stat().st_size
+        wait(process, attempt.random.uniform(0, scene.seconds))
+        process.kill()
+        if process.wait() == _KILLED:
+            attempt.note(f"SIGKILL of nnclr run {place(log, begin)}")
+    return _goes_on(scene, attempt)
+
+
+def _goes_on(scene: Scene, attempt: Attempt) -> str:
+    done = scene.nnclr(attempt.folder, scene.run_arguments())
+    scene.demand_same(attempt.folder / WORKDIR, done)
+    return "same bits, one version, no file too many"
+
+
+def _embed(scene: Scene, attempt: Attempt) -> str:
+    folder = attempt.folder
+    command = ["embed", str(scene.data), "--model", str(scene.model), "-o"]
+    start = time.monotonic()
+    done = scene.nnclr(folder, [*command, "undisturbed.parquet"])
+    demand(done.code == 0, f"nnclr embed without a fault: {done.sentence}")
+    duration = time.monotonic() - start
+    for _ in range(4):
+        process = scene.start(folder, [*command, "e.parquet"], folder / "stderr.log")
+        wait(process, attempt.random.uniform(0, 0.6 * duration))
+        process.kill()
+        if process.wait() == _KILLED:
+            attempt.note("SIGKILL of nnclr embed")
+    done = scene.nnclr(folder, [*command, "e.parquet"])
+    demand(done.code == 0, f"nnclr embed ended with {done.code} after kills: {done.sentence}")
+    same = (folder / "e.parquet").read_bytes() == (folder / "undisturbed.parquet").read_bytes()
+    demand(same, "The embeddings differ from those of an undisturbed command.")
+    left = [path.name for path in folder.iterdir() if path.name.startswith(".")]
+    demand(not left, f"Files are left: {left}.")
+    return "same bytes"
+
+
+def _prune(scene: Scene, attempt: Attempt) -> str:
+    workdir = scene.copied(attempt.folder)
+    command = ["prune", "--keep-runs", "0", "--delete", "--workdir", WORKDIR]
+    for _ in range(4):
+        process = scene.start(attempt.folder, command, attempt.folder / "stderr.log")
+        before = len(list(workdir.rglob("*")))
+        # As soon as it deletes, and a little later.
+        while process.poll() is None and len(list(workdir.rglob("*"))) >= before:
+            time.sleep(0.001)
+        wait(process, attempt.random.uniform(0, 0.01))
+        process.kill()
+        if process.wait() == _KILLED:
+            attempt.note("SIGKILL of nnclr prune")
+    done = scene.nnclr(attempt.folder, command)
+    demand(done.code == 0, f"nnclr prune ended with {done.code} after kills: {done.sentence}")
+    left = [path for part in ("artifacts", "runs", "checkpoints") for path in (workdir / part).rglob("*")]
+    files = [str(path.relative_to(workdir)) for path in left if path.is_file()]
+    demand(not files, f"Files that no run needs are left and will never be deleted: {files[:3]}.")
+    return "all deleted"
+
+
+def _promote(scene: Scene, attempt: Attempt) -> str:
+    """Kills promotions and rollbacks: the alias is at one of both versions, and the repeated command completes it."""
+    folder = attempt.folder
+    scene.copied(folder)
+    # Another seed is another encoder, which becomes version 2.
+    done = scene.nnclr(folder, scene.run_arguments("--set", "trainer.seed=1", "--set", "evaluator.tolerance=1"))
+    demand(done.code == 0 and done.json["registry"]["version"] == 2, f"No second version: {done.sentence}")
+    command = ["models", "promote", "1", "--reason", "soak", "--workdir", WORKDIR]
+    back = ["models", "promote", "2", "--reason", "soak", "--workdir", WORKDIR]
+    start = time.monotonic()
+    for arguments in (command, back):
+        demand(scene.nnclr(folder, arguments).code == 0, "A promotion without a fault failed.")
+    duration = (time.monotonic() - start) / 2
+    for _ in range(4):
+        process = scene.start(folder, command, folder / "stderr.log")
+        wait(process, attempt.random.uniform(0.2, 1) * duration)
+        process.kill()
+        if process.wait() == _KILLED:
+            attempt.note("SIGKILL of nnclr models promote")
+        aliases = {each["version"]: each["aliases"] for each in scene.inspect(folder / WORKDIR)["versions"]}
+        demand(sum("champion" in each for each in aliases.values()) == 1, f"The aliases are {aliases}.")
+        done = scene.nnclr(folder, command)
+        demand(done.code == 0, f"The repeated promotion failed: {done.sentence}")
+        listed = scene.nnclr(folder, ["models", "list", "--json", "--workdir", WORKDIR]).json
+        aliases = {each["version"]: each["aliases"] for each in listed}
+        demand(aliases == {1: ["champion"], 2: []}, f"The aliases are {aliases} after the repeated promotion.")
+        demand(scene.nnclr(folder, back).code == 0, "The promotion back failed.")
+    return "the alias is at one of both versions"
+
+
+FAULTS = [
+    Fault("kill-run-components", 150, _run_inside_components),
+    Fault("kill-run", 90, _run_anywhere),
+    Fault("kill-embed", 40, _embed),
+    Fault("kill-prune", 30, _prune),
+    Fault("kill-promote", 90, _promote),
+]
