@@ -107,7 +107,7 @@ class Workdir:
 
     @property
     def schedule_log(self) -> Path:
-        """The file with the messages of the schedule's runs."""
+        """The file with the messages of the schedule's latest runs; `schedule.log.1` has those of the runs before."""
         return self.root / "schedule.log"
 
     def is_locked(self) -> bool:

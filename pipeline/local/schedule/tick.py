@@ -20,6 +20,7 @@ STOPPED = "stopped"
 # The prefixes of the sentence in which `nnclr run` says why it failed.
 _ERROR_PREFIXES = ("Error:", "Failed:")
 _POLL_SECONDS = 0.2
+_LARGEST_LOG_BYTES = 10 << 20
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,7 @@ class Runner:
 
     def _try(self, number: int) -> TickResult:
         self._workdir.root.mkdir(parents=True, exist_ok=True)
+        _set_aside_large(self._workdir.schedule_log)
         with open(self._workdir.schedule_log, "ab") as log, tempfile.TemporaryFile("w+") as output:
             start = log.tell()
             # In its own session, the process does not receive Ctrl-C from the terminal in addition to our SIGTERM.
@@ -111,6 +113,12 @@ class Runner:
             log_lines = _relay_log(self._workdir.schedule_log, start, process)
             output.seek(0)
             return _tick_result(process.returncode, output.read(), log_lines, number)
+
+
+def _set_aside_large(log: Path) -> None:
+    """Renames a log that has become large to `NAME.1`, in place of the log that was renamed before."""
+    if log.exists() and log.stat().st_size > _LARGEST_LOG_BYTES:
+        log.replace(f"{log}.1")
 
 
 def _relay_log(log: Path, start: int, process: subprocess.Popen) -> list[str]:

@@ -268,6 +268,16 @@ def test_a_run_outlives_the_process_that_started_it(tmp_path):
     assert str(tmp_path / "schedule.log") in started
 
 
+def test_a_log_that_has_become_large_is_set_aside_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(tick, "_LARGEST_LOG_BYTES", 5)
+    workdir = Workdir(tmp_path)
+    for earlier in ("first run", "second run", "third"):
+        workdir.schedule_log.write_text(earlier)
+        Runner([], workdir, 0, on_start=lambda process: process.kill()).tick()
+    assert workdir.schedule_log.read_text() == "third"
+    assert (tmp_path / "schedule.log.1").read_text() == "second run"
+
+
 def test_one_schedule_and_one_run_at_a_time(tmp_path):
     workdir, messages = Workdir(tmp_path), []
     workdir.schedule.write_text(json.dumps({"unfinished": True}))
