@@ -14,12 +14,14 @@ import time
 import traceback
 from pathlib import Path
 
-from tests.soak import kills, plants, registry, resources
+from tests.soak import damage, disclosure, kills, leaks, plants, registry, resources
 from tests.soak.fault import Attempt, Fault, Finding, Impossible
 from tests.soak.scene import Scene, prepare
 from tests.soak.table import Table
 
-FAULTS: list[Fault] = [*kills.FAULTS, *resources.FAULTS, *registry.FAULTS]
+FAULTS: list[Fault] = [
+    *(*kills.FAULTS, *resources.FAULTS, *registry.FAULTS, *damage.FAULTS, *disclosure.FAULTS, *leaks.FAULTS),
+]
 _WRONG_USAGE = 2
 
 

@@ -43,3 +43,24 @@ def _records(root: Path) -> str:
     for file in sorted(newest.glob("Split-*/*")) if newest else []:
         digest.update(file.read_bytes())
     return digest.hexdigest()
+
+
+def print_unnoticed(workdir: str, model: str) -> None:
+    """Removes each stored file of a version, and changes a byte of it; prints which of this is not noticed."""
+    registry = ModelRegistry(f"{workdir}/registry")
+    (version,) = registry.versions(model)
+    (folder,) = (Path(workdir) / "registry" / "artifacts" / model).glob("*/artifacts/model")
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    unnoticed = []
+    for path in files:
+        whole, name = path.read_bytes(), path.relative_to(folder).as_posix()
+        middle = len(whole) // 2
+        changed = whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :] if whole else b"x"
+        for how, content in (("missing", None), ("changed", changed)):
+            path.unlink()
+            if content is not None:
+                path.write_bytes(content)
+            if not any(name in clause for clause in push.differences(registry, version)):
+                unnoticed.append(f"{name} {how}")
+            path.write_bytes(whole)
+    print(json.dumps({"files": len(files), "unnoticed": unnoticed}))

@@ -1,9 +1,12 @@
 """SIGKILL at random moments. The same command is started again each time, until it ends by itself."""
 
+import os
 import time
 
+from pipeline.local.schedule import state
+from pipeline.local.workdir import Workdir
 from tests.soak.fault import Attempt, Fault, demand
-from tests.soak.scene import COMPONENTS, WORKDIR, Scene
+from tests.soak.scene import COMPONENTS, SETTINGS, WORKDIR, Scene
 from tests.soak.watching import place, started, wait
 
 _KILLED = -9
@@ -14,15 +17,20 @@ _SHORT_SECONDS = 0.2
 def _run_inside_components(scene: Scene, attempt: Attempt) -> str:
     """Kills a run inside of each component in turn, each time in a new process that goes on with the same work."""
     log = attempt.folder / "stderr.log"
-    for component in COMPONENTS:
+    # A second time in the training, once it has a checkpoint to go on from.
+    trainer = COMPONENTS.index("Trainer")
+    for number, component in enumerate([*COMPONENTS[: trainer + 1], *COMPONENTS[trainer:]]):
+        begin = log.stat().st_size if log.exists() else 0
         process = scene.start(attempt.folder, scene.run_arguments(), log)
-        begin = log.stat().st_size
         if not started(process, log, begin, component):
             # The component had ended before an earlier kill arrived, and the whole run did.
             process.wait()
             continue
         duration = scene.durations[component]
-        if duration > _SHORT_SECONDS:
+        if number == trainer + 1:
+            while process.poll() is None and not list((attempt.folder / WORKDIR / "checkpoints").glob("*/*.npz")):
+                time.sleep(0.01)
+        elif duration > _SHORT_SECONDS:
             wait(process, attempt.random.uniform(0, 0.9 * duration))
         process.kill()
         if process.wait() == _KILLED:
@@ -34,8 +42,8 @@ def _run_anywhere(scene: Scene, attempt: Attempt) -> str:
     """Kills a run three times at any moment, also while it starts and after its last component."""
     log = attempt.folder / "stderr.log"
     for _ in range(3):
+        begin = log.stat().st_size if log.exists() else 0
         process = scene.start(attempt.folder, scene.run_arguments(), log)
-        begin = log.stat().st_size
         wait(process, attempt.random.uniform(0, scene.seconds))
         process.kill()
         if process.wait() == _KILLED:
@@ -92,6 +100,32 @@ def _prune(scene: Scene, attempt: Attempt) -> str:
     return "all deleted"
 
 
+def _schedule(scene: Scene, attempt: Attempt) -> str:
+    """Kills a schedule twice while its run goes on, which outlives it, and starts it again each time."""
+    folder, log = attempt.folder, attempt.folder / "stderr.log"
+    workdir = Workdir(folder / WORKDIR)
+    workdir.root.mkdir()
+    # The state that a schedule leaves when it is killed during a run: the next process resumes the run at once.
+    state.write(workdir, state.ScheduleState(state=state.RUNNING))
+    command = ["schedule", "run", "--cron", "0 3 1 1 *", *SETTINGS, "--data", str(scene.data), "--workdir", WORKDIR]
+    for _ in range(2):
+        process = scene.start(folder, command, log, PYTHONPATH=os.environ.get("PYTHONPATH", ""))
+        wait(process, attempt.random.uniform(0, scene.seconds))
+        process.kill()
+        if process.wait() == _KILLED:
+            attempt.note("SIGKILL of nnclr schedule run")
+    process = scene.start(folder, command, log, PYTHONPATH=os.environ.get("PYTHONPATH", ""))
+    # It knows the time of the next run only after the one that it resumed.
+    while process.poll() is None and not (found := state.read(workdir)).next:
+        time.sleep(0.1)
+    process.terminate()
+    demand(process.wait() == 0, f"The schedule ended with {process.returncode}: {log.read_text()[-500:]}")
+    demand(found.last and found.last.exit_code == 0, f"Its last run: {found.last}")
+    inspected = scene.inspect(workdir.root)
+    demand(inspected == scene.state, f"The working directory differs: {inspected} instead of {scene.state}.")
+    return "same bits, one version; resumed each time"
+
+
 def _promote(scene: Scene, attempt: Attempt) -> str:
     """Kills promotions and rollbacks: the alias is at one of both versions, and the repeated command completes it."""
     folder = attempt.folder
@@ -125,6 +159,7 @@ def _promote(scene: Scene, attempt: Attempt) -> str:
 FAULTS = [
     Fault("kill-run-components", 150, _run_inside_components),
     Fault("kill-run", 90, _run_anywhere),
+    Fault("kill-schedule", 300, _schedule),
     Fault("kill-embed", 40, _embed),
     Fault("kill-prune", 30, _prune),
     Fault("kill-promote", 90, _promote),

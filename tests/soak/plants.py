@@ -29,16 +29,46 @@ class Plant(NamedTuple):
     faults: tuple[str, ...]
 
 
+_PUSH = "components/registry_pusher/push.py"
+_VERIFY = "            _require_intact(registry, version)\n"
+_MOVE = (
+    "            registry.move_alias(name, Move(alias, None, version.version, history.PUSH, pipeline_run, reason))\n"
+    "            moved = True\n"
+)
 PLANTS = {
-    "resume-from-the-start": Plant(
+    "alias-before-verify": Plant(
+        Slip("the alias moves before the version was verified", _PUSH, _VERIFY + _MOVE, _MOVE + _VERIFY, ""),
+        ("registry",),
+    ),
+    "resume-without-optimiser": Plant(
         Slip(
-            "a training that goes on reads its images from the first one again",
-            "trainer/loop.py",
-            "",
-            "",
+            "a training that goes on forgets the state of its optimiser",
+            "trainer/resuming.py",
+            "    for name, variable in variables.items():\n        variable.assign(",
+            "    for name, variable in variables.items():\n        'optimizer' in name or variable.assign(",
             "",
         ),
         ("kill-run-components",),
+    ),
+    "prune-forgets-renamed": Plant(
+        Slip(
+            "prune leaves what a killed prune had renamed",
+            "pipeline/local/pruning.py",
+            "[*_half_deleted(workdir), *(",
+            "[*(",
+            "",
+        ),
+        ("kill-prune",),
+    ),
+    "full-disk-unknown": Plant(
+        Slip(
+            "a full disk is an unknown error",
+            "trainer/failures.py",
+            "    if any(_is_disk_full(cause) for cause in chain):",
+            "    if not chain:",
+            "",
+        ),
+        ("disk-full-embed",),
     ),
 }
 
