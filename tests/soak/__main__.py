@@ -22,7 +22,7 @@ from tests.soak.table import Table
 FAULTS: list[Fault] = [
     *(*kills.FAULTS, *resources.FAULTS, *registry.FAULTS, *damage.FAULTS, *disclosure.FAULTS, *leaks.FAULTS),
 ]
-_WRONG_USAGE = 2
+_UNUSABLE = 2
 
 
 def main() -> int:
@@ -31,12 +31,12 @@ def main() -> int:
     unknown = set(options.only) - {fault.name for fault in FAULTS}
     if unknown:
         print(f"There is no fault {', '.join(sorted(unknown))}: see --list.")
-        return _WRONG_USAGE
+        return _UNUSABLE
     if options.list:
         print("\n".join(f"{fault.name:24} {fault.seconds:4.0f} s" for fault in FAULTS))
         return 0
     if plant := os.environ.pop(plants.VARIABLE, ""):
-        return plants.soak(plant, sys.argv[1:])
+        return plants.soak(plant, [*sys.argv[1:], "--table", str(Path(options.table).absolute())])
     end = time.monotonic() + 60 * options.minutes
     chosen = [fault for fault in FAULTS if not options.only or fault.name in options.only]
     table = Table(Path(options.table), f"# Soak with seed {options.seed}, {options.minutes:g} minutes")
@@ -44,7 +44,12 @@ def main() -> int:
     root = Path(tempfile.mkdtemp(prefix="nnclr-soak-", dir=options.directory))
     root.chmod(0o755)
     print(f"Seed {options.seed}, files in {root}. An undisturbed run comes first ...", flush=True)
-    scene = prepare(root)
+    try:
+        scene = prepare(root)
+    except Finding as finding:
+        # No fault was injected: this is no finding of the soak.
+        print(finding)
+        return _UNUSABLE
     print(f"It took {scene.seconds:.0f} s.", flush=True)
     lost = _soak(scene, chosen, random.Random(options.seed), end, bool(options.only), table)
     print(table)

@@ -23,15 +23,15 @@ _SECRETS = {
     **dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,localhost"),
 }
 _ESCAPE = "\x1b]0;owned\x07\x1b[31m"
-_HOSTILE = (
+# Class names become labels, file names become ids. A class whose name has a control character is refused.
+_CLASSES = (
     "<script>alert(1)<%2Fscript>",
     '"><img src=x onerror=alert(1)>',
-    f"cat{_ESCAPE}",
     "[bold red]rich[%2Fbold red]",
     "](javascript:alert(1)) | `x` {{ 7*7 }}",
     "- !!python%2Fobject: {a: &b *b}",
-    "two\nlines: 'x'",
 )
+_FILES = (*_CLASSES[:2], f"cat{_ESCAPE}", "two\nlines: 'x'")
 # A tag of one of these names, or an event attribute in a tag.
 _CODE = re.compile(r"<script>alert|<img src=x|<[^>\"']*\sonerror=", re.IGNORECASE)
 
@@ -105,10 +105,10 @@ def _write_hostile(sample: Path, folder: Path) -> None:
         labels = {"train": stl10.TRAIN_LABELS, "test": stl10.TEST_LABELS}.get(split)
         numbers = np.fromfile(sample / labels, np.uint8) if labels else np.zeros(len(images), np.uint8)
         for index, (image, number) in enumerate(zip(images, numbers, strict=True)):
-            name = _HOSTILE[number % len(_HOSTILE)]
+            name = _CLASSES[number % len(_CLASSES)]
             place = folder / split / name if labels else folder / split
             place.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(image).save(place / f"{index:04d} {_HOSTILE[index % 3]}.png")
+            Image.fromarray(image).save(place / f"{index:04d} {_FILES[index % len(_FILES)]}.png")
 
 
 FAULTS = [Fault("canary", 200, _canary), Fault("hostile-names", 200, _names)]

@@ -31,7 +31,7 @@ def _run_inside_components(scene: Scene, attempt: Attempt) -> str:
             while process.poll() is None and not list((attempt.folder / WORKDIR / "checkpoints").glob("*/*.npz")):
                 time.sleep(0.01)
         elif duration > _SHORT_SECONDS:
-            wait(process, attempt.random.uniform(0, 0.9 * duration))
+            wait(process, attempt.random.uniform(0, 0.6 * duration))
         process.kill()
         if process.wait() == _KILLED:
             attempt.note(f"SIGKILL of nnclr run {place(log, begin)}")
@@ -116,11 +116,11 @@ def _schedule(scene: Scene, attempt: Attempt) -> str:
             attempt.note("SIGKILL of nnclr schedule run")
     process = scene.start(folder, command, log, PYTHONPATH=os.environ.get("PYTHONPATH", ""))
     # It knows the time of the next run only after the one that it resumed.
-    while process.poll() is None and not (found := state.read(workdir)).next:
+    while process.poll() is None and not ((found := state.read(workdir)) and found.next):
         time.sleep(0.1)
     process.terminate()
     demand(process.wait() == 0, f"The schedule ended with {process.returncode}: {log.read_text()[-500:]}")
-    demand(found.last and found.last.exit_code == 0, f"Its last run: {found.last}")
+    demand(found and found.last and found.last.exit_code == 0, f"The last state of the schedule: {found}")
     inspected = scene.inspect(workdir.root)
     demand(inspected == scene.state, f"The working directory differs: {inspected} instead of {scene.state}.")
     return "same bits, one version; resumed each time"

@@ -29,6 +29,7 @@ class Plant(NamedTuple):
     faults: tuple[str, ...]
 
 
+_WRONG_USAGE = 2
 _PUSH = "components/registry_pusher/push.py"
 _VERIFY = "            _require_intact(registry, version)\n"
 _MOVE = (
@@ -85,13 +86,17 @@ def soak(name: str, arguments: list[str]) -> int:
     """
     if name not in PLANTS:
         print(f"{VARIABLE} is {name}, which is no planted bug: {', '.join(PLANTS)}.")
-        return 2
+        return _WRONG_USAGE
     plant = PLANTS[name]
     print(f"Planted: {plant.slip.what}.", flush=True)
     with tempfile.TemporaryDirectory() as directory:
         copy = Path(directory, "copy")
         copy_sources(copy)
-        with made(copy, plant.slip):
-            environment = os.environ | {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
-            command = [sys.executable, "-m", "tests.soak", *arguments, "--only", *plant.faults]
-            return subprocess.call(command, cwd=copy, env=environment)
+        try:
+            with made(copy, plant.slip):
+                environment = os.environ | {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+                command = [sys.executable, "-m", "tests.soak", *arguments, "--only", *plant.faults]
+                return subprocess.call(command, cwd=copy, env=environment)
+        except ValueError as error:
+            print(error)
+            return _WRONG_USAGE

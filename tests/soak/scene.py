@@ -5,7 +5,7 @@ import functools
 import json
 import os
 import shutil
-import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -159,9 +159,11 @@ class Scene:
 
 
 def prepare(root: Path) -> Scene:
-    """Draws the images and runs the pipeline once without any fault."""
-    import time
+    """Draws the images and runs the pipeline once without any fault.
 
+    Raises:
+        Finding: If the run, without any fault, fails.
+    """
     scene = Scene(root, root / "images")
     sample.write_sample(scene.data, counts=_COUNTS)
     folder = root / "undisturbed"
@@ -170,8 +172,7 @@ def prepare(root: Path) -> Scene:
     scene.python(folder, "-c", "pass")
     start = time.monotonic()
     done = scene.nnclr(folder, scene.run_arguments())
-    if done.code:
-        sys.exit(f"The undisturbed run failed with exit code {done.code}:\n{done.err}")
+    demand(done.code == 0, f"The undisturbed run failed with exit code {done.code}:\n{done.err}")
     scene.seconds = time.monotonic() - start
     scene.undisturbed, scene.summary = folder / WORKDIR, done.json
     scene.state = scene.inspect(scene.undisturbed)
