@@ -137,6 +137,16 @@ def test_a_class_name_with_a_line_break_is_refused(tmp_path):
         open_source(str(tmp_path))
 
 
+def test_names_of_files_cannot_change_a_terminal_or_add_lines(tmp_path):
+    names = {"\x1b]0;x\x07.png": "\\x1b]0;x\\x07.png", "two\nlines.txt": "two\\nlines.txt", "ä 図\xa0.png": None}
+    for name in names:
+        draw(tmp_path / name, format="PNG")
+    source = open_source(str(tmp_path))
+    ids = [picture.id for work in source.work(10) for picture in source.read(work)]
+    left_out = [file.name for file in source.left_out]
+    assert sorted([*ids, *left_out]) == sorted(shown or name for name, shown in names.items())
+
+
 def test_labels_csv_gives_class_and_split(tmp_path):
     for i in range(6):
         draw(tmp_path / "pictures" / f"{i}.png", i)

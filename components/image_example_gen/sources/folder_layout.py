@@ -18,6 +18,8 @@ _SPELLINGS = {
     splits.TEST: ("test", "testing"),
 }
 _SPLIT_OF = {spelling: split for split, spellings in _SPELLINGS.items() for spelling in spellings}
+# Control characters, and what separates lines and paragraphs.
+_CONTROL = ("Cc", "Zl", "Zp")
 # What other data sets call the split that nnclr tests on.
 _VALIDATION = ("val", "valid", "validation", "dev", "eval")
 
@@ -85,8 +87,14 @@ def has_pictures(names: Iterable[str]) -> bool:
 
 
 def printable(name: str) -> str:
-    """Returns a file's name as text that can be stored and shown: bytes that are not UTF-8 become `\\xNN`."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    """Returns a file's name as text that can be stored and shown on a line of a terminal.
+
+    Bytes that are not UTF-8 become `\\xNN`, as do control characters, which could change the terminal or add lines.
+    """
+    return "".join(
+        character.encode("unicode_escape").decode() if unicodedata.category(character) in _CONTROL else character
+        for character in _decoded(name)
+    )
 
 
 def split_of_name(name: str) -> str | None:
@@ -97,6 +105,10 @@ def split_of_name(name: str) -> str | None:
 def validation_folder(names: Iterable[str]) -> str | None:
     """Returns a folder whose name suggests that it holds the pictures to test on; None if there is none."""
     return next((first for name in names if (first := name.partition("/")[0]).lower() in _VALIDATION), None)
+
+
+def _decoded(name: str) -> str:
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _pictures(names: list[str]) -> tuple[list[str], list[LeftOut]]:
@@ -200,7 +212,7 @@ def _split_of_row(folder: str, row: Row) -> str | None:
 
 def _class_name(folder: str, name: str) -> str:
     # Two spellings of one name in Unicode, from a Mac and from Linux, are one class.
-    normal = unicodedata.normalize("NFC", printable(name))
+    normal = unicodedata.normalize("NFC", _decoded(name))
     if not normal.isprintable():
         raise DataError(
             f"{folder} has the class {normal!r}, whose name has a line break or another control character: rename it."
