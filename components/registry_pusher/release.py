@@ -163,10 +163,11 @@ def card(candidate: Candidate, name: str, alias: str, deviations: dict[str, floa
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("components.registry_pusher", "."),
         undefined=jinja2.StrictUndefined,
-        autoescape=False,  # noqa: S701 (the card is Markdown)
+        autoescape=False,  # noqa: S701 (the card is Markdown; its filter `literal` is for the names of others)
         keep_trailing_newline=True,
     )
     environment.globals["percent"] = "{:.1%}".format
+    environment.filters["literal"] = _literal
     return environment.get_template("model_card.md.j2").render(
         metrics=candidate.metrics,
         provenance=candidate.provenance,
@@ -179,6 +180,11 @@ def card(candidate: Candidate, name: str, alias: str, deviations: dict[str, floa
         image_size=described.image_size,
         formats={portable.FORMATS[name].file: deviation for name, deviation in deviations.items()},
     )
+
+
+def _literal(text: str) -> str:
+    """Returns Markdown that shows a text with the names of classes as it is: without HTML, links and table cells."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace("](", "]\\(").replace("|", "\\|")
 
 
 def _save_mlflow_model(directory: Path, saved_model: str, size: tuple[int, int], width: int) -> None:

@@ -298,6 +298,16 @@ def test_no_sentence_of_the_card_contradicts_what_was_found(tmp_path):
     assert "support set" not in card({"neighbour": "none"})
 
 
+def test_the_name_of_a_class_is_no_code_in_the_card(tmp_path):
+    plain = releases.candidate(releases.export_model(tmp_path / "model", seed=1), "run-1")
+    name = "<script>x](javascript:y)|z"
+    figures = {"class_accuracy": {name: 0.5}, "class_counts": {name: 20}, "findings": [f"All of {name} are equal."]}
+    text = release.card(replace(plain, metrics=plain.metrics.model_copy(update=figures)), "encoder", "champion", {})
+    shown = "&lt;script>x]\\(javascript:y)\\|z"
+    assert f"| {shown} | 20 | 50.0% |" in text
+    assert f"- All of {shown} are equal." in text
+
+
 def test_the_same_encoder_under_another_licence_is_another_release(tmp_path):
     model = releases.export_model(tmp_path / "model", seed=1)
     plain, licensed = (releases.candidate(model, "run-1", card=card) for card in ({}, {"licence": "MIT"}))
