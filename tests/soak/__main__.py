@@ -8,11 +8,13 @@ import argparse
 import os
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
 import traceback
 from pathlib import Path
+from typing import NoReturn
 
 from tests.soak import damage, disclosure, kills, leaks, plants, registry, resources
 from tests.soak.fault import Attempt, Fault, Finding, Impossible
@@ -23,6 +25,8 @@ FAULTS: list[Fault] = [
     *(*kills.FAULTS, *resources.FAULTS, *registry.FAULTS, *damage.FAULTS, *disclosure.FAULTS, *leaks.FAULTS),
 ]
 _UNUSABLE = 2
+# Several times as long as any attempt takes on two busy cores.
+_LIMIT_SECONDS = 1_800
 
 
 def main() -> int:
@@ -97,19 +101,27 @@ def _soak(scene: Scene, faults: list[Fault], rng: random.Random, end: float, onc
 
 def _try(scene: Scene, fault: Fault, attempt: Attempt) -> tuple[str, str | None]:
     """Returns what came of an attempt, and what was wrong, if anything was."""
+    signal.signal(signal.SIGALRM, _too_long)
+    signal.alarm(_LIMIT_SECONDS)
     try:
         outcome = fault.attempt(scene, attempt)
     except Finding as finding:
         return "a finding", str(finding)
     except Impossible as obstacle:
-        attempt.note("not possible here")
+        attempt.tried["not possible here"] = 0
         return str(obstacle), None
     except Exception as error:
         traceback.print_exc()
         return "a finding", f"The attempt ended with {type(error).__name__}: {error}"
+    finally:
+        signal.alarm(0)
     if not attempt.tried:
         return "a finding", "The fault could not be injected."
     return outcome, None
+
+
+def _too_long(*_: object) -> NoReturn:
+    raise Finding(f"The attempt did not end within {_LIMIT_SECONDS} s: a process waits for something.")
 
 
 def _options() -> argparse.Namespace:
