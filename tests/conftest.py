@@ -20,8 +20,6 @@ _BUCKETS = {"gs": "cloud_storage", "s3": "s3"}
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # The threads of scikit-learn's t-SNE wait for each other actively, which takes minutes while other processes compute.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# An MLflow server starts nine more processes for jobs that nnclr never asks for.
-os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
 
 
 def pytest_sessionstart() -> None:

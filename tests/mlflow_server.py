@@ -29,6 +29,8 @@ def running(folder: Path) -> Iterator[str]:
             ],
             stdout=out,
             stderr=out,
+            # The server would start nine more processes for jobs that nnclr never asks for.
+            env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
             start_new_session=True,
         )
     try:
