@@ -68,8 +68,8 @@ def problems_named(files: list[str]) -> Iterator[None]:
                     pass
             except tf.errors.DataLossError as damage:
                 raise DataError(
-                    f"{file} is damaged, cut off or compressed: {_reason(damage)}. Training "
-                    "reads uncompressed TFRecords, such as those that nnclr ingest writes."
+                    f"{file} is damaged, cut off or compressed: {_reason(damage)}. Uncompressed TFRecords are read, "
+                    "such as nnclr ingest writes; nnclr run --no-cache writes those of a working directory again."
                 ) from error
         raise DataError(
             f"A record of {', '.join(files[:3])}{' ...' if len(files) > 3 else ''} is not an image as nnclr ingest "

@@ -19,7 +19,7 @@ from apache_beam.ml.inference.base import KeyedModelHandler, RunInference
 
 from components.image_example_gen import duplicates
 from components.inference import Inference
-from trainer import examples, splits
+from trainer import data, examples, splits
 from trainer.progress import Reporter
 
 #: Bytes of a chunk: those of its records, and of its images in every size that a model takes. A chunk is therefore as
@@ -187,16 +187,21 @@ def _parser(sizes: set[Size]) -> Callable[[tf.Tensor], tuple[dict[str, tf.Tensor
 
 
 def _in_chunks(path: str, pixels: int) -> Iterator[list[bytes]]:
-    """Yields the records of a file in lists of `CHUNK_BYTES`; a record with `pixels` bytes of images is never cut."""
+    """Yields the records of a file in lists of `CHUNK_BYTES`; a record with `pixels` bytes of images is never cut.
+
+    Raises:
+        DataError: If the file is damaged.
+    """
     chunk: list[bytes] = []
     taken = 0
-    for record in tf.data.TFRecordDataset(path).as_numpy_iterator():
-        size = len(record) + pixels
-        if chunk and taken + size > CHUNK_BYTES:
-            yield chunk
-            chunk, taken = [], 0
-        chunk.append(record)
-        taken += size
+    with data.problems_named([path]):
+        for record in tf.data.TFRecordDataset(path).as_numpy_iterator():
+            size = len(record) + pixels
+            if chunk and taken + size > CHUNK_BYTES:
+                yield chunk
+                chunk, taken = [], 0
+            chunk.append(record)
+            taken += size
     if chunk:
         yield chunk
 
@@ -304,5 +309,6 @@ def _read(file: str, numbers: np.ndarray, size: Size) -> np.ndarray:
     """Reads the records with these ascending numbers in one pass over the file, which ends at the last of them."""
     numbered = tf.data.TFRecordDataset(file).enumerate()
     wanted = numbered.filter(lambda number, _: tf.reduce_any(number == numbers)).map(lambda _, record: record)
-    batch = next(iter(wanted.take(len(numbers)).batch(len(numbers))))
+    with data.problems_named([file]):
+        batch = next(iter(wanted.take(len(numbers)).batch(len(numbers))))
     return examples.fitted(examples.parse(batch, *examples.PIXEL_FEATURES), size).numpy()

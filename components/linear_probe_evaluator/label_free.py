@@ -19,7 +19,7 @@ from components.linear_probe_evaluator import findings, gate, significance
 from components.linear_probe_evaluator.artifact import Check, Difference, LabelFree, Verdict, ViewQuality
 from components.linear_probe_evaluator.config import EvaluatorSettings
 from components.linear_probe_evaluator.roles import BEST_RELEASE, CANDIDATE, CHAMPION, UNTRAINED
-from trainer import augmentation, examples, export, metrics, view_metrics
+from trainer import augmentation, data, examples, export, metrics, view_metrics
 from trainer.augmentation import StoredImages
 from trainer.progress import Reporter
 from trainer.results import EncoderDescription
@@ -97,7 +97,8 @@ def _views(
     with_numbers = tf.data.Dataset.zip(sample, tf.data.Dataset.from_tensor_slices(tf.stack(numbers, axis=1)))
     batch = max(1, export.batch_of(size) // _VIEWS)
     # Large images are drawn one after the other, to save memory.
-    yield from with_numbers.map(draw, min(batch, 8)).batch(batch).prefetch(1).as_numpy_iterator()
+    with data.problems_named(files):
+        yield from with_numbers.map(draw, min(batch, 8)).batch(batch).prefetch(1).as_numpy_iterator()
 
 
 def _measured(embeddings: np.ndarray) -> Measured:

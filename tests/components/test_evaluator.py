@@ -27,6 +27,7 @@ from components.linear_probe_evaluator.probes import Labelled
 from trainer import export, fitting
 from trainer.config import TrainerSettings
 from trainer.encoders import build_encoder
+from trainer.errors import DataError
 
 SETTINGS = TrainerSettings.model_validate({"encoder": {"width": 64}})
 
@@ -381,6 +382,21 @@ def test_images_are_read_back_by_their_record_numbers_in_any_order_and_repeatedl
                 writer.write(to_example(Picture("test", i, str(i), image, 0), image))
     records = np.array([[1, 4], [0, 3], [1, 0], [0, 3], [1, 2]])
     np.testing.assert_array_equal(embedding.images_at(files, records, (8, 8)), images[records[:, 0], records[:, 1]])
+
+
+def test_damaged_records_are_named(tmp_path):
+    path = str(tmp_path / "records")
+    with tf.io.TFRecordWriter(path) as writer:
+        writer.write(b"x" * 100)
+    content = bytearray(Path(path).read_bytes())
+    content[50] ^= 1
+    Path(path).write_bytes(content)
+    for read in (
+        lambda: list(embedding._in_chunks(path, 0)),
+        lambda: embedding.images_at([path], np.array([[0, 0]]), (8, 8)),
+    ):
+        with pytest.raises(DataError, match=rf"{path} is damaged.*nnclr run --no-cache writes"):
+            read()
 
 
 @pytest.mark.long

@@ -1271,4 +1271,11 @@ SLIPS = [
         "",
         f"{_REGISTRY_TESTS}test_the_name_of_a_class_is_no_code_in_the_card",
     ),
+    Slip(
+        "the evaluator does not say which records are damaged",
+        _EMBEDDING,
+        "    with data.problems_named([path]):",
+        "    if True:",
+        f"{_EVALUATOR}test_damaged_records_are_named",
+    ),
 ]
