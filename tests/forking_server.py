@@ -12,6 +12,7 @@ import runpy
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import traceback
 import types
@@ -73,6 +74,8 @@ def _command(request: dict[str, Any], stdout: int, stderr: int) -> NoReturn:
         os.close(descriptor)
     os.environ.clear()
     os.environ.update(request["environment"])
+    # The folder for temporary files is again that of the environment, whatever an imported module has asked for.
+    tempfile.tempdir = None
     if request["confinement"]:
         confinement.confine(**request["confinement"])
     else:
