@@ -43,7 +43,7 @@ def _canary(scene: Scene, attempt: Attempt) -> str:
     run = scene.run_arguments("--no-cache")
     commands = {
         "a run": (run, {}),
-        "a run that fails": ([*run, "--set", "data.max_rejected=x"], {}),
+        "a run that fails": ([*run, "--data", "gone"], {}),
         "a run without its server": (run, {"MLFLOW_TRACKING_URI": _ADDRESS, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}),
         "a list without its server": (["models", "list"], {"MLFLOW_TRACKING_URI": _ADDRESS}),
         "a compiled pipeline": (["compile", *SETTINGS, "--set", "data.source=gs://x/y", "-o", "compiled.yaml"], {}),

@@ -1,6 +1,5 @@
 """SIGKILL at random moments. The same command is started again each time, until it ends by itself."""
 
-import os
 import time
 
 from pipeline.local.schedule import state
@@ -109,12 +108,12 @@ def _schedule(scene: Scene, attempt: Attempt) -> str:
     state.write(workdir, state.ScheduleState(state=state.RUNNING))
     command = ["schedule", "run", "--cron", "0 3 1 1 *", *SETTINGS, "--data", str(scene.data), "--workdir", WORKDIR]
     for _ in range(2):
-        process = scene.start(folder, command, log, PYTHONPATH=os.environ.get("PYTHONPATH", ""))
+        process = scene.start(folder, command, log)
         wait(process, attempt.random.uniform(0, scene.seconds))
         process.kill()
         if process.wait() == _KILLED:
             attempt.note("SIGKILL of nnclr schedule run")
-    process = scene.start(folder, command, log, PYTHONPATH=os.environ.get("PYTHONPATH", ""))
+    process = scene.start(folder, command, log)
     # It knows the time of the next run only after the one that it resumed.
     while process.poll() is None and not ((found := state.read(workdir)) and found.next):
         time.sleep(0.1)

@@ -110,10 +110,9 @@ class Scene:
             log: The file that stderr is appended to.
             variables: Further environment variables.
         """
-        with open(log, "ab") as stderr:
-            return self.interpreter.start(
-                "-m", "pipeline", *arguments, cwd=folder, environment=environment(**variables), stderr=stderr
-            )
+        return self.interpreter.start(
+            "-m", "pipeline", *arguments, cwd=folder, environment=environment(**variables), stderr=open(log, "a+b")
+        )
 
     def nnclr(self, folder: Path, arguments: list[str], **variables: str) -> Ended:
         """Runs `nnclr ARGUMENTS` in a folder to its end."""
