@@ -10,6 +10,9 @@ from pydantic import BaseModel, ValidationError
 
 from trainer.errors import SettingsError
 
+#: Type of a `PydanticCustomError` about a value that may be secret: the message to the user does not repeat it.
+SECRET_VALUE = "secret_value"
+
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
@@ -134,6 +137,8 @@ def _explained(root: type[BaseModel], problem: Any) -> str:
         hint = f" Did you mean {'.'.join([*path[:-1], close[0]])}?" if close else ""
         where = f"{'.'.join(path[:-1])} has" if path[:-1] else "there are"
         return f"{field}: no such setting.{hint} Allowed: {where} {', '.join(allowed)}."
+    if problem["type"] == SECRET_VALUE:
+        return f"{field}: {problem['msg']}."
     return f"{field}: {problem['input']!r} is not allowed. {problem['msg'].removeprefix('Value error, ')}."
 
 

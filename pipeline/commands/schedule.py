@@ -1,5 +1,6 @@
 """The command `nnclr schedule`."""
 
+import socket
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -165,6 +166,8 @@ def run(
     from pipeline import config, cron
     from pipeline.local.schedule.service import Service, handle_signals
     from pipeline.local.schedule.tick import Runner
+    from pipeline.notifications import sending
+    from pipeline.notifications.notice import Notice
 
     expression, zone = cron.validated(expression), cron.time_zone(time_zone)
     all_overrides = settings_overrides(overrides, data)
@@ -172,6 +175,7 @@ def run(
     settings = config.load(preset, config_file, all_overrides)
     if not settings.data.source:
         raise SettingsError("The source of images is missing: name it with --data SOURCE.")
+    sending.require_usable(settings.notify)
     workdir = Workdir(directory)
     console = Console(stderr=True, highlight=False)
 
@@ -179,6 +183,18 @@ def run(
         write_line(console, f"[bold]schedule[/] {text}")
 
     def on_crash(result: "TickResult") -> None:
+        # A process that was killed could tell nobody.
+        log = str(workdir.schedule_log.resolve())
+        told = Notice(
+            event="failed",
+            pipeline=settings.name,
+            reason=result.detail,
+            source=settings.data.source,
+            machine=socket.gethostname(),
+            log=log,
+        )
+        for problem in sending.send(settings.notify, told.with_text()):
+            say(f"[yellow]Warning:[/] {escape(problem)}")
         _record_crash(workdir, settings.registry.model_name, settings.data.source or "", result)
 
     runner = Runner(_run_arguments(preset, config_file, all_overrides), workdir, retries)

@@ -61,7 +61,7 @@ def run(settings: Settings, workdir: Workdir, run_id: str, screen: Screen, enabl
             data = _resolve(settings, workdir, screen)
             reason = nothing_new(registry, settings, run_id, data) if settings.data.only_new else None
             if reason:
-                result = Summary(run_id=run_id, outcome=NOTHING_NEW, nothing_new=reason)
+                result = Summary(run_id=run_id, outcome=NOTHING_NEW, source=data.source, nothing_new=reason)
             else:
                 result = _run_components(settings, workdir, run_id, screen, enable_cache, registry, data)
         summary.write(workdir.run(run_id), result)

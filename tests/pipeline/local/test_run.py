@@ -6,13 +6,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from PIL import Image
 
+from pipeline.config.notify import Event
 from pipeline.data import sample
 from tests import interpreters
 from tests.pipeline.commands.sessions import Finished, fresh, session
+from tests.pipeline.test_notifications import SECRET, receiver
 
 TINY = [
     *("--preset", "sample", "--set", "data.image_size=32"),
@@ -50,8 +53,28 @@ def require_data_checks(finished: Finished, drift: str, folder: Path) -> None:
     assert drift in (folder / "nnclr-runs" / "runs" / finished.json["run_id"] / "report.html").read_text()
 
 
-def test_the_main_job_from_archive_to_champion_and_what_follows(data, tmp_path):
+def test_the_main_job_from_archive_to_champion_and_what_follows(data, tmp_path, monkeypatch):
+    with receiver() as chat:
+        monkeypatch.setenv("CHAT", chat.address)
+        _main_job(data, tmp_path)
+    # One notification for each run, and none of the files has the address.
+    told = [notice for _, _, notice in chat.received]
+    assert [notice["event"] for notice in told] == ["released", "unchanged", "unchanged", "refused", "failed"]
+    assert told[0]["version"] == "models:/nnclr-sample/1"
+    assert told[0]["interval"][0] < told[0]["accuracy"] < told[0]["interval"][1]
+    assert Path(told[0]["report"]).is_file()
+    assert "below the floor 99.0%" in told[3]["text"]
+    assert "width 16" in told[4]["reason"]
+    for path in files(tmp_path):
+        assert SECRET.encode() not in path.read_bytes(), path
+    # The page of all runs has them all, too.
+    page = (tmp_path / "nnclr-runs" / "runs" / "index.html").read_text()
+    assert [page.count(notice["run_id"] + "/run.log") for notice in told] == [1] * 5
+
+
+def _main_job(data: Path, tmp_path: Path) -> None:
     run = ["run", *TINY, "--data", str(data), "--json", "--set", "registry.formats=[onnx]"]
+    run += ["--set", f"notify=[{{on: {json.dumps(get_args(Event))}, url_from: CHAT}}]"]
     # For what is printed while modules load.
     first = fresh(tmp_path, run)
     second, third, worse, mismatched, listed, shown = session(
