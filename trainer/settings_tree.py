@@ -17,11 +17,16 @@ _Model = TypeVar("_Model", bound=BaseModel)
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """Loads YAML and refuses mappings with a key twice, of which PyYAML would silently drop one."""
+    """Loads YAML and refuses mappings with a key twice, of which PyYAML would silently drop one.
+
+    Names are always texts: YAML 1.1 would take the names `on`, `off`, `yes` and `no` for truth values.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key, _ in node.value:
+            if key.tag == "tag:yaml.org,2002:bool":
+                key.tag = "tag:yaml.org,2002:str"
             if key.value in seen and key.value != "<<":
                 raise yaml.constructor.ConstructorError(None, None, f"{key.value} is set twice", key.start_mark)
             seen.add(key.value)

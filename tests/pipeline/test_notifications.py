@@ -159,6 +159,17 @@ def test_receivers_that_are_down_or_slow_delay_nobody_else(monkeypatch, tmp_path
         os.killpg(int((tmp_path / "pid").read_text()), 0)
 
 
+def test_a_receiver_in_yaml_needs_no_quotes(tmp_path):
+    """YAML 1.1 takes `on` for a truth value."""
+    (tmp_path / "settings.yaml").write_text("notify:\n- on: [failed]\n  command: [mail, -s, failed, me@example.org]\n")
+    (found,) = config.load(file=tmp_path / "settings.yaml").notify
+    assert (
+        found
+        == config.load(overrides=["notify=[{on: [failed], command: [mail, -s, failed, me@example.org]}]"]).notify[0]
+    )
+    assert (found.on, found.command[0]) == (("failed",), "mail")
+
+
 def test_what_cannot_be_told_is_refused_before_the_run(monkeypatch, tmp_path):
     def refused(**entry: object) -> str:
         settings = config.load(overrides=[f"notify={json.dumps([{'on': ['failed'], **entry}])}"])

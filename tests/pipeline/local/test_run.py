@@ -28,6 +28,8 @@ TINY = [
     *("--set", "trainer.batch_size=64", "--set", "trainer.support_set_size=300", "--set", "evaluator.floor=0"),
     *("--set", "registry.formats=[]"),
 ]
+# Each end of a run is told.
+NOTIFY = ["--set", f"notify=[{{on: {json.dumps(get_args(Event))}, url_from: CHAT}}]"]
 COMPONENTS = [
     *("ChampionResolver", "ImageExampleGen", "SchemaImporter", "StatisticsGen", "ExampleValidator"),
     *("DataGate", "Trainer", "LinearProbeEvaluator", "RegistryPusher"),
@@ -73,8 +75,7 @@ def test_the_main_job_from_archive_to_champion_and_what_follows(data, tmp_path, 
 
 
 def _main_job(data: Path, tmp_path: Path) -> None:
-    run = ["run", *TINY, "--data", str(data), "--json", "--set", "registry.formats=[onnx]"]
-    run += ["--set", f"notify=[{{on: {json.dumps(get_args(Event))}, url_from: CHAT}}]"]
+    run = ["run", *TINY, *NOTIFY, "--data", str(data), "--json", "--set", "registry.formats=[onnx]"]
     # For what is printed while modules load.
     first = fresh(tmp_path, run)
     second, third, worse, mismatched, listed, shown = session(
@@ -91,7 +92,7 @@ def _main_job(data: Path, tmp_path: Path) -> None:
     result = first.json
     assert list(first.states) == COMPONENTS
     assert set(first.states.values()) == {"done"}
-    assert result["data"]["source"] == str(data)
+    assert result["source"] == result["data"]["source"] == str(data)
     assert len(result["data"]["fingerprint"]) == 32
     assert result["data"]["counts"] == {"unlabelled": 640, "train": 300, "test": 200}
     assert result["trainer"]["steps"] == 60
