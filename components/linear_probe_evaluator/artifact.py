@@ -413,6 +413,11 @@ class Metrics(Findings, Worth, WithoutLabels, Reported, Verdict, Data):
         return list(self.class_accuracy)
 
     @property
+    def anomalies(self) -> tuple[str, ...]:
+        """What DataGate found wrong with the images, a sentence for each finding."""
+        return tuple(sentence for check in self.data_checks if not check.passed for sentence in check.sentences)
+
+    @property
     def main_figure(self) -> MainFigure | None:
         """The accuracy of the linear probe, or without labels the neighbour consistency; None if neither is known."""
         if self.label_free:

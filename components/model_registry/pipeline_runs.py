@@ -27,6 +27,8 @@ _FORMER_OUTCOMES = {"stood back": NOT_PROMOTED}
 _SETTINGS_FINGERPRINT = "recipe"
 # The end of the names of the experiments that hold pipeline runs.
 _EXPERIMENT_SUFFIX = " pipeline runs"
+# The keys of the metrics for `PipelineRun.probe_interval`.
+_LOW, _HIGH = "probe_interval_low", "probe_interval_high"
 # The longest value of a tag that every MLflow store accepts, in characters.
 _LONGEST_TAG = 5_000
 
@@ -46,7 +48,9 @@ class PipelineRun:
         settings_fingerprint: The identity of the settings that decide on the encoder.
         version: The number of the encoder's version in the registry, if any.
         probe_accuracy: The accuracy of the encoder, if it was measured.
+        probe_interval: The accuracy's 95 % interval, if it was measured.
         compared_with: The number of the champion's version that the encoder was compared with, if any.
+        anomalies: What DataGate found wrong with the images, a sentence for each finding.
         at: The time at which the run's result was recorded, in UTC; None for a run that is not recorded yet.
     """
 
@@ -58,7 +62,9 @@ class PipelineRun:
     settings_fingerprint: str = ""
     version: int | None = None
     probe_accuracy: float | None = None
+    probe_interval: tuple[float, float] | None = None
     compared_with: int | None = None
+    anomalies: tuple[str, ...] = ()
     at: datetime | None = None
 
 
@@ -101,6 +107,7 @@ class PipelineRuns:
             _SETTINGS_FINGERPRINT: run.settings_fingerprint,
             "version": str(run.version or ""),
             "compared_with": str(run.compared_with or ""),
+            "anomalies": "\n".join(run.anomalies),
             # MLflow's searches cannot ask whether a tag has one of several values.
             "settled": "yes" if run.outcome in _SETTLED else "",
         }
@@ -111,13 +118,20 @@ class PipelineRuns:
                 tags={key: value[:_LONGEST_TAG] for key, value in tags.items() if value},
                 run_name=run.run,
             )
-            if run.probe_accuracy is not None:
-                client.log_metric(stored.info.run_id, "probe_accuracy", run.probe_accuracy)
+            low, high = run.probe_interval or (None, None)
+            figures = {"probe_accuracy": run.probe_accuracy, _LOW: low, _HIGH: high}
+            for name, value in figures.items():
+                if value is not None:
+                    client.log_metric(stored.info.run_id, name, value)
             client.set_terminated(stored.info.run_id, "FAILED" if run.outcome == FAILED else "FINISHED")
 
     def newest(self, limit: int = 20) -> list[PipelineRun]:
         """Returns the newest runs, newest first."""
         return self._search("", limit)
+
+    def find(self, run: str) -> PipelineRun | None:
+        """Returns the newest record of a run with an id, if there is one."""
+        return next(iter(self._search(f"attributes.run_name = '{run}'", 1)), None)
 
     def settled(self, data: str, settings_fingerprint: str, champion: int | None) -> PipelineRun | None:
         """Returns the newest run with the same images and settings whose outcome a repeated run would have again.
@@ -149,6 +163,7 @@ class PipelineRuns:
 def _from_mlflow(stored: "Run") -> PipelineRun:
     tags = stored.data.tags
     version, compared_with = tags.get("version"), tags.get("compared_with")
+    metrics = stored.data.metrics
     return PipelineRun(
         run=stored.info.run_name or stored.info.run_id,
         outcome=_FORMER_OUTCOMES.get(tags["outcome"], tags["outcome"]),
@@ -157,7 +172,9 @@ def _from_mlflow(stored: "Run") -> PipelineRun:
         data=tags.get("data", ""),
         settings_fingerprint=tags.get(_SETTINGS_FINGERPRINT, ""),
         version=int(version) if version else None,
-        probe_accuracy=stored.data.metrics.get("probe_accuracy"),
+        probe_accuracy=metrics.get("probe_accuracy"),
+        probe_interval=(metrics[_LOW], metrics[_HIGH]) if _LOW in metrics and _HIGH in metrics else None,
         compared_with=int(compared_with) if compared_with else None,
+        anomalies=tuple(tags.get("anomalies", "").splitlines()),
         at=datetime.fromtimestamp(stored.info.start_time / 1000, UTC),
     )

@@ -99,9 +99,7 @@ def collect(run_id: str, lineage: "Lineage", components: list[ComponentSummary])
         run_id=run_id,
         outcome=push.outcome,
         source=data.source,
-        anomalies=tuple(
-            sentence for check in evaluation.data_checks if not check.passed for sentence in check.sentences
-        ),
+        anomalies=evaluation.anomalies,
         data=data,
         trainer=TrainingFigures.model_validate_json(training),
         evaluation=evaluation,
