@@ -1,6 +1,5 @@
 """The command `nnclr schedule`."""
 
-import socket
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -164,10 +163,10 @@ def run(
     --data '/data/images/{YYYY}-{MM}-{DD}' --set trainer.warm_start=champion`
     """
     from pipeline import config, cron
+    from pipeline.local import ending
     from pipeline.local.schedule.service import Service, handle_signals
     from pipeline.local.schedule.tick import Runner
     from pipeline.notifications import sending
-    from pipeline.notifications.notice import Notice
 
     expression, zone = cron.validated(expression), cron.time_zone(time_zone)
     all_overrides = settings_overrides(overrides, data)
@@ -183,17 +182,7 @@ def run(
         write_line(console, f"[bold]schedule[/] {text}")
 
     def on_crash(result: "TickResult") -> None:
-        # A process that was killed could tell nobody.
-        log = str(workdir.schedule_log.resolve())
-        told = Notice(
-            event="failed",
-            pipeline=settings.name,
-            reason=result.detail,
-            source=settings.data.source,
-            machine=socket.gethostname(),
-            log=log,
-        )
-        for problem in sending.send(settings.notify, told.with_text()):
+        for problem in sending.send(settings.notify, ending.killed_notice(settings, workdir, result.detail)):
             say(f"[yellow]Warning:[/] {escape(problem)}")
         _record_crash(workdir, settings.registry.model_name, settings.data.source or "", result)
 

@@ -83,3 +83,21 @@ def notice(settings: Settings, workdir: Workdir, result: Summary) -> Notice:
         report=str(report) if report.exists() else None,
         log=str(folder / "run.log"),
     ).with_text()
+
+
+def killed_notice(settings: Settings, workdir: Workdir, detail: str) -> Notice:
+    """Returns what a schedule tells of a run whose process was killed, so that it could tell nobody.
+
+    Args:
+        settings: The settings of the schedule.
+        workdir: The working directory.
+        detail: What ended the process, a sentence.
+    """
+    return Notice(
+        event="failed",
+        pipeline=settings.name,
+        reason=detail,
+        source=settings.data.source,
+        machine=socket.gethostname(),
+        log=str(workdir.schedule_log.resolve()),
+    ).with_text()

@@ -6,13 +6,11 @@ from html.parser import HTMLParser
 
 import pytest
 
-from pipeline import config
 from pipeline.local import ending, overview, summary
 from pipeline.local.summary import Summary
 from pipeline.local.workdir import Workdir
 from tests.components import releases
 from tests.pipeline.local.test_summary import FORMER
-from trainer.errors import DataError, Stopped
 
 RELEASED, REFUSED, FAILED = "20261101-030000-ab12", "20261108-030000-ab12", "20261115-030000-ab12"
 STOPPED, DAMAGED, FOREIGN = "20261122-030000-ab12", "20261129-030000-ab12", "<i>notes #1"
@@ -110,11 +108,3 @@ def test_a_page_that_cannot_be_written_does_not_change_the_end_of_a_run(tmp_path
     (tmp_path / "runs").write_text("a file in the place of the folder")
     (problem,) = ending.keep(Workdir(tmp_path), None)
     assert problem.endswith(f"/runs/index.html cannot be written: {tmp_path}/runs cannot be used: Not a directory.")
-
-
-def test_a_run_that_was_stopped_has_no_result():
-    settings = config.load("sample")
-    assert ending.failed("1", settings, KeyboardInterrupt()) is None
-    assert ending.failed("1", settings, Stopped("Stopped.")) is None
-    failed = ending.failed("1", settings, DataError("No\nimages."))
-    assert (failed.outcome, failed.reason) == ("failed", "No images.")
