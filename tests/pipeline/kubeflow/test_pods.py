@@ -175,7 +175,7 @@ def require_a_reason(cluster: Cluster, package: Path, parameters: dict[str, Any]
     """Runs the pipeline with a volume that belongs to root, up to the Trainer."""
     with pytest.raises(PodFailed, match="Trainer failed"):
         cluster.run(package, parameters)
-    failed = cluster.runs[-1].pods[-1]
+    *_, failed, _ = cluster.runs[-1].pods
     assert (failed.task, failed.attempt) == ("Trainer", 0)
     assert error_line(failed).startswith(
         "Error: Trainer failed: Checkpoints cannot be written to /checkpoints/trainings"
