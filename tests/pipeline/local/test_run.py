@@ -1,5 +1,6 @@
 """Whole runs of the pipeline through the command, with every component real."""
 
+import csv
 import json
 import os
 import subprocess
@@ -11,6 +12,8 @@ from typing import get_args
 import pytest
 from PIL import Image
 
+from components.model_registry import ModelRegistry
+from components.model_registry.pipeline_runs import PipelineRuns
 from pipeline.config.notify import Event
 from pipeline.data import sample
 from tests import interpreters
@@ -56,6 +59,7 @@ def require_data_checks(finished: Finished, drift: str, folder: Path) -> None:
 
 
 def test_the_main_job_from_archive_to_champion_and_what_follows(data, tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     with receiver() as chat:
         monkeypatch.setenv("CHAT", chat.address)
         _main_job(data, tmp_path)
@@ -69,6 +73,13 @@ def test_the_main_job_from_archive_to_champion_and_what_follows(data, tmp_path, 
     assert "width 16" in told[4]["reason"]
     for path in files(tmp_path):
         assert SECRET.encode() not in path.read_bytes(), path
+    # Each was an MLflow run from its start; that of the training has its curves.
+    registry = ModelRegistry(str(tmp_path / "nnclr-runs" / "registry"))
+    recorded = PipelineRuns(registry, "nnclr-sample").newest()
+    assert [(run.run, run.outcome) for run in reversed(recorded)] == [
+        (notice["run_id"], {"refused": "not blessed"}.get(notice["event"], notice["event"])) for notice in told
+    ]
+    assert logged_steps(registry) == [int(row["step"]) for row in history(tmp_path)]
     # The page of all runs has them all, too.
     page = (tmp_path / "nnclr-runs" / "runs" / "index.html").read_text()
     assert [page.count(notice["run_id"] + "/run.log") for notice in told] == [1] * 5
@@ -157,7 +168,8 @@ def _main_job(data: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_stopped_in_training_it_goes_on_from_there(data, tmp_path):
+def test_stopped_in_training_it_goes_on_from_there(data, tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     run = ["run", *TINY, "--data", str(data), "--json", "--set", "trainer.duration=150 steps"]
     process = interpreters.commands().start("-m", "pipeline", *run, cwd=tmp_path)
     deadline = time.monotonic() + 300
@@ -177,6 +189,27 @@ def test_stopped_in_training_it_goes_on_from_there(data, tmp_path):
     log = (tmp_path / "nnclr-runs" / "runs" / again.json["run_id"] / "run.log").read_text()
     assert "Going on from" in log
     assert not list(tmp_path.glob("nnclr-runs/checkpoints/*/*"))
+    # In MLflow, it went on in the same run, and has each measurement once.
+    registry = ModelRegistry(str(tmp_path / "nnclr-runs" / "registry"))
+    (record,) = PipelineRuns(registry, "nnclr-sample").newest()
+    assert (record.run, record.outcome) == (again.json["run_id"], "released")
+    steps, expected = logged_steps(registry), [int(row["step"]) for row in history(tmp_path)]
+    assert steps == expected
+
+
+def history(folder: Path) -> list[dict[str, str]]:
+    (path,) = folder.glob("nnclr-runs/artifacts/Trainer/model_run/*/history.csv")
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def logged_steps(registry: ModelRegistry) -> list[int]:
+    """Returns the steps of the loss in the only MLflow run of the pipeline that has curves."""
+    client = registry.connection.client
+    experiment = client.get_experiment_by_name("nnclr-sample pipeline runs")
+    runs = client.search_runs([experiment.experiment_id], "metrics.c_loss > -1")
+    (logged,) = [client.get_metric_history(run.info.run_id, "c_loss") for run in runs]
+    return sorted(metric.step for metric in logged)
 
 
 def test_bad_data_stops_before_anything_is_trained(data, tmp_path):
