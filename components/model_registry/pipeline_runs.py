@@ -132,6 +132,10 @@ class PipelineRuns:
                     client.set_terminated(earlier.info.run_id, "KILLED")
             return same or client.create_run(experiment, tags=tags, run_name=run.run).info.run_id
 
+    def unfinished(self, place: str) -> PipelineRun | None:
+        """Returns the run that has started at a place, see `start`, and has no result yet."""
+        return next(iter(self._search(f"tags.{_UNFINISHED} = '{place}'", 1)), None)
+
     def stop(self, mlflow_run: str) -> None:
         """Records that a run was stopped. It goes on when the same run is started at the same place.
 

@@ -294,6 +294,10 @@ def _run_arguments(preset: str | None, config_file: Path | None, overrides: list
 def _record_crash(workdir: Workdir, model_name: str, source: str, result: "TickResult") -> None:
     from components.model_registry import ModelRegistry
     from components.model_registry.pipeline_runs import FAILED, PipelineRun, PipelineRuns
+    from pipeline.local import tracking
 
     runs = PipelineRuns(ModelRegistry(str(workdir.registry)), model_name)
-    runs.record(PipelineRun(f"{datetime.now(UTC):%Y%m%d-%H%M%S}-killed", FAILED, result.detail, source))
+    # It was killed either before it recorded its start, or after that.
+    killed = runs.unfinished(tracking.place(workdir))
+    run = killed.run if killed else f"{datetime.now(UTC):%Y%m%d-%H%M%S}-killed"
+    runs.record(PipelineRun(run, FAILED, result.detail, source))

@@ -36,7 +36,7 @@ class NotifySettings(StrictModel):
     )
     url_from: Annotated[EnvironmentName, BeforeValidator(_no_address)] | None = Field(
         None,
-        description="Environment variable that contains the http:// or https:// address to which the object is posted. "
+        description="Environment variable that contains the address to which the object is posted by HTTP or HTTPS. "
         "The address itself is not a setting, because it often contains a secret.",
     )
     command: Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from components.model_registry import ModelRegistry
 
 
+def place(workdir: Workdir) -> str:
+    """Returns an identity of a working directory, see `PipelineRuns.start`."""
+    return hashlib.sha256(f"{socket.gethostname()}:{workdir.root.resolve()}".encode()).hexdigest()[:32]
+
+
 @contextmanager
 def tracked(
     registry: "ModelRegistry", settings: Settings, workdir: Workdir, run_id: str, data: Resolution
@@ -36,7 +41,6 @@ def tracked(
         data: The images of the run.
     """
     runs, run_settings = PipelineRuns(registry, settings.registry.model_name), settings.narrow(RunSettings)
-    place = hashlib.sha256(f"{socket.gethostname()}:{workdir.root.resolve()}".encode()).hexdigest()[:32]
     mlflow_run = runs.start(
         PipelineRun(
             run_id,
@@ -45,7 +49,7 @@ def tracked(
             data=data.identity,
             settings_fingerprint=settings_fingerprint(run_settings),
         ),
-        place,
+        place(workdir),
     )
     live = LiveRun(
         registry.connection.client, mlflow_run, settings_tree.flattened(run_settings.model_dump(mode="json"))

@@ -39,10 +39,12 @@ def test_a_run_is_one_record_from_its_start_to_its_result(registry):
     runs = PipelineRuns(registry, "encoder")
     started = runs.start(MONDAY, "here")
     assert [(run.run, run.outcome) for run in runs.newest()] == [("monday", "running")]
+    assert runs.unfinished("here").run == "monday"
     # It has no result that would keep a schedule from training.
     assert runs.settled("f00d", "r3c1", None) is None
     runs.record(PipelineRun("monday", "not blessed", "why", "/images", "f00d", "r3c1", probe_accuracy=0.5))
     (found,) = runs.newest()
+    assert runs.unfinished("here") is None
     assert (found.outcome, found.detail, found.probe_accuracy) == ("not blessed", "why", 0.5)
     stored = registry.connection.client.get_run(started)
     assert (stored.info.status, "unfinished_in" in stored.data.tags) == ("FINISHED", False)
@@ -53,6 +55,7 @@ def test_an_interrupted_run_goes_on_in_its_record_and_others_are_marked_as_stopp
     runs = PipelineRuns(registry, "encoder")
     stopped = runs.start(MONDAY, "here")
     runs.stop(stopped)
+    assert (runs.unfinished("here").run, runs.unfinished("there")) == ("monday", None)
     assert [run.outcome for run in runs.newest()] == ["stopped"]
     elsewhere = runs.start(
         PipelineRun("elsewhere", "running", "/images", data="f00d", settings_fingerprint="r3c1"), "there"
