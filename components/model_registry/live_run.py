@@ -46,6 +46,8 @@ class LiveRun:
         self._unsent: list[Metric] = []
         # Steps whose metrics MLflow has from before an interruption; None until the server has said.
         self._known: set[int] | None = None
+        # The start of the MLflow run in milliseconds since 1970.
+        self._started = 0
         self._report: Path | None = None
         self._closing, self._warned = threading.Event(), False
         self._thread = threading.Thread(target=self._work, name="live run", daemon=True)
@@ -75,8 +77,8 @@ class LiveRun:
         while True:
             # Asked before sending, so that what came before the end is sent.
             closing = self._closing.is_set()
-            if time.monotonic() >= load_due and len(self._unsent) < _MOST_METRICS:
-                self._unsent += _load()
+            if self._known is not None and time.monotonic() >= load_due and len(self._unsent) < _MOST_METRICS:
+                self._unsent += self._load()
                 load_due = time.monotonic() + _LONG_PAUSE
             pause = _SHORT_PAUSE
             try:
@@ -96,8 +98,10 @@ class LiveRun:
         from mlflow.entities import Param
 
         if self._known is None:
-            stored = self._client.get_run(self._run_id).data.params
-            self._parameters = {name: text for name, text in self._parameters.items() if name not in stored}
+            stored = self._client.get_run(self._run_id)
+            known = stored.data.params
+            self._parameters = {name: text for name, text in self._parameters.items() if name not in known}
+            self._started = stored.info.start_time
             # Each measurement has this figure.
             self._known = {metric.step for metric in self._client.get_metric_history(self._run_id, "rank_me")}
         while self._parameters:
@@ -123,23 +127,23 @@ class LiveRun:
             return []
         return [Metric(name, value, at, step) for name, value in row.items() if name != "step"]
 
+    def _load(self) -> "list[Metric]":
+        """Measures the load of the machine's processors and memory. Its step is the age of the run in seconds."""
+        from mlflow.entities import Metric
+        from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
+
+        monitor = CPUMonitor()
+        monitor.collect_metrics()
+        now = _now()
+        # MLflow draws no curve of metrics that all have the same step.
+        step = (now - self._started) // 1000
+        return [Metric(f"{_SYSTEM}{name}", value, now, step) for name, value in monitor.aggregate_metrics().items()]
+
     def _warn(self, sentence: str) -> None:
         """Shows the first problem on the screen, and further ones nowhere."""
         if not self._warned:
             self._warned = True
             progress.logger.warning("%s The run goes on.", sentence)
-
-
-def _load() -> "list[Metric]":
-    """Measures the load of the machine's processors and memory."""
-    from mlflow.entities import Metric
-    from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
-
-    monitor = CPUMonitor()
-    monitor.collect_metrics()
-    now = _now()
-    # The page of MLflow draws these metrics over time, not over steps.
-    return [Metric(f"{_SYSTEM}{name}", value, now, 0) for name, value in monitor.aggregate_metrics().items()]
 
 
 def _now() -> int:
