@@ -51,8 +51,8 @@ class PipelineRun:
         settings_fingerprint: The identity of the settings that decide on the encoder.
         version: The number of the encoder's version in the registry, if any.
         probe_accuracy: The accuracy of the encoder, if it was measured.
-        probe_interval: The accuracy's 95 % interval, if it was measured.
         compared_with: The number of the champion's version that the encoder was compared with, if any.
+        probe_interval: The accuracy's 95 % interval, if it was measured.
         anomalies: What DataGate found wrong with the images, a sentence for each finding.
         at: The time at which the run's result was recorded, or at which a run without a result started, in UTC; None
             for a run that is not recorded yet.
@@ -66,8 +66,8 @@ class PipelineRun:
     settings_fingerprint: str = ""
     version: int | None = None
     probe_accuracy: float | None = None
-    probe_interval: tuple[float, float] | None = None
     compared_with: int | None = None
+    probe_interval: tuple[float, float] | None = None
     anomalies: tuple[str, ...] = ()
     at: datetime | None = None
 
