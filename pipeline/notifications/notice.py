@@ -74,8 +74,9 @@ class Notice(Content):
         sentences += [self.reason] if self.reason else []
         # The reason of a run that DataGate stopped consists of the findings.
         sentences += [f"Finding: {anomaly}" for anomaly in self.anomalies if anomaly not in self.reason]
-        sentences += [f"{name}: {where}" for name, where in self._places() if where]
-        return self.model_copy(update={"text": " ".join(sentences)})
+        # On lines of their own, so that chats recognise addresses.
+        places = [f"{name}: {where}" for name, where in self._places() if where]
+        return self.model_copy(update={"text": "\n".join([" ".join(sentences), *places])})
 
     def concerns(self, receiver: NotifySettings) -> bool:
         """Returns whether a receiver is to be told."""

@@ -97,7 +97,7 @@ def test_receivers_get_one_object_that_says_what_happened_and_where_to_look(tmp_
     assert told == json.loads((tmp_path / "a; b").read_text()) == RELEASED.model_dump(mode="json")
     assert told["text"] == (
         "Pipeline nnclr-sample, run 20261126-030000-ab12: the encoder was released. Version: models:/nnclr-sample/3. "
-        "Linear probe: 54.5% (95 % interval 51.4% to 57.6%). "
+        "Linear probe: 54.5% (95 % interval 51.4% to 57.6%).\n"
         "Report: /work/nnclr-runs/runs/20261126-030000-ab12/report.html"
     )
     assert "s3cret" not in caplog.text

@@ -50,7 +50,7 @@ def test_only_failures_that_may_pass_are_left_to_the_schedule():
 
 def test_a_process_that_was_killed_is_told_by_the_schedule(settings, tmp_path):
     told = ending.killed_notice(settings, Workdir(tmp_path), "Ended by SIGKILL.")
-    assert told.text == (f"Pipeline nnclr-sample: the run failed. Ended by SIGKILL. Log: {tmp_path}/schedule.log")
+    assert told.text == (f"Pipeline nnclr-sample: the run failed. Ended by SIGKILL.\nLog: {tmp_path}/schedule.log")
 
 
 def test_the_command_tells_of_a_mistake_that_no_retry_mends(tmp_path):
