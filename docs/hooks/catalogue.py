@@ -1,6 +1,7 @@
 """The messages of all errors that nnclr raises for a user's mistake, read from its sources without importing them."""
 
 import ast
+import functools
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -46,6 +47,7 @@ class Message(NamedTuple):
         return bool(_ADVICE.search(self.text) or re.search(_ALLOWED, self.text, re.IGNORECASE))
 
 
+@functools.cache
 def messages() -> list[Message]:
     """Returns all messages, by file and then in the order of their lines; equal messages of a file are one."""
     modules = {

@@ -7,26 +7,29 @@ from mkdocs.structure.files import Files
 from mkdocs.structure.pages import Page
 
 _PLACE = "<!-- The built site lists all messages here. -->"
-# The heading of the messages of the modules whose path begins so; the first that fits counts.
+_COMMANDS = "Commands, settings and the working directory"
+_NETWORKS = "Encoders and pretrained networks"
+_REGISTRY = "The model registry"
+# The heading of the messages of the modules whose path begins so; the longest beginning counts.
 _HEADINGS = {
-    "pipeline/kubeflow/": "Kubeflow Pipelines",
-    "pipeline/engine/": "Beam on other machines",
-    "pipeline/doctor.py": "The installation",
-    "pipeline/data/": "Images",
-    "pipeline/": "Commands, settings and the working directory",
-    "trainer/settings_tree.py": "Commands, settings and the working directory",
-    "trainer/storage.py": "Commands, settings and the working directory",
-    "trainer/failures.py": "Commands, settings and the working directory",
+    "pipeline/": _COMMANDS,
+    "trainer/settings_tree.py": _COMMANDS,
+    "trainer/storage.py": _COMMANDS,
+    "trainer/failures.py": _COMMANDS,
     "components/image_example_gen/": "Images",
     "components/data_": "Images",
-    "trainer/encoders/": "Encoders and pretrained networks",
-    "trainer/keras_networks.py": "Encoders and pretrained networks",
-    "trainer/pretrained.py": "Encoders and pretrained networks",
-    "components/model_registry/": "The model registry",
-    "components/registry_pusher/": "The model registry",
-    "components/champion_resolver/": "The model registry",
-    "components/": "Evaluation and embeddings",
+    "pipeline/data/": "Images",
     "trainer/": "Training",
+    "trainer/encoders/": _NETWORKS,
+    "trainer/keras_networks.py": _NETWORKS,
+    "trainer/pretrained.py": _NETWORKS,
+    "components/": "Evaluation and embeddings",
+    "components/champion_resolver/": _REGISTRY,
+    "components/model_registry/": _REGISTRY,
+    "components/registry_pusher/": _REGISTRY,
+    "pipeline/doctor.py": "The installation",
+    "pipeline/engine/": "Beam on other machines",
+    "pipeline/kubeflow/": "Kubeflow Pipelines",
 }
 
 
@@ -43,9 +46,9 @@ def _tables() -> str:
     known = remedies()
     by_heading: dict[str, dict[Message, None]] = {heading: {} for heading in _HEADINGS.values()}
     for message in messages():
-        heading = next(heading for start, heading in _HEADINGS.items() if message.file.startswith(start))
+        start = max((start for start in _HEADINGS if message.file.startswith(start)), key=len)
         # Some messages are those of several modules.
-        by_heading[heading][message._replace(file="")] = None
+        by_heading[_HEADINGS[start]][message._replace(file="")] = None
     lines = []
     for heading, found in by_heading.items():
         lines += [f"### {heading}", "", "| message | exit code |", "|---|---|"]
