@@ -1,5 +1,6 @@
 """The commands that the documents show, for the tests that read or run them."""
 
+import itertools
 import re
 import shlex
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ DOCUMENTS = [
 
 _BLOCK = re.compile(r"^( *)```console\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
 _ASSIGNMENT = re.compile(r"[A-Za-z_]+=.*")
-_SEPARATORS = ("&&", "|", ">", "&")
+_SEPARATORS = ("&&", "|", "&")
 
 
 class Command(NamedTuple):
@@ -27,11 +28,13 @@ class Command(NamedTuple):
         document: Its path, relative to the repository.
         words: The program and its arguments, without variables, comments and redirections.
         inline: Whether it stands in a sentence, where it may lack arguments.
+        output: The file that its output is redirected to, if any.
     """
 
     document: str
     words: tuple[str, ...]
     inline: bool = False
+    output: str | None = None
 
     def __str__(self) -> str:
         return f"{self.document}: {shlex.join(self.words)}"
@@ -62,16 +65,14 @@ def all_commands() -> list[Command]:
 
 
 def _commands(line: str, document: str) -> Iterator[Command]:
-    words: list[str] = []
     # A comment begins at a # that follows a space.
-    for word in [*shlex.split(line, comments=True), "&&"]:
-        if word not in _SEPARATORS:
-            if words or not _ASSIGNMENT.fullmatch(word):
-                words.append(word)
+    words = shlex.split(line, comments=True)
+    for is_separator, group in itertools.groupby(words, key=_SEPARATORS.__contains__):
+        if is_separator:
             continue
-        if words:
-            yield Command(document, tuple(words))
-        # What follows a > is a file.
-        words = []
-        if word == ">":
-            return
+        command = list(itertools.dropwhile(_ASSIGNMENT.fullmatch, group))
+        if ">" in command:
+            *command, _, output = command
+            yield Command(document, tuple(command), output=output)
+        elif command:
+            yield Command(document, tuple(command))

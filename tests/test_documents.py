@@ -25,7 +25,9 @@ OTHERS = {
     "git": "it shows a difference to a person",
     "grep": "tests/pipeline/kubeflow/test_pods.py runs it without kubectl",
     "curl": "tests/components/test_loading.py sends the same request",
+    "cd": "it is a part of the shell",
     "echo": "it is a part of the shell",
+    "mkdir": "it is a part of the shell",
     "source": "it is a part of the shell",
     "export": "it is a part of the shell",
     ".venv/bin/pre-commit": "it is not installed by this project",
@@ -112,6 +114,8 @@ def test_each_other_command_exists_or_is_listed_with_a_reason():
                 known = parsed(trainer_cli.app, command, arguments)[0] == ""
             case ("python" | ".venv/bin/python", "-m", module, *_):
                 known = util.find_spec(module) is not None
+            case ("python", script, *_) if script.endswith(".py"):
+                known = f"Save this as `{script}`" in (REPOSITORY / command.document).read_text(encoding="utf-8")
             case (program, *_):
                 known = program in OTHERS
         if not known:
