@@ -37,7 +37,7 @@ def write_files(folder: Path) -> None:
         (folder / name).write_text(text)
     settings = yaml.safe_load((folder / "config.yaml").read_text())
     for section, values in _QUICK.items():
-        settings[section] |= values
+        settings.setdefault(section, {}).update(values)
     (folder / "config.yaml").write_text(yaml.safe_dump(settings))
 
 
@@ -77,7 +77,7 @@ def test_the_tutorial(tmp_path, monkeypatch):
     for command in [*first, *second, *labels, *measured, *use]:
         run(command, tmp_path)
     registry = ModelRegistry(str(tmp_path / "nnclr-runs" / "registry"))
-    assert [version.version for version in registry.versions("shapes")] == [2, 1]
+    assert [version.version for version in registry.versions("patterns")] == [1]
 
     schedule, next_week, *shown = weekly
     with interpreters.commands().start("-m", "pipeline", *schedule.words[1:], cwd=tmp_path) as process:
@@ -90,9 +90,9 @@ def test_the_tutorial(tmp_path, monkeypatch):
         process.wait(120)
     for command in shown:
         run(command, tmp_path)
-    assert registry.aliased("shapes", "champion").version == 3
+    assert registry.aliased("patterns", "champion").version == 2
 
     for command in rollback:
         printed = run(command, tmp_path)
-    assert "confuses crosses with squares" in printed
-    assert registry.aliased("shapes", "champion").version == 2
+    assert "confuses dots with checks" in printed
+    assert registry.aliased("patterns", "champion").version == 1
