@@ -21,7 +21,7 @@ from tests.pipeline.commands.sessions import session
 pytestmark = pytest.mark.long
 
 TUTORIAL = (REPOSITORY / "docs" / "tutorial.md").read_text(encoding="utf-8")
-_FEWER = {"2000": "400", "600": "200"}
+_FEWER = {"2000": "600", "600": "200"}
 # Every test picture is compared with every other one: these runs show the way, not the encoder.
 _QUICK = {
     "trainer": {"epochs": 1, "batch_size": 64, "support_set_size": 200},
