@@ -8,7 +8,9 @@ from rich.markup import escape
 
 from pipeline.commands import (
     bench,
+    classify,
     compare,
+    curate,
     data,
     doctor,
     embed,
@@ -21,7 +23,9 @@ from pipeline.commands import (
     prune,
     run,
     schedule,
+    search,
     settings,
+    suggest,
 )
 from pipeline.terminal import process
 from pipeline.terminal.screen import write_line
@@ -43,6 +47,12 @@ app.command("ingest")(ingest.ingest)
 app.command("evaluate", epilog=evaluate.EPILOG)(evaluate.evaluate)
 app.command("compare", epilog=compare.EPILOG)(compare.compare)
 app.command("embed", epilog=embed.EPILOG)(embed.embed)
+app.command("search", epilog=search.EPILOG)(search.search)
+app.command("duplicates", epilog=curate.EPILOG)(curate.duplicates)
+app.command("leaks", epilog=curate.EPILOG)(curate.leaks)
+app.command("outliers", epilog=curate.EPILOG)(curate.outliers)
+app.command("classify", epilog=classify.EPILOG)(classify.classify)
+app.command("suggest", epilog=suggest.EPILOG)(suggest.suggest)
 app.command("compile")(kubeflow.compile_for_kubeflow)
 app.command("submit")(kubeflow.submit)
 app.command("runs")(kubeflow.list_runs)

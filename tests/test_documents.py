@@ -86,7 +86,9 @@ def test_the_command_line_understands_each_command():
 @functools.cache
 def words_of_tests() -> str:
     files = [*(REPOSITORY / "tests").rglob("*.py"), REPOSITORY / "pipeline/local/schedule/simulation.py"]
-    return "\n".join(file.read_text(encoding="utf-8") for file in files if file.name != "test_documents.py")
+    # tests/test_tutorial.py runs all commands of the tutorial.
+    files = [file for file in files if file.name != "test_documents.py"] + [REPOSITORY / "docs" / "tutorial.md"]
+    return "\n".join(file.read_text(encoding="utf-8") for file in files)
 
 
 def test_each_command_and_each_option_is_run_by_a_test():

@@ -58,6 +58,8 @@ def last_run(folder: Path) -> state.LastRun | None:
 def run(command: Command, folder: Path) -> str:
     """Runs a command to its end, and returns what it printed."""
     program, *arguments = command.words
+    if program == "python" and arguments[0] == "-m":
+        return interpreters.commands().run(*arguments, cwd=folder).stdout
     if program == "python":
         script = [sys.executable, *(_FEWER.get(word, word) for word in arguments)]
         return subprocess.run(script, cwd=folder, check=True, capture_output=True, text=True, timeout=120).stdout

@@ -1,6 +1,7 @@
 """Exports encoders as SavedModels, and reads them back."""
 
 import hashlib
+from collections.abc import Callable
 from typing import NamedTuple
 
 import keras
@@ -23,6 +24,7 @@ _MOST_AT_ONCE = 256
 _DESCRIPTION = "assets.extra/nnclr.json"
 # The architecture of an encoder that is a network of Keras: where it came from may be gone.
 _ARCHITECTURE = "assets.extra/encoder.json"
+_CLASSIFY_EMBEDDINGS = "classify_embeddings"
 # A folder without this file is no SavedModel.
 _LAST_FILE = "saved_model.pb"
 
@@ -56,9 +58,10 @@ def export_encoder(
 
 
 def export_with_classifier(directory: str, classifier: Classifier, target: str) -> None:
-    """Exports the encoder of an exported SavedModel again, with the additional signature `classify`.
+    """Exports the encoder of an exported SavedModel again, with the additional signatures of a classifier.
 
     `classify` maps `image_bytes`, strings [N], to `labels`, strings [N], and `probabilities`, float32 [N, classes].
+    `classify_embeddings` maps `embeddings`, float32 [N, d], to the same.
 
     Args:
         directory: Folder of the exported SavedModel.
@@ -74,7 +77,7 @@ def export_with_classifier(directory: str, classifier: Classifier, target: str) 
 def _save(embedder: Embedder, encoder: keras.Model, description: EncoderDescription, directory: str) -> None:
     signatures = {"serving_default": embedder.serve, "embed_pixels": embedder.embed_pixels}
     if isinstance(embedder, ClassifyingEmbedder):
-        signatures["classify"] = embedder.classify
+        signatures |= {"classify": embedder.classify, _CLASSIFY_EMBEDDINGS: embedder.classify_embeddings}
     # Written under a temporary name, so that no reader sees an incomplete folder.
     unfinished = aside.beside(directory)
     tf.saved_model.save(embedder, unfinished, signatures=signatures)
@@ -293,6 +296,20 @@ class Embeddings:
         batch = batch_of(pixels.shape[1:3])
         parts = [self._embed(tf.constant(pixels[i : i + batch])) for i in range(0, len(pixels), batch)]
         return np.concatenate([part.numpy() for part in parts])
+
+
+def probabilities(directory: str) -> Callable[[np.ndarray], np.ndarray] | None:
+    """Returns the classifier of the SavedModel in `directory`; None if it has none for embeddings.
+
+    Returns:
+        A function that maps embeddings, float32 [N, d], to the probabilities of the classes, float32 [N, classes].
+    """
+    model = tf.saved_model.load(directory)
+    if _CLASSIFY_EMBEDDINGS not in model.signatures:
+        return None
+    signature = model.signatures[_CLASSIFY_EMBEDDINGS]
+    # The signature does not keep the model alive, so the closure must.
+    return lambda embeddings: (model, signature(embeddings=tf.constant(embeddings)))[1]["probabilities"].numpy()
 
 
 def embed_encoded(directory: str, images: list[bytes]) -> np.ndarray:

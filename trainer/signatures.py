@@ -72,7 +72,12 @@ class ClassifyingEmbedder(Embedder):
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
     def classify(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """Maps encoded images, strings [N], to `labels`, strings [N], and `probabilities`, float32 [N, classes]."""
-        logits = self.serve(image_bytes)["embeddings"] @ self._weights + self._bias
+        return self.classify_embeddings(self.serve(image_bytes)["embeddings"])
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.float32, name="embeddings")])
+    def classify_embeddings(self, embeddings: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Maps embeddings, float32 [N, d], to the same as `classify`."""
+        logits = embeddings @ self._weights + self._bias
         return {
             "labels": tf.gather(self._class_names, tf.argmax(logits, -1)),
             "probabilities": tf.nn.softmax(logits),

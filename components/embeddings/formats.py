@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 PARQUET, NPZ, PROJECTOR = ".parquet", ".npz", ".projector"
 ENDINGS = (PARQUET, NPZ, PROJECTOR)
 
-# What is raised if a file or folder holds something else. Other errors come from the storage.
-_UNREADABLE = (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, FileNotFoundError, NotADirectoryError)
+#: What is raised if a file or folder holds something else. Other errors come from the storage.
+UNREADABLE = (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, FileNotFoundError, NotADirectoryError)
 _METADATA = "nnclr"
 _PROJECTOR_DESCRIPTION = "embeddings.json"
 
@@ -119,13 +119,20 @@ def read_description(path: str) -> Description:
             return artifact_files.read_json(f"{path}/{_PROJECTOR_DESCRIPTION}", Description)
         with files.open(target, "rb") as file:
             if path.endswith(PARQUET):
-                text = pq.read_schema(file).metadata[_METADATA.encode()]
-            else:
-                with np.load(file, allow_pickle=False) as arrays:
-                    text = str(arrays[_METADATA])
-        return Description.model_validate_json(text)
-    except _UNREADABLE as error:
+                return parquet_description(pq.read_schema(file))
+            with np.load(file, allow_pickle=False) as arrays:
+                return Description.model_validate_json(str(arrays[_METADATA]))
+    except UNREADABLE as error:
         raise SettingsError(f"{path} exists, and nnclr embed did not write it: name another file.") from error
+
+
+def parquet_description(schema: pa.Schema) -> Description:
+    """Returns the metadata of a Parquet file of embeddings.
+
+    Raises:
+        KeyError, TypeError, ValueError: If nnclr did not write the file.
+    """
+    return Description.model_validate_json(schema.metadata[_METADATA.encode()])
 
 
 def _write_parquet(file: IO[bytes], description: Description, rows: Iterator[Rows]) -> None:

@@ -4,13 +4,16 @@ import io
 import json
 import posixpath
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from components import artifact_files
 from components.image_example_gen.rejections import Rejected
-from components.image_example_gen.transforms import Shard
 from trainer import storage
+
+if TYPE_CHECKING:
+    from components.image_example_gen.transforms import Shard
 
 _ENDING = ".npz"
 
@@ -34,7 +37,7 @@ class Part:
     rejected: list[Rejected]
 
 
-def name_of(shard: Shard) -> str:
+def name_of(shard: "Shard") -> str:
     """Returns the name of the file with the embeddings of a block of images."""
     return f"{shard.split}-{shard.number:05d}-of-{shard.total:05d}{_ENDING}"
 

@@ -24,7 +24,7 @@ from trainer import fitting, splits
 Size = tuple[int, int]
 
 
-class _Images(NamedTuple):
+class Images(NamedTuple):
     """What is written of a block beside the embeddings; see `Part`."""
 
     shard: Shard
@@ -72,7 +72,7 @@ class EmbedSource(beam.PTransform):
             | "ReadImages" >> ReadImages(self._source, self._settings, images, "Embedding", done)
             # An archive is one piece of work, which is read from its start again.
             | "SkipFinished" >> beam.Filter(lambda block, done: parts.name_of(block.shard) not in done, self._finished)
-            | "Fit" >> beam.Map(_fitted, self._size)
+            | "Fit" >> beam.Map(fitted, self._size)
             | "Embed" >> RunInference(KeyedModelHandler(Inference(self._model)))
             | "WriteParts" >> beam.Map(_write, directory=self._directory)
         )
@@ -96,7 +96,7 @@ def _shards(source: Source, images: int) -> Iterator[Shard]:
         yield from (Shard(split, number, total) for number in range(total))
 
 
-def _fitted(block: Block, size: Size) -> tuple[_Images, np.ndarray]:
+def fitted(block: Block, size: Size) -> tuple[Images, np.ndarray]:
     """Returns the pixels of a block in the size that the encoder takes, uint8 [n, height, width, 3]."""
     pictures = [row.picture for row in block.rows]
     ids, labels = [picture.id for picture in pictures], [picture.label for picture in pictures]
@@ -105,21 +105,25 @@ def _fitted(block: Block, size: Size) -> tuple[_Images, np.ndarray]:
         # Images that are stored in another size are fitted as an exported encoder fits them.
         exact = row.image.shape[:2] == size
         target[...] = row.image if exact else tf.round(fitting.fit(row.image[np.newaxis], size)[0]).numpy()
-    return _Images(block.shard, ids, labels, block.rejected), pixels
+    return Images(block.shard, ids, labels, block.rejected), pixels
 
 
-def _write(result: tuple[_Images, np.ndarray], directory: str) -> str:
-    images, vectors = result
+def part_of(images: Images, vectors: np.ndarray) -> Part:
+    """Returns the embeddings of a block, float32 [n, d], as a part; those that are not finite are rejected."""
     finite = np.isfinite(vectors).all(axis=1)
     split = images.shard.split
     lost = [Rejected(split, images.ids[i], "its embedding is not finite") for i in np.flatnonzero(~finite)]
-    part = Part(
+    return Part(
         split=split,
         ids=[images.ids[i] for i in np.flatnonzero(finite)],
         labels=np.array(images.labels, np.int64)[finite],
         vectors=np.asarray(vectors, np.float32)[finite],
         rejected=[*images.rejected, *lost],
     )
+
+
+def _write(result: tuple[Images, np.ndarray], directory: str) -> str:
+    images, vectors = result
     path = f"{directory}/{parts.name_of(images.shard)}"
-    parts.write(path, part)
+    parts.write(path, part_of(images, vectors))
     return path

@@ -56,8 +56,8 @@ class IngestSettings(StrictModel):
     )
     exclude: str | None = Field(
         None,
-        description="Path of a list of files to leave out: one path on each line, relative to the source, or lines of "
-        "rejected.jsonl.",
+        description="Path of a list of files to leave out of a folder of pictures: one path on each line, relative to "
+        "the source, or lines of rejected.jsonl or of a list that nnclr duplicates, leaks or outliers wrote.",
     )
 
     tfrecord: TfrecordFeatures = Field(

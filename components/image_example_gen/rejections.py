@@ -3,7 +3,7 @@
 import collections
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from components.image_example_gen.sources.base import LeftOut
@@ -27,7 +27,7 @@ class RejectedPictures(DataError):
 
 
 class Rejected(NamedTuple):
-    """An image that could not be decoded."""
+    """An image that could not be decoded, or that is to be left out, and why."""
 
     split: str
     id: str
@@ -49,11 +49,15 @@ def judged(rejected: Sequence[Rejected], left_out: Sequence[LeftOut], most: int)
         logger.warning("Rejected: %s (%s).", picture.id, picture.reason)
     if left_out:
         logger.info("Left out: %s.", "; ".join(f"{count} {reason}" for reason, count in counted(left_out).items()))
-    files = [*rejected, *(Rejected("", file.name, file.reason) for file in left_out)]
-    listing = "".join(f"{json.dumps(file._asdict())}\n" for file in files)
+    listing = lines([*rejected, *(Rejected("", file.name, file.reason) for file in left_out)])
     if len(rejected) > most:
         raise RejectedPictures(_too_many(rejected, most), listing)
     return listing
+
+
+def lines(files: Iterable[Rejected]) -> str:
+    """Returns a list of files in the format of `rejected.jsonl`, which `data.exclude` takes."""
+    return "".join(f"{json.dumps(file._asdict())}\n" for file in files)
 
 
 def counted(left_out: Sequence[LeftOut]) -> dict[str, int]:

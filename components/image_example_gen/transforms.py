@@ -20,7 +20,7 @@ import tensorflow as tf
 from apache_beam.metrics import Metrics
 from pydantic import BaseModel
 
-from components.image_example_gen import encoding
+from components.image_example_gen import decoding, encoding
 from components.image_example_gen.artifact import split_directory
 from components.image_example_gen.config import IngestSettings
 from components.image_example_gen.rejections import Rejected
@@ -96,6 +96,15 @@ class Block(NamedTuple):
     shard: Shard
     rows: list[Row]
     rejected: list[Rejected]
+
+    def add(self, picture: Picture, settings: IngestSettings) -> None:
+        """Decodes a picture, and adds it or the reason why it cannot be decoded."""
+        try:
+            pixels = encoding.to_stored_size(picture, settings)
+            # Without the encoded bytes, which may be many times as large as the stored pixels.
+            self.rows.append(Row(dataclasses.replace(picture, content=b""), pixels, encoding.source_size(picture)))
+        except decoding.Undecodable as error:
+            self.rejected.append(Rejected(picture.split, picture.id, str(error)))
 
 
 def images_per_block(settings: IngestSettings) -> int:
@@ -188,12 +197,7 @@ class _ReadImagesFn(beam.DoFn):
                 if block:
                     yield block
                 block = Block(shard, [], [])
-            try:
-                pixels = encoding.to_stored_size(picture, self._settings)
-                # Without the encoded bytes, which may be many times as large as the stored pixels.
-                block.rows.append(Row(dataclasses.replace(picture, content=b""), pixels, encoding.source_size(picture)))
-            except encoding.Undecodable as error:
-                block.rejected.append(Rejected(picture.split, picture.id, str(error)))
+            block.add(picture, self._settings)
             self._counted.inc()
             self._reporter.advance(1)
         if block:

@@ -8,6 +8,7 @@ from trainer.config import TrainerSettings
 
 PRECISIONS = ("float32", "bfloat16")
 _BATCHES = 8
+_LIMIT = 60.0
 
 
 def measure(settings: TrainerSettings, image_size: int, rounds: int) -> list[Table]:
@@ -16,7 +17,7 @@ def measure(settings: TrainerSettings, image_size: int, rounds: int) -> list[Tab
     Args:
         settings: Settings of the trainer. `precision` is ignored: both precisions are measured.
         image_size: Height and width of the images in pixels.
-        rounds: The number of measurements of each quantity.
+        rounds: The number of measurements of each quantity. Fewer are taken where they would last over a minute.
 
     Returns:
         Tables of the training step, of its share of the machine's limit, and of the input pipeline.
@@ -30,7 +31,7 @@ def measure(settings: TrainerSettings, image_size: int, rounds: int) -> list[Tab
     contenders |= {f"matrix product, {name}": MatrixProduct(name) for name in PRECISIONS}
     with random_records(_BATCHES * settings.batch_size, image_size) as files:
         contenders["input pipeline"] = Reading(files, settings, size)
-        seconds = alternately(contenders, rounds, warm_up=2)
+        seconds = alternately(contenders, rounds, warm_up=1, limit=_LIMIT)
 
     steps = {name: seconds[f"step, {name}"] for name in PRECISIONS}
     training = Table(f"Training at {image_size}x{image_size}, batch {settings.batch_size}")

@@ -1,5 +1,6 @@
 """Alternating time measurements, and tables of their results."""
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -9,20 +10,24 @@ from rich.table import Table as RichTable
 
 
 def alternately(
-    contenders: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 1
+    contenders: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 1, limit: float = math.inf
 ) -> dict[str, list[float]]:
     """Measures contenders in turns, so that other load on the machine affects all of them alike.
 
     Args:
         contenders: Functions by name. Each does the same amount of work at every call.
         rounds: The number of measured calls of each contender.
+        limit: Seconds after which no further round begins. One round is always measured.
         warm_up: The number of earlier calls that are not measured, in which graphs are built and caches are filled.
 
     Returns:
         The seconds of each measured call, by the name of the contender.
     """
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    begin = time.perf_counter()
     for number in range(warm_up + rounds):
+        if number > warm_up and time.perf_counter() - begin > limit:
+            break
         for name, work in contenders.items():
             start = time.perf_counter()
             work()

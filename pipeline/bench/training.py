@@ -11,7 +11,7 @@ from trainer.plan import Plan
 _CLASSES = 10
 # The assumed size of the data set: large enough for every learning-rate schedule.
 _IMAGES = 100_000
-_MATRIX, _PRODUCTS = 4096, 5
+_MATRIX, _PRODUCTS = 2048, 5
 
 
 class Step:

@@ -15,14 +15,16 @@ def bench(
     preset: PresetOption = None,
     config_file: ConfigOption = None,
     overrides: SetOption = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Number of measurements of each quantity, in turns.")] = 5,
+    rounds: Annotated[
+        int, typer.Option(min=1, help="Number of measurements of each quantity, in turns. A slow machine takes fewer.")
+    ] = 5,
     log: Annotated[Path, typer.Option(help="File for the messages of TensorFlow.")] = Path("bench.log"),
     as_json: JsonOption = False,
 ) -> None:
     """Measure the training speed of this machine.
 
     Report the images per second in each precision, the share of the machine's arithmetic limit, and whether the input
-    pipeline keeps up. No data is needed: the images are random. This takes about a minute on two cores.
+    pipeline keeps up. No data is needed: the images are random. This takes one to five minutes on two cores.
 
     **Examples**
 

@@ -22,6 +22,22 @@ ENCODER_FORMS = (
     ".keras file, keras:NETWORK for a network of keras.applications, or keras:NETWORK=WEIGHTS.h5"
 )
 
+EmbeddingsOption = Annotated[
+    str,
+    typer.Option(
+        "--in",
+        metavar="EMBEDDINGS",
+        help="Parquet file of embeddings, as written by nnclr embed; local, gs:// or s3://.",
+    ),
+]
+PageOption = Annotated[
+    str | None,
+    typer.Option(
+        "--html",
+        metavar="PAGE",
+        help="HTML page with thumbnails to write, local, gs:// or s3://; it ends in .html.",
+    ),
+]
 WorkdirOption = Annotated[
     Path,
     typer.Option("--workdir", help="Working directory: the folder for data, artifacts, logs and the model registry."),

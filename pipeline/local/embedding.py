@@ -9,7 +9,7 @@ from pathlib import Path
 from components import artifact_files, file_lock
 from components.artifact_files import Content
 from components.embeddings import formats, parts
-from components.embeddings.description import Description, Model
+from components.embeddings.description import Description
 from components.embeddings.formats import Rows
 from components.embeddings.transform import EmbedSource, part_names
 from components.image_example_gen import artifact as examples_artifact
@@ -51,7 +51,15 @@ class Embedded(Content):
     unchanged: bool
 
 
-def embed(settings: Settings, source: str, model: str, workdir: Workdir, output: str, overwrite: bool) -> Embedded:
+def embed(
+    settings: Settings,
+    source: str,
+    model: str,
+    workdir: Workdir,
+    output: str,
+    overwrite: bool,
+    listing_path: str | None = None,
+) -> Embedded:
     """Writes the embeddings of all images of a source.
 
     Until the file is complete, its parts are in a hidden folder beside it, from which the same command goes on. If the
@@ -64,6 +72,8 @@ def embed(settings: Settings, source: str, model: str, workdir: Workdir, output:
         workdir: The working directory with the embedded model registry.
         output: Path or URI of the file. Its ending names the format.
         overwrite: Whether to replace embeddings of another encoder or of other images.
+        listing_path: Path or URI for the list of rejected pictures and other files that are left out; by default
+            beside the file.
 
     Raises:
         Busy: If another process writes the same file.
@@ -71,6 +81,7 @@ def embed(settings: Settings, source: str, model: str, workdir: Workdir, output:
         SettingsError: If the encoder cannot be used, or the file holds something else.
     """
     _require_usable(settings, source, output)
+    listing_path = listing_path or f"{output}.{REJECTED_FILE}"
     ingest_settings = settings.data.narrow(IngestSettings)
     images = open_all(source, ingest_settings)
     with _unfinished(output) as folder, _encoder_folder(folder, settings) as scratch:
@@ -96,11 +107,11 @@ def embed(settings: Settings, source: str, model: str, workdir: Workdir, output:
         _compute(settings, encoder, images, ingest_settings, folder)
         require_unchanged(images, description.fingerprint)
         names = part_names(images, ingest_settings)
-        with storage.explained(output, SettingsError), rejections_kept(f"{output}.{REJECTED_FILE}"):
+        with storage.explained(output, SettingsError), rejections_kept(listing_path):
             description, listing = _counted(folder, names, images, ingest_settings, description)
-            _remove(f"{output}.{REJECTED_FILE}")
+            _remove(listing_path)
             if listing:
-                artifact_files.write(f"{output}.{REJECTED_FILE}", listing.encode())
+                artifact_files.write(listing_path, listing.encode())
             formats.write(output, f"{folder}/unfinished", description, _rows(folder, names, images))
             _remove(_parts(folder))
         return _result(output, description, images, unchanged=False)
@@ -122,7 +133,7 @@ def _described(encoder: encoders.Found, images: Source, ingest_settings: IngestS
     memory = None if storage.in_bucket(folder) else Path(folder) / "digests"
     return Description(
         nnclr=metadata.version("nnclr"),
-        model=Model(name=encoder.name, version=encoder.version, sha256=encoder.sha256),
+        model=encoder.model,
         image_size=encoder.encoder.size,
         source=images.path,
         fingerprint=fingerprint(images, memory),

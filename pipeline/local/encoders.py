@@ -11,6 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from components.embeddings.description import Model
 from components.image_example_gen.config import IngestSettings
 from components.linear_probe_evaluator.embedding import Encoder
 from components.model_registry import ModelRegistry
@@ -54,6 +55,16 @@ class Found:
         """The name in reports."""
         return self.name if self.version is None else f"{self.name} version {self.version}"
 
+    @property
+    def uri(self) -> str | None:
+        """The registered version by its number, as `found` takes it; None if the encoder is not from the registry."""
+        return None if self.version is None else f"{_REGISTRY}{self.name}/{self.version}"
+
+    @property
+    def model(self) -> Model:
+        """What a file of this encoder's embeddings says of it."""
+        return Model(name=self.name, version=self.version, sha256=self.sha256)
+
 
 def found(model: str, workdir: Workdir, directory: str) -> Found:
     """Returns an encoder in a form that every Beam worker can read.
@@ -82,6 +93,31 @@ def found(model: str, workdir: Workdir, directory: str) -> Found:
         if size:
             return Found(name, None, keras_networks.fingerprint((path,)), Encoder(path, size))
     return _foreign(PretrainedSettings(network=path, name=name.removesuffix(".keras")), directory)
+
+
+def of_embeddings(path: str, theirs: Model, model: str | None, workdir: Workdir, directory: str) -> Found:
+    """Returns the encoder that a file of embeddings is of, see `found`.
+
+    Args:
+        path: Path or URI of the file.
+        theirs: What the file says of its encoder.
+        model: The encoder; None for the registered version that the file names.
+        workdir: The working directory with the embedded model registry.
+        directory: Folder to create if files of the encoder must be written.
+
+    Raises:
+        DamagedVersion: If files of a registered version are missing or have changed.
+        SettingsError: If there is no such encoder, or if it is another one than that of the embeddings.
+    """
+    if model is None and theirs.version is None:
+        raise SettingsError(f"The embeddings in {path} are of {theirs.title}: name this encoder with --model.")
+    encoder = found(model or f"{_REGISTRY}{theirs.name}/{theirs.version}", workdir, directory)
+    if encoder.sha256 != theirs.sha256:
+        raise SettingsError(
+            f"{path} has embeddings of {theirs.title}, not of {encoder.model.title}: name their encoder with --model, "
+            "or embed the images with this one."
+        )
+    return encoder
 
 
 def _network(model: str) -> PretrainedSettings | None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from components.image_example_gen import artifact, encoding
+from components.image_example_gen import artifact, decoding, encoding
 from components.image_example_gen.config import IngestSettings, SplitShares
 from components.image_example_gen.ingest import ingest
 from components.image_example_gen.rejections import RejectedPictures
@@ -203,10 +203,15 @@ def test_labels_without_splits_and_without_shares_are_refused(tmp_path):
 def test_excluded_files_are_counted_and_change_the_source(tmp_path):
     for i in range(4):
         draw(tmp_path / "pictures" / "unlabelled" / f"{i}.png", i)
-    (tmp_path / "list.txt").write_text('unlabelled/0.png\n\n{"split": "", "id": "unlabelled/2.png", "reason": "cut"}\n')
+    # A run on several spans lists its rejected pictures with the folder of the span.
+    lines = ["unlabelled/0.png", "", '{"split": "", "id": "pictures/unlabelled/2.png", "reason": "cut"}', "gone.png"]
+    (tmp_path / "list.txt").write_text("\n".join(lines))
     source = open_source(str(tmp_path / "pictures"), IngestSettings(exclude=str(tmp_path / "list.txt")))
     assert source.counts["unlabelled"] == 2
-    assert left_out(source) == {"excluded": {"unlabelled/0.png", "unlabelled/2.png"}}
+    assert left_out(source) == {
+        "excluded": {"unlabelled/0.png", "unlabelled/2.png"},
+        "in data.exclude, but not found": {"gone.png"},
+    }
     assert not any(name.endswith("/0.png") for name in source.files())
 
 
@@ -232,12 +237,12 @@ def test_16_bits_are_scaled_and_other_depths_refused():
 
         file = io.BytesIO()
         Image.fromarray(array).save(file, "TIFF")
-        return encoding.decode_file(file.getvalue())
+        return decoding.decode_file(file.getvalue())
 
     assert decoded(np.full((4, 4), 0xABCD, np.uint16))[0, 0].tolist() == [0xAB] * 3
     assert decoded(np.full((4, 4), 0xABCD, np.int32))[0, 0].tolist() == [0xAB] * 3
     for wrong in (np.full((4, 4), 1 << 20, np.int32), np.full((4, 4), 0.5, np.float32)):
-        with pytest.raises(encoding.Undecodable, match="convert it to 8 or 16 bits"):
+        with pytest.raises(decoding.Undecodable, match="convert it to 8 or 16 bits"):
             decoded(wrong)
 
 

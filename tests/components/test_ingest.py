@@ -13,7 +13,7 @@ import tensorflow as tf
 from apache_beam.testing.util import assert_that, equal_to
 from PIL import Image
 
-from components.image_example_gen import artifact, duplicates, encoding, transforms
+from components.image_example_gen import artifact, decoding, duplicates, encoding, transforms
 from components.image_example_gen.config import IngestSettings
 from components.image_example_gen.fingerprint import fingerprint
 from components.image_example_gen.ingest import ingest
@@ -238,7 +238,7 @@ def test_split_with_only_undecodable_pictures_is_refused(folder, tmp_path):
 
 
 def test_decompression_bomb_is_rejected(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(encoding, "MOST_PIXELS", 1_000)
+    monkeypatch.setattr(decoding, "MOST_PIXELS", 1_000)
     with pytest.raises(DataError, match="40x40 is more than 1,000 pixels"):
         ingest(open_source(str(folder)), "f00d", IngestSettings(image_size=32), str(tmp_path / "out"), runner)
 
@@ -361,11 +361,11 @@ def test_a_large_jpeg_photograph_is_decoded_at_a_fraction_of_its_size():
     photograph = Image.effect_noise((4000, 3000), 60).resize((400, 300)).resize((4000, 3000)).convert("RGB")
     file = io.BytesIO()
     photograph.save(file, "JPEG", quality=90)
-    assert encoding.decode_file(file.getvalue()).shape == (3000, 4000, 3)
-    reduced = encoding.decode_file(file.getvalue(), 96)
+    assert decoding.decode_file(file.getvalue()).shape == (3000, 4000, 3)
+    reduced = decoding.decode_file(file.getvalue(), 96)
     assert reduced.shape == (375, 500, 3)
     # The difference is that of two antialiasing filters.
     difference = np.abs(encoding.fit(reduced, 96).astype(int) - encoding.fit(np.asarray(photograph), 96))
     assert difference.mean() < 1.5
     # At less than four times the final size, nothing is lost.
-    assert encoding.decode_file(file.getvalue(), 800).shape == (3000, 4000, 3)
+    assert decoding.decode_file(file.getvalue(), 800).shape == (3000, 4000, 3)

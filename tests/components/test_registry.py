@@ -159,11 +159,11 @@ def test_a_version_holds_figures_settings_provenance_and_model_card(tmp_path, re
     assert str(Path.home()) not in card
 
 
-def test_a_version_has_three_signatures_and_its_classifier_is_the_probe(tmp_path, registry):
+def test_a_version_has_four_signatures_and_its_classifier_is_the_probe(tmp_path, registry):
     push(tmp_path, seed=1, run_id="run-1")
     folder = registry.download(registry.version("encoder", 1), str(tmp_path / "downloaded"))
     model = tf.saved_model.load(str(folder / "artifacts" / "saved_model"))
-    assert set(model.signatures) == {"serving_default", "embed_pixels", "classify"}
+    assert set(model.signatures) == {"serving_default", "embed_pixels", "classify", "classify_embeddings"}
     images = verification.example_images((32, 32))
     embeddings = export.embed_encoded(str(tmp_path / "model-1" / "Format-Serving"), images)
     np.testing.assert_allclose(
@@ -177,6 +177,8 @@ def test_a_version_has_three_signatures_and_its_classifier_is_the_probe(tmp_path
     )
     labels = [label.decode() for label in classified["labels"].numpy()]
     assert labels == [releases.CLASSES[i] for i in logits.argmax(-1)]
+    of_embeddings = model.signatures["classify_embeddings"](embeddings=tf.constant(embeddings))
+    np.testing.assert_allclose(of_embeddings["probabilities"], classified["probabilities"], atol=1e-6)
 
 
 def test_a_release_without_labels_has_no_classifier_and_says_what_was_measured(tmp_path, registry):

@@ -11,7 +11,7 @@ import tensorflow as tf
 from PIL import Image
 from tensorflow_serving.apis import predict_pb2
 
-from components.image_example_gen import encoding
+from components.image_example_gen import decoding
 from components.registry_pusher.served_encoder import Encoder
 from tests.components.releases import SETTINGS
 from tests.picture_files import NOT_SERVED, every_form
@@ -43,7 +43,7 @@ def embed(encoder: Encoder, contents: list[bytes]) -> np.ndarray:
 
 def test_every_form_gives_the_embedding_of_the_pixels_that_ingest_takes(exported, encoder):
     files = every_form()
-    pixels = np.stack([encoding.decode_file(content) for content in files.values()])
+    pixels = np.stack([decoding.decode_file(content) for content in files.values()])
     expected = export.Embeddings.of_export(exported)(pixels)
     found = embed(encoder, list(files.values()))
     # The decoders of JPEG round differently.

@@ -14,7 +14,7 @@ from components.image_example_gen.sources import span_window
 from components.image_example_gen.sources.opening import open_source
 from tests.components.test_folder_layout import draw, labelled, left_out
 from tests.components.test_ingest import records, runner
-from trainer.errors import DataError
+from trainer.errors import DataError, SettingsError
 
 
 def add_week(root: Path, week: int, pictures: int = 5) -> Path:
@@ -62,13 +62,17 @@ def test_a_picture_in_two_spans_counts_once_and_older_labels_are_counted(tmp_pat
     draw(weeks[1] / "unlabelled" / "copy.png", 103)
     for week in weeks:
         labelled(week)
-    source = open_source(span_window.joined([str(week) for week in weeks]))
-    assert source.counts == {"unlabelled": 10, "train": 2, "test": 2}
+    (tmp_path / "list.txt").write_text("2026-11-01/unlabelled/1.png\ngone.png\n")
+    settings = IngestSettings(exclude=str(tmp_path / "list.txt"))
+    source = open_source(span_window.joined([str(week) for week in weeks]), settings)
+    assert source.counts == {"unlabelled": 9, "train": 2, "test": 2}
     found = {picture.id for work in source.work(100) for picture in source.read(work)}
     assert "2026-11-01/unlabelled/3.png" in found
     assert "2026-11-02/unlabelled/copy.png" not in found
     assert left_out(source) == {
         "in an earlier span, too": {"2026-11-02/unlabelled/copy.png"},
+        "excluded": {"2026-11-01/unlabelled/1.png"},
+        "in data.exclude, but not found": {"gone.png"},
         "labelled, in an earlier span": {"2026-11-01/train: 2 images", "2026-11-01/test: 2 images"},
         "not a picture: no ending": {"2026-11-01/_SUCCESS", "2026-11-02/_SUCCESS"},
     }
@@ -78,6 +82,8 @@ def test_archives_are_spans_too(stl10_directory, tmp_path):
     from tests.components.test_sources import pack
 
     archives = [str(pack(stl10_directory, tmp_path / f"{week}.tar.gz")) for week in (1, 2)]
+    with pytest.raises(SettingsError, match=r"data.exclude .* but .*1.tar.gz is an STL-10 archive"):
+        open_source(span_window.joined(archives), IngestSettings(exclude=str(tmp_path / "list.txt")))
     source = open_source(span_window.joined(archives))
     dataset = ingest(source, "f", IngestSettings(image_size=48), str(tmp_path / "out"), runner)
     assert dataset.counts == {"unlabelled": 60, "train": 20, "test": 10}

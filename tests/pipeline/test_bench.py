@@ -21,6 +21,12 @@ def test_contenders_take_turns_and_the_warm_up_does_not_count():
     assert {name: len(samples) for name, samples in seconds.items()} == {"a": 2, "b": 2}
 
 
+def test_no_round_begins_after_the_limit_but_one_is_measured():
+    calls: list[float] = []
+    seconds = alternately({"a": lambda: calls.append(0)}, rounds=5, warm_up=2, limit=0)
+    assert (len(calls), len(seconds["a"])) == (3, 1)
+
+
 def test_rates_are_compared_by_their_medians():
     table = Table("speed")
     table.rates(10, {"old": [1.0, 9.0, 2.0], "new": [0.5, 1.0, 4.0]}, "images/s")

@@ -43,7 +43,12 @@ _COPIES_MODULE = "components/linear_probe_evaluator/copies.py"
 _FILES = "components/image_example_gen/sources/files.py"
 _EMBEDDING, _EVALUATOR = "components/linear_probe_evaluator/embedding.py", "tests/components/test_evaluator.py::"
 _FROZEN = "tests/trainer/test_layerwise.py::test_frozen_layers_keep_weights_and_statistics_and_cost_no_gradients"
+_NEIGHBOURS, _NEIGHBOURS_TESTS = "components/embeddings/neighbours.py", "tests/components/test_neighbours.py::"
+_CURATION, _CURATION_TESTS = "pipeline/local/curation.py", "tests/pipeline/local/test_curation.py::"
 _EMBED, _EMBEDDINGS = "tests/pipeline/local/test_embed.py::", "tests/components/test_embeddings.py::"
+
+_LABEL_CHOICE, _LABEL_CHOICES = "components/embeddings/label_choice.py", "tests/components/test_label_choice.py::"
+_SUGGEST, _CLASSIFY = "tests/pipeline/local/test_suggest.py::", "tests/pipeline/local/test_classify.py::"
 
 SLIPS = [
     Slip(
@@ -959,7 +964,7 @@ SLIPS = [
     ),
     Slip(
         "ingest sees the hidden colours of a transparent GIF",
-        "components/image_example_gen/encoding.py",
+        "components/image_example_gen/decoding.py",
         'image.format == "GIF" and',
         'image.format == "GIF?" and',
         "tests/trainer/test_picture_files.py::test_every_form_is_decoded_to_the_pixels_that_ingest_takes",
@@ -1153,5 +1158,117 @@ SLIPS = [
         "--set trainer.time_limit=20m",
         "--set trainer.time=20m",
         f"{_DOCUMENTS}test_the_command_line_understands_each_command",
+    ),
+    Slip(
+        "images are suggested that have a label",
+        _LABEL_CHOICE,
+        "for row in ordered if not labelled[row]]",
+        "for row in ordered]",
+        f"{_LABEL_CHOICES}test_the_choice_is_complete_without_repetition_without_labelled_images_and_the_same_each_time",
+    ),
+    Slip(
+        "an image unlike all others is suggested early",
+        _LABEL_CHOICE,
+        "sizes < _SMALL_CLUSTER",
+        "sizes < 0",
+        f"{_LABEL_CHOICES}test_an_image_unlike_all_others_comes_last",
+    ),
+    Slip(
+        "labels of images to test on decide what is suggested",
+        "pipeline/local/suggestion.py",
+        "usable = np.flatnonzero(~images.is_test)",
+        "usable = np.arange(len(labels))",
+        f"{_SUGGEST}test_with_enough_labels_a_probe_decides_and_images_to_test_on_have_no_say",
+    ),
+    Slip(
+        "a table that somebody completed is replaced",
+        "pipeline/local/tables.py",
+        "if artifact_files.exists(path):",
+        "if False:",
+        f"{_SUGGEST}test_a_table_that_exists_is_never_replaced_and_missing_labels_are_named",
+    ),
+    Slip(
+        "unreadable pictures are missing from the predictions without a word",
+        "pipeline/local/classification.py",
+        "rejections.judged(rejected, (), ingest_settings.max_rejected)",
+        "rejections.judged((), (), ingest_settings.max_rejected)",
+        f"{_CLASSIFY}test_what_cannot_be_classified_is_named_before_anything_is_predicted",
+    ),
+    Slip(
+        "embeddings are classified by the probe of another encoder",
+        "pipeline/local/encoders.py",
+        "if encoder.sha256 != theirs.sha256:",
+        "if False:",
+        f"{_CLASSIFY}test_what_cannot_be_classified_is_named_before_anything_is_predicted",
+    ),
+    Slip(
+        "an image is its own nearest neighbour",
+        _NEIGHBOURS,
+        "similarities[here, own[here] - first] = _NONE",
+        "pass",
+        f"{_NEIGHBOURS_TESTS}test_the_nearest_of_all_chunks_without_the_query_itself",
+    ),
+    Slip(
+        "every image is its own nearest neighbour in the score of outliers",
+        _NEIGHBOURS,
+        "if start == first:",
+        "if start == 0 == first:",
+        f"{_NEIGHBOURS_TESTS}test_the_score_of_an_outlier_is_the_mean_distance_to_its_nearest_neighbours",
+    ),
+    Slip(
+        "an image is a duplicate of one that is not kept either",
+        _NEIGHBOURS,
+        "earlier = np.where(is_kept[:column], among[:column, column], _NONE)",
+        "earlier = among[:column, column]",
+        f"{_NEIGHBOURS_TESTS}test_a_chain_of_similar_images_is_no_group",
+    ),
+    Slip(
+        "equal images are none at the threshold 1",
+        _NEIGHBOURS,
+        'Reporter("Comparing", len(order)), threshold - 10**-_DECIMALS',
+        'Reporter("Comparing", len(order)), threshold + 10**-_DECIMALS',
+        f"{_NEIGHBOURS_TESTS}test_equal_images_are_duplicates_at_the_highest_threshold",
+    ),
+    Slip(
+        "an unlabelled image is kept rather than its labelled duplicate",
+        _CURATION,
+        "_KEPT_FIRST = (splits.TEST, splits.TRAIN, splits.UNLABELLED)",
+        "_KEPT_FIRST = (splits.UNLABELLED, splits.TRAIN, splits.TEST)",
+        f"{_CURATION_TESTS}test_all_but_one_of_each_group_are_listed_and_ingest_leaves_them_out",
+    ),
+    Slip(
+        "a missing picture ends a page",
+        "components/embeddings/thumbnails.py",
+        "except (DataError, decoding.Undecodable)",
+        "except decoding.Undecodable",
+        f"{_CURATION_TESTS}test_all_but_one_of_each_group_are_listed_and_ingest_leaves_them_out",
+    ),
+    Slip(
+        "a list replaces the embeddings",
+        _CURATION,
+        "if path and not path.endswith(ending):",
+        "if False:",
+        f"{_CURATION_TESTS}test_the_commands_print_what_was_found",
+    ),
+    Slip(
+        "embeddings are compared without being divided by their lengths",
+        "components/embeddings/reading.py",
+        "return vectors / np.where(lengths == 0, 1, lengths)",
+        "return vectors",
+        f"{_NEIGHBOURS_TESTS}test_embeddings_are_read_in_chunks_of_any_size",
+    ),
+    Slip(
+        "a name in data.exclude that is not found is not reported",
+        "components/image_example_gen/sources/image_folder.py",
+        "for name in listed - found",
+        "for name in ()",
+        "tests/components/test_folder_layout.py::test_excluded_files_are_counted_and_change_the_source",
+    ),
+    Slip(
+        "data.exclude is ignored by an archive",
+        "components/image_example_gen/sources/opening.py",
+        "if settings.exclude and not source.takes_exclude:",
+        "if False:",
+        "tests/components/test_span_window.py::test_archives_are_spans_too",
     ),
 ]

@@ -62,14 +62,15 @@ def test_convnet_is_the_examples_and_has_a_normalised_pooled_variant():
 
 
 @pytest.mark.parametrize("batch_norm", [False, True])
-def test_a_convnet_can_show_the_means_of_all_its_layers(batch_norm):
+def test_the_embedding_of_a_convnet_can_hold_the_means_and_maxima_of_all_its_layers(batch_norm):
     network = built(width=[4, 8, 16, 24], batch_norm=batch_norm, pooling="layers")
     images = np.random.default_rng(0).random((2, 48, 64, 3), np.float32)
     last_of_each = [f"{'relu' if batch_norm else 'conv'}_{i}" for i in range(1, 5)]
     outputs = keras.Model(network.inputs, [network.get_layer(name).output for name in last_of_each])(images)
-    expected = np.concatenate([np.mean(output, axis=(1, 2)) for output in outputs], axis=1)
+    pooled = [pool(output, axis=(1, 2)) for output in outputs for pool in (np.mean, np.max)]
+    expected = np.concatenate(pooled, axis=1)
     np.testing.assert_allclose(network(images), expected, rtol=1e-5, atol=1e-6)
-    assert network.output_shape == (None, 4 + 8 + 16 + 24)
+    assert network.output_shape == (None, 2 * (4 + 8 + 16 + 24))
 
 
 @pytest.mark.long

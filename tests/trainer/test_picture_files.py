@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.image_example_gen import encoding
+from components.image_example_gen import decoding
 from tests.picture_files import NOT_SERVED, every_form
 from trainer import picture_files
 
@@ -16,7 +16,7 @@ def test_every_form_is_decoded_to_the_pixels_that_ingest_takes():
     for name, content in every_form().items():
         if name in NOT_SERVED:
             continue
-        expected = encoding.decode_file(content)
+        expected = decoding.decode_file(content)
         found = decode(content).numpy()
         assert (found.dtype, found.shape) == (np.uint8, (40, 40, 3)), name
         # The decoders of JPEG round differently.

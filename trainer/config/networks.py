@@ -55,7 +55,7 @@ class EncoderSettings(StrictModel):
     pooling: Literal["flatten", "average", "layers"] = Field(
         "flatten",
         description="The convnet ends with a dense layer on all positions (flatten), with their mean (average), or "
-        "with the means of all four convolutions side by side (layers).",
+        "with the means and the maxima of all four convolutions side by side (layers).",
     )
     patch: PositiveInt = Field(16, description="The height and width of a ViT's patches, in pixels.")
     options: dict[str, int | float | str | bool] = Field(

@@ -13,13 +13,13 @@ _WIDTH = 128
 def build(settings: EncoderSettings, size: tuple[int, int], dtype: str) -> keras.Model:
     """Builds four strided 3x3 convolutions and a dense layer on all positions (keras.io/examples/vision/nnclr).
 
-    With average pooling, the mean over the positions replaces the dense layer. With the pooling `layers`, the means of
-    all four convolutions do, one after the other: a linear classifier finds more in the layers together than in the
-    last one (python -m tests.benchmarks.ablation).
+    With average pooling, the mean over the positions replaces the dense layer. With the pooling `layers`, the means and
+    the maxima of all four convolutions do, one after the other: a linear classifier finds more in the layers together
+    than in the last one (python -m tests.benchmarks.ablation).
 
     Args:
         settings: Settings of the encoder. The last width is also the length of an embedding, or, with the pooling
-            `layers`, the sum of all four.
+            `layers`, twice the sum of all four.
         size: Height and width of the images, at least 31 each because of four unpadded convolutions of stride 2.
         dtype: Keras dtype policy of the layers.
 
@@ -42,7 +42,7 @@ def build(settings: EncoderSettings, size: tuple[int, int], dtype: str) -> keras
             stack.append(Conv2D(channels, 3, strides=2, activation="relu", dtype=dtype, name=name))
         last_of_each.append(stack[-1])
     if settings.pooling == "layers":
-        return _with_the_means_of(last_of_each, stack, dtype)
+        return _with_all_layers_pooled(last_of_each, stack, dtype)
     if flatten:
         stack += [
             layers.Flatten(dtype=dtype, name="flatten"),
@@ -54,12 +54,17 @@ def build(settings: EncoderSettings, size: tuple[int, int], dtype: str) -> keras
     return keras.Sequential([keras.Input((*height_and_width, 3)), *stack], name="encoder")
 
 
-def _with_the_means_of(shown: list[keras.layers.Layer], stack: list[keras.layers.Layer], dtype: str) -> keras.Model:
-    """Returns the stack as a model whose embedding holds the means over the positions of the outputs of some layers."""
+def _with_all_layers_pooled(
+    pooled: list[keras.layers.Layer], stack: list[keras.layers.Layer], dtype: str
+) -> keras.Model:
+    """Returns the stack as a model of the means and maxima, over the positions, of the outputs of some layers."""
     x = images = keras.Input((None, None, 3))
-    means: list[keras.KerasTensor] = []
+    parts: list[keras.KerasTensor] = []
     for layer in stack:
         x = layer(x)
-        if layer in shown:
-            means.append(keras.layers.GlobalAveragePooling2D(dtype=dtype, name=f"mean_{len(means) + 1}")(x))
-    return keras.Model(images, keras.layers.Concatenate(dtype=dtype, name="embedding")(means), name="encoder")
+        if layer in pooled:
+            parts += [
+                keras.layers.GlobalAveragePooling2D(dtype=dtype, name=f"mean_of_{layer.name}")(x),
+                keras.layers.GlobalMaxPooling2D(dtype=dtype, name=f"maximum_of_{layer.name}")(x),
+            ]
+    return keras.Model(images, keras.layers.Concatenate(dtype=dtype, name="embedding")(parts), name="encoder")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, order=True)
 class LeftOut:
-    """A file that was found at a source and is not ingested.
+    """A file that was found at a source and is not ingested, or a name in `data.exclude` that was not found.
 
     Attributes:
         reason: Why, in a few words that many files share.
@@ -139,9 +139,11 @@ class StoredSource(Source):
 
     Attributes:
         description: The kind of source as a noun phrase, for the help and for messages.
+        takes_exclude: Whether the source leaves out what `data.exclude` lists.
     """
 
     description: str
+    takes_exclude: bool = False
 
     @abstractmethod
     def __init__(self, path: str, listing: Listing, settings: IngestSettings): ...

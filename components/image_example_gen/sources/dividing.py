@@ -39,10 +39,10 @@ def _drawn(key: int | bytes, shares: SplitShares) -> str:
 
 def _key(content: bytes) -> int | bytes:
     """Returns the picture's look; a digest of the file if it is too plain to have one, or cannot be decoded."""
-    from components.image_example_gen import duplicates, encoding
+    from components.image_example_gen import decoding, duplicates
 
     look = duplicates.NO_LOOK
     # A file that cannot be decoded needs a split, too, so that ingest can reject it by name.
-    with contextlib.suppress(encoding.Undecodable):
-        look = int(duplicates.hashes(encoding.decode_file(content)[None])[duplicates.LOOK][0])
+    with contextlib.suppress(decoding.Undecodable):
+        look = int(duplicates.hashes(decoding.decode_file(content)[None])[duplicates.LOOK][0])
     return hashlib.sha256(content).digest() if look == duplicates.NO_LOOK else look

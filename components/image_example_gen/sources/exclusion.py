@@ -2,7 +2,16 @@
 
 import json
 
+from components.image_example_gen.sources import files
 from trainer.errors import DataError
+
+#: Why a file is left out that the list names, and why a name of the list is reported.
+EXCLUDED, MISSING = "excluded", "in data.exclude, but not found"
+
+
+def read(path: str | None) -> frozenset[str]:
+    """Reads a list from a local path or URI; no path stands for an empty list. See `parse`."""
+    return parse(path, files.read(path)) if path else frozenset()
 
 
 def parse(path: str, content: bytes) -> frozenset[str]:

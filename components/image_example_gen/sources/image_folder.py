@@ -23,6 +23,7 @@ class ImageFolder(StoredSource):
     """
 
     kind = "image folder"
+    takes_exclude = True
     description = (
         f"a folder of pictures ({', '.join(ENDINGS)}): in {splits.UNLABELLED}/ and, for the evaluation, in "
         f"{splits.TRAIN}/CLASS/ and {splits.TEST}/CLASS/; or in any folders, with labels in {LABELS_FILE} or without"
@@ -42,14 +43,19 @@ class ImageFolder(StoredSource):
         if LABELS_FILE in names:
             where = files.join(self.path, LABELS_FILE)
             labels = labels_file.parse(where, files.read(where))
-        excluded = exclusion.parse(settings.exclude, files.read(settings.exclude)) if settings.exclude else frozenset()
-        kept = [name for name in names if printable(name) not in excluded]
+        listed = exclusion.read(settings.exclude)
+        # `rejected.jsonl` of a run on several spans names the span's folder first.
+        span = f"{self.path.rpartition('/')[2]}/"
+        excluded = {name for name in names if {printable(name), span + printable(name)} & listed}
+        kept = [name for name in names if name not in excluded]
         if labels is not None:
-            labels = {name: row for name, row in labels.items() if name not in excluded}
+            labels = {name: row for name, row in labels.items() if name not in listed and span + name not in listed}
         layout = folder_layout.divide(self.path, kept, labels, classes_are_folders=settings.split is not None)
-        excluded_files = (LeftOut("excluded", printable(name)) for name in set(names) - set(kept))
+        excluded_files = [LeftOut(exclusion.EXCLUDED, printable(name)) for name in excluded]
+        found = {name for file in excluded_files for name in (file.name, span + file.name)}
+        missing = (LeftOut(exclusion.MISSING, name) for name in listed - found)
         problems = (LeftOut(reason, printable(name)) for name, reason in listing.problems.items())
-        self.left_out = sorted([*layout.left_out, *excluded_files, *problems])
+        self.left_out = sorted([*layout.left_out, *excluded_files, *missing, *problems])
         self._labels_file = LABELS_FILE if labels is not None else None
         self._pictures = self._by_split(layout.pictures, settings)
         self.counts = {split: len(items) for split, items in self._pictures.items()}

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from components.image_example_gen.sources import exclusion
 from components.image_example_gen.sources.base import Picture, Source, Work
 from components.image_example_gen.sources.files import Entry
 from trainer import splits
@@ -12,7 +13,9 @@ class LabelledOnly(Source):
 
     def __init__(self, source: Source):
         self._source = source
-        self.kind, self.path, self.left_out = source.kind, source.path, source.left_out
+        self.kind, self.path = source.kind, source.path
+        # `data.exclude` may list files of the source to pretrain on.
+        self.left_out = [file for file in source.left_out if file.reason != exclusion.MISSING]
 
     @property
     def counts(self) -> dict[str, int]:  # type: ignore[override]

@@ -8,7 +8,8 @@ from trainer.errors import DataError
 
 #: Name of the file beside the pictures.
 LABELS_FILE = "labels.csv"
-_COLUMNS = ("file", "label", "split")
+#: Its columns, of which the last may be missing.
+COLUMNS = ("file", "label", "split")
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def parse(path: str, content: bytes) -> dict[str, Row]:
     try:
         reader = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
         columns = tuple(reader.fieldnames or ())
-        if columns not in (_COLUMNS, _COLUMNS[:2]):
+        if columns not in (COLUMNS, COLUMNS[:2]):
             raise DataError(
                 f"{path} starts with the columns {', '.join(columns) or 'of an empty line'}: its first line must be "
                 "file,label or file,label,split."

@@ -39,9 +39,9 @@ def open_source(path: str, settings: IngestSettings = IngestSettings()) -> Sourc
     Raises:
         DataError: If nothing lies at the path, if it is no known kind of source, if the source is damaged, or if it has
             no unlabelled images.
-        SettingsError: If the path is empty.
+        SettingsError: If the path is empty, or if the source cannot leave out what `settings.exclude` lists.
     """
-    spans = [_open(span, settings) for span in span_window.paths(path)]
+    spans = [_able_to_exclude(_open(span, settings), settings) for span in span_window.paths(path)]
     # An increment may hold only labelled images, if an earlier one holds others.
     (spans[0] if len(spans) == 1 else max(spans, key=_unlabelled_count)).require_unlabelled()
     return spans[0] if len(spans) == 1 else SpanWindow(spans)
@@ -74,9 +74,9 @@ def open_all(path: str, settings: IngestSettings = IngestSettings()) -> Source:
     Raises:
         DataError: If nothing lies at the path, if it is no known kind of source, if the source is damaged, or if it has
             no images.
-        SettingsError: If the path is empty.
+        SettingsError: If the path is empty, or if the source cannot leave out what `settings.exclude` lists.
     """
-    source = _open(path, settings)
+    source = _able_to_exclude(_open(path, settings), settings)
     if not any(source.counts.values()):
         raise DataError(f"{path} has no images.")
     return source
@@ -107,6 +107,15 @@ def _open(path: str, settings: IngestSettings) -> StoredSource:
     raise DataError(
         f"{path} is not a known source of images{_hint(path, names)}. Known sources are: {known_sources()}."
     )
+
+
+def _able_to_exclude(source: StoredSource, settings: IngestSettings) -> StoredSource:
+    if settings.exclude and not source.takes_exclude:
+        raise SettingsError(
+            f"data.exclude leaves out files of a folder of pictures, but {source.path} is {source.description}: remove "
+            "data.exclude, or extract the pictures into a folder."
+        )
+    return source
 
 
 def _hint(path: str, names: Set[str]) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from components.image_example_gen import digests
+from components.image_example_gen.sources import exclusion
 from components.image_example_gen.sources.base import LeftOut, Picture, Source, Work
 from components.image_example_gen.sources.files import Entry
 from components.image_example_gen.sources.image_folder import ImageFolder
@@ -66,9 +67,12 @@ class SpanWindow(Source):
     @property
     def left_out(self) -> Sequence[LeftOut]:  # type: ignore[override]
         """What each span leaves out, and the labelled images of earlier spans."""
-        found = []
+        # A name in `data.exclude` need not be in every span.
+        missing = [{file for file in span.left_out if file.reason == exclusion.MISSING} for span in self.spans]
+        found = [*set.intersection(*missing)]
         for name, span in zip(self._names, self.spans, strict=True):
-            found += [LeftOut(file.reason, f"{name}/{file.name}") for file in span.left_out]
+            others = (file for file in span.left_out if file.reason != exclusion.MISSING)
+            found += [LeftOut(file.reason, f"{name}/{file.name}") for file in others]
             if span is not self._newest_labelled:
                 found += [
                     LeftOut("labelled, in an earlier span", f"{name}/{split}: {span.counts[split]} images")

@@ -5,6 +5,7 @@ The page begins with the verdict and its reasons, continues with accuracies and 
 
 import csv
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -12,6 +13,7 @@ import tensorflow as tf
 import yaml
 from markupsafe import Markup
 
+from components import pages
 from components.linear_probe_evaluator import probes
 from components.linear_probe_evaluator.artifact import (
     MOST_CLASSES_IN_MATRIX,
@@ -84,14 +86,7 @@ def beside(compared: tuple[Compared, ...]) -> dict[str, Any]:
 
 
 def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("components.linear_probe_evaluator.page", "."),
-        undefined=jinja2.StrictUndefined,
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["percent"] = lambda share: f"{100 * share:.1f}\u202f%"
+    environment = pages.environment(Path(__file__).parent)
     environment.tests["missing"] = lambda part: isinstance(part, Missing)
     environment.filters["points"] = lambda share: f"{100 * share:+.1f}".replace("-", "\u2212")
     return environment

@@ -6,7 +6,7 @@ import numpy as np
 
 from components.linear_probe_evaluator.copies import Place
 from components.linear_probe_evaluator.evaluation import Evaluation
-from components.linear_probe_evaluator.page.pictures import data_uri
+from components.pages.pictures import data_uri
 from trainer import splits
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
 from components.linear_probe_evaluator.evaluation import Evaluation
-from components.linear_probe_evaluator.page.pictures import data_uri
+from components.pages.pictures import data_uri
 from trainer import splits
 
 _QUERIES = 8

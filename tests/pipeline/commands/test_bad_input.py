@@ -97,6 +97,13 @@ TABLE = [
     (["embed", "pictures", "-o", "e.npz", "--model", "MobileNetv2"], 2, "did you mean MobileNetV2"),
     (["embed", "pictures", "-o", "e.npz", "--workdir", "folder"], 2, "no model registry in folder"),
     (["embed", "pictures", "-o", "file/e.npz", "--model", "nowhere"], 2, "file/e.npz cannot be written"),
+    (["search", "a.png", "--in", "nowhere.parquet"], 2, "nowhere.parquet does not exist"),
+    (["classify"], 2, "Name either images or, with --in, a file of their embeddings"),
+    (["classify", "pictures"], 2, "pictures is no single picture: name a file for the predictions"),
+    (["classify", "pictures", "-o", "p.txt"], 2, "p.txt does not end in .csv"),
+    (["classify", "--in", "nowhere.parquet"], 2, "nowhere.parquet does not exist"),
+    (["suggest", "--in", "file", "-n", "3"], 2, "file is not a Parquet file of embeddings"),
+    (["duplicates", "--in", "file"], 2, "file is not a Parquet file of embeddings"),
     # Registry
     (["models", "list", "--workdir", "folder"], 2, "folder"),
     (["models", "show", "champion", "--workdir", "registry"], 2, "no models"),
