@@ -59,7 +59,9 @@ def run(command: Command, folder: Path) -> str:
     """Runs a command to its end, and returns what it printed."""
     program, *arguments = command.words
     if program == "python" and arguments[0] == "-m":
-        return interpreters.commands().run(*arguments, cwd=folder).stdout
+        process = interpreters.commands().run(*arguments, cwd=folder)
+        assert process.returncode == 0, process.stderr
+        return process.stdout
     if program == "python":
         script = [sys.executable, *(_FEWER.get(word, word) for word in arguments)]
         return subprocess.run(script, cwd=folder, check=True, capture_output=True, text=True, timeout=120).stdout
