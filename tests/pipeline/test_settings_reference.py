@@ -8,6 +8,7 @@ import yaml
 from pydantic import BaseModel
 
 from pipeline import config, settings_reference
+from pipeline.config.notify import NotifySettings
 from pipeline.settings_reference import generated
 from trainer import settings_tree
 from trainer.config.networks import PretrainedSettings
@@ -56,7 +57,7 @@ def test_every_field_of_every_model_is_listed(known):
 
     inner = {name for name in known if is_inner(name)}
     assert known.keys() - inner == names(config.Settings, "")
-    in_lists = {"key", "operator", "value", "effect", *PretrainedSettings.model_fields}
+    in_lists = {"key", "operator", "value", "effect", *PretrainedSettings.model_fields, *NotifySettings.model_fields}
     assert {name.rpartition(".")[2] for name in inner if "[]" in name} == in_lists
 
 
