@@ -90,10 +90,10 @@ def test_the_tutorial(tmp_path, monkeypatch):
         run(next_week, tmp_path)
         wait_until(lambda: last_run(tmp_path).outcome != "nothing new", process)
         assert last_run(tmp_path).outcome == "released", last_run(tmp_path)
+        for command in shown:
+            run(command, tmp_path)
         process.send_signal(signal.SIGINT)
         process.wait(120)
-    for command in shown:
-        run(command, tmp_path)
     assert registry.aliased("patterns", "champion").version == 2
 
     for command in rollback:
