@@ -208,7 +208,7 @@ def test_settings_files_name_a_schema_that_lies_beside_them():
 
 def test_generated_files_are_up_to_date():
     for file, text in generated.files().items():
-        assert file.read_text(encoding="utf-8") == text, f"{file.name} is out of date: run `make docs`"
+        assert file.read_text(encoding="utf-8") == text, f"{file.name} is out of date: run `make reference`"
 
 
 def test_the_document_has_a_row_for_each_setting_below_its_introduction(known):

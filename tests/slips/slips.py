@@ -35,6 +35,7 @@ _LABEL_FREE_TESTS = "tests/components/test_label_free.py::"
 _PUSH, _SERVING = "components/registry_pusher/push.py", "components/registry_pusher/serving.py"
 _HISTORY, _SPANS = "components/model_registry/history.py", "components/data_resolver/spans.py"
 _FINGERPRINT, _PARAMETERS = "components/image_example_gen/fingerprint.py", "pipeline/kubeflow/parameters.py"
+_DOCUMENTS = "tests/test_documents.py::"
 _DATA_GATE = "tests/components/test_data_gate.py::"
 _LOOP, _TIME_LIMIT = "trainer/loop.py", "tests/trainer/test_time_limit.py::"
 _DUPLICATES, _COPIES = "components/image_example_gen/duplicates.py", "tests/components/test_copies.py::"
@@ -1138,6 +1139,27 @@ SLIPS = [
         "_, source = storage.located(unfinished)",
         "_, source = storage.located(path)",
         f"{_EMBEDDINGS}test_an_interrupted_write_leaves_the_old_file",
+    ),
+    Slip(
+        "an error does not say what to do",
+        "pipeline/local/workdir.py",
+        "run the pipeline first, or choose another --workdir.",
+        "it is missing.",
+        f"{_DOCUMENTS}test_each_message_says_what_to_do_or_has_a_remedy",
+    ),
+    Slip(
+        "a document shows a command that does not exist",
+        "docs/getting-started.md",
+        "$ nnclr doctor",
+        "$ nnclr docter",
+        f"{_DOCUMENTS}test_the_command_line_understands_each_command",
+    ),
+    Slip(
+        "a document shows a setting that does not exist",
+        "docs/getting-started.md",
+        "--set trainer.time_limit=20m",
+        "--set trainer.time=20m",
+        f"{_DOCUMENTS}test_the_command_line_understands_each_command",
     ),
     Slip(
         "images are suggested that have a label",
