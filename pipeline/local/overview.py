@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
-import jinja2
 from markupsafe import Markup
 
-from components import artifact_files
+from components import artifact_files, pages
 from components.linear_probe_evaluator.artifact import MainFigure
 from components.model_registry import pipeline_runs
 from pipeline.local import summary
@@ -78,21 +77,8 @@ def render(workdir: str, rows: list[Row]) -> str:
         workdir: Path of the working directory.
         rows: The runs, the newest first.
     """
-    environment = jinja2.Environment(
-        # The page has the style of the report, which it extends.
-        loader=jinja2.ChoiceLoader(
-            [
-                jinja2.PackageLoader("pipeline.local", "."),
-                jinja2.PackageLoader("components.linear_probe_evaluator", "page"),
-            ]
-        ),
-        undefined=jinja2.StrictUndefined,
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["percent"] = lambda share: f"{100 * share:.1f}\u202f%"
-    return environment.get_template("overview.html.j2").render(
+    template = pages.environment(Path(__file__).parent).get_template("overview.html.j2")
+    return template.render(
         workdir=workdir,
         rows=rows,
         outcomes=Counter(row.outcome for row in rows).most_common(),
