@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CUDA := $(VENV)/.cuda
-SOURCES := pipeline components trainer tests
+DOCS := .venv-docs
+SOURCES := pipeline components trainer tests docs/hooks
 # The locked wheels run with glibc 2.28 (Debian 10, RHEL 8, Ubuntu 20.04) and newer.
 LOCK := $(BIN)/uv pip compile --generate-hashes --no-emit-index-url --quiet --python-version 3.11 \
 	--python-platform x86_64-manylinux_2_28
 
-.PHONY: help demo test test-long test-flink test-fast soak image-run slips gpu bench docs lint format lock clean
+.PHONY: help demo test test-long test-flink test-fast soak image-run slips gpu bench docs reference lint format lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this help.
@@ -45,7 +46,11 @@ gpu: $(CUDA) ## Install CUDA's libraries into the environment, for NVIDIA GPUs (
 bench: $(READY) ## Measure the speed (an hour; PEER=a Python with torch and lightly: compare with PyTorch).
 	$(BIN)/python -m tests.benchmarks $(if $(PEER),--peer $(PEER))
 
-docs: $(READY) ## Generate the reference in docs/settings.md and the JSON schema of the settings.
+docs: $(DOCS)/.ready ## Build the documentation as web pages in site/ (installs only the packages for this).
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict
+	@echo "Open site/index.html."
+
+reference: $(READY) ## Generate the reference in docs/settings.md and the JSON schema of the settings.
 	$(BIN)/python -m pipeline.settings_reference
 
 lint: $(READY) ## Check style, types, layering, common security mistakes, the container image and the manifests.
@@ -67,11 +72,12 @@ format: $(READY) ## Format the sources.
 lock: $(READY) ## Resolve the dependencies to their newest versions and write the lock files.
 	$(LOCK) --upgrade pyproject.toml --output-file requirements.lock
 	$(LOCK) --upgrade pyproject.toml --extra dev --constraint requirements.lock --output-file requirements-dev.lock
+	$(LOCK) --upgrade --group docs --output-file requirements-docs.lock
 	$(LOCK) --upgrade --no-deps infra/cpu.in --output-file infra/cpu.lock
 	$(LOCK) --upgrade infra/gpu.in --output-file infra/gpu.lock
 
 clean: ## Remove the virtual environment and all caches.
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(DOCS) site .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 # This file also records that CUDA's libraries are wanted: an update of the environment then keeps them.
 $(CUDA): $(READY) infra/gpu.lock
@@ -84,4 +90,9 @@ $(READY): requirements-dev.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/uv pip sync --quiet --compile-bytecode --require-hashes requirements-dev.lock $(if $(wildcard $(CUDA)),infra/gpu.lock)
 	$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(DOCS)/.ready: requirements-docs.lock
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-docs.lock
 	@touch $@

@@ -1,10 +1,10 @@
-"""The metrics of a training over time: in memory, in `history.csv` and for TensorBoard."""
+"""The metrics of a training over time: in memory, in `history.csv`, for TensorBoard and for observers."""
 
 import csv
 
 import tensorflow as tf
 
-from trainer import aside
+from trainer import aside, observing
 
 
 class History:
@@ -42,6 +42,7 @@ class History:
                 if name != "step":
                     tf.summary.scalar(name, value)
         self._writer.flush()
+        observing.tell(row)
 
     def _write(self) -> None:
         if self._directory is None:

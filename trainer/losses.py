@@ -19,20 +19,22 @@ from trainer.replicas import View, gather, global_rows
 
 
 class Loss(Protocol):
-    """A contrastive loss.
-
-    Called in a replica context with the following arguments, it returns the loss of each local image, float32 [n].
-
-    Args:
-        z: L2-normalised projections, float32 [views, n, d]: first the two whole views, then any small views.
-        neighbours: Nearest neighbours of the two whole views' projections, float32 [2, n, d]; `simclr_loss` uses none.
-        predictions: L2-normalised predictions of the projections, float32 [views, n, d]; None if the loss needs none.
-        temperature: Divisor of the similarities.
-    """
+    """A contrastive loss."""
 
     def __call__(
         self, z: tf.Tensor, neighbours: tf.Tensor, predictions: tf.Tensor | None, temperature: float
-    ) -> tf.Tensor: ...
+    ) -> tf.Tensor:
+        """Returns the loss of each local image, float32 [n]. It is called in a replica context.
+
+        Args:
+            z: L2-normalised projections, float32 [views, n, d]: first the two whole views, then any small views.
+            neighbours: Nearest neighbours of the two whole views' projections, float32 [2, n, d]; `simclr_loss` uses
+                none.
+            predictions: L2-normalised predictions of the projections, float32 [views, n, d]; None if the loss needs
+                none.
+            temperature: Divisor of the similarities.
+        """
+        ...
 
 
 def loss_function(neighbour: Neighbour) -> Loss:

@@ -10,15 +10,23 @@ from pydantic import BaseModel, ValidationError
 
 from trainer.errors import SettingsError
 
+#: Type of a `PydanticCustomError` about a value that may be secret: the message to the user does not repeat it.
+SECRET_VALUE = "secret_value"  # noqa: S105
+
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """Loads YAML and refuses mappings with a key twice, of which PyYAML would silently drop one."""
+    """Loads YAML and refuses mappings with a key twice, of which PyYAML would silently drop one.
+
+    Names are always texts: YAML 1.1 would take the names `on`, `off`, `yes` and `no` for truth values.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key, _ in node.value:
+            if key.tag == "tag:yaml.org,2002:bool":
+                key.tag = "tag:yaml.org,2002:str"
             if key.value in seen and key.value != "<<":
                 raise yaml.constructor.ConstructorError(None, None, f"{key.value} is set twice", key.start_mark)
             seen.add(key.value)
@@ -134,6 +142,8 @@ def _explained(root: type[BaseModel], problem: Any) -> str:
         hint = f" Did you mean {'.'.join([*path[:-1], close[0]])}?" if close else ""
         where = f"{'.'.join(path[:-1])} has" if path[:-1] else "there are"
         return f"{field}: no such setting.{hint} Allowed: {where} {', '.join(allowed)}."
+    if problem["type"] == SECRET_VALUE:
+        return f"{field}: {problem['msg']}."
     return f"{field}: {problem['input']!r} is not allowed. {problem['msg'].removeprefix('Value error, ')}."
 
 

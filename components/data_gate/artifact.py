@@ -5,11 +5,25 @@ The module needs neither TFX nor TFDV.
 
 from components import artifact_files
 from components.artifact_files import Content
+from trainer.errors import DataError
 
 #: Key of the output channel.
 DATA_CHECKS = "data_checks"
 
 _CHECKS, _STATISTICS = "checks.json", "statistics.pb"
+
+
+class RefusedData(DataError):
+    """The images failed the validation.
+
+    Args:
+        message: The message.
+        findings: A sentence for everything that the checks found, including what they only warn of.
+    """
+
+    def __init__(self, message: str, findings: tuple[str, ...]):
+        super().__init__(message)
+        self.findings = findings
 
 
 class DataCheck(Content):

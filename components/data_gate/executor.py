@@ -18,7 +18,6 @@ from components.data_gate.checks import Champion, judge
 from components.data_gate.config import GateSettings
 from components.data_gate.statistics import Split
 from components.image_example_gen import artifact as examples_artifact
-from trainer.errors import DataError
 
 SETTINGS = "settings"
 EXAMPLES, STATISTICS, ANOMALIES, CHAMPION = "examples", "statistics", "anomalies", "champion"
@@ -31,7 +30,7 @@ logger = logging.getLogger("nnclr")
 
 
 class Executor(base_executor.BaseExecutor):
-    """Raises a `DataError` with all findings that fail the run. Otherwise logs warnings, and writes all verdicts."""
+    """Raises `RefusedData` with all findings that fail the run. Otherwise logs warnings, and writes all verdicts."""
 
     def Do(
         self,
@@ -57,10 +56,11 @@ class Executor(base_executor.BaseExecutor):
         failed = [check for action, check in missed if action == "fail"]
         if failed:
             names = [f"gate.{check.name}" for check in failed]
-            raise DataError(
+            raise artifact.RefusedData(
                 "The data failed validation, so nothing was trained: "
                 f"{' '.join(sentence for check in failed for sentence in check.sentences)} "
-                f"To train nevertheless, set {' and '.join(names)} to warn."
+                f"To train nevertheless, set {' and '.join(names)} to warn.",
+                tuple(sentence for _, check in missed for sentence in check.sentences),
             )
         artifact.write(artifact_utils.get_single_uri(output_dict[artifact.DATA_CHECKS]), checks, statistics.kept(found))
 

@@ -384,6 +384,14 @@ class Findings(Content):
     findings: tuple[str, ...] = ()
 
 
+class MainFigure(NamedTuple):
+    """The figure by which encoders are compared: what it measures, a share, and its 95 % interval."""
+
+    measure: str
+    share: float
+    interval: Interval
+
+
 class Metrics(Findings, Worth, WithoutLabels, Reported, Verdict, Data):
     """Everything that an evaluation measures: the content of `metrics.json`."""
 
@@ -403,6 +411,21 @@ class Metrics(Findings, Worth, WithoutLabels, Reported, Verdict, Data):
     def class_names(self) -> list[str]:
         """Names of the classes, in the order of the labels."""
         return list(self.class_accuracy)
+
+    @property
+    def anomalies(self) -> tuple[str, ...]:
+        """What DataGate found wrong with the images, a sentence for each finding."""
+        return tuple(sentence for check in self.data_checks if not check.passed for sentence in check.sentences)
+
+    @property
+    def main_figure(self) -> MainFigure | None:
+        """The accuracy of the linear probe, or without labels the neighbour consistency; None if neither is known."""
+        if self.label_free:
+            quality = self.label_free.candidate
+            return MainFigure("neighbour consistency", quality.neighbour_consistency, quality.interval)
+        if self.probe_accuracy is None or self.probe_interval is None:
+            return None
+        return MainFigure("linear probe", self.probe_accuracy, self.probe_interval)
 
 
 class ProbeWeights(NamedTuple):

@@ -105,5 +105,7 @@ def _record(run: str, settings_fingerprint: str, metrics: Metrics, pushed: Pushe
         settings_fingerprint=settings_fingerprint,
         version=pushed.version.version if pushed else None,
         probe_accuracy=metrics.probe_accuracy,
+        probe_interval=metrics.probe_interval,
         compared_with=metrics.champion_version,
+        anomalies=metrics.anomalies,
     )

@@ -49,12 +49,14 @@ def prune(
         raise SettingsError(f"The working directory {directory} does not exist: choose another with --workdir DIR.")
     with workdir.locked(), output.captured():
         with imports.gc_paused():
-            from pipeline.local import metadata, pruning
+            from pipeline.local import ending, metadata, pruning
 
             metadata.prepare(workdir)
             limit = None if older_than is None else timedelta(days=older_than)
             chosen, notes = pruning.find_disposable(workdir, keep_runs, limit)
         problems = pruning.delete(chosen) if delete else []
+        if delete and workdir.overview.exists():
+            problems += ending.keep(workdir, None)
     size = sum(folder.bytes for folder in chosen)
     if as_json:
         output.print_json({"chosen": chosen, "bytes": size, "deleted": delete, "notes": notes + problems})

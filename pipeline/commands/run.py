@@ -44,6 +44,11 @@ def run(
         typer.Option("--accept-baseline-reset", help="Release the encoder even if the champion cannot be compared."),
     ] = False,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Run every component, even if nothing changed.")] = False,
+    retried: Annotated[
+        bool,
+        # A schedule tells of the last failure only.
+        typer.Option("--retried", hidden=True, help="Send no notification of a failure that may pass."),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run the whole pipeline on this machine: ingest, validate, train, evaluate, push.
@@ -60,7 +65,8 @@ def run(
     `nnclr run --data ~/pictures --set data.image_size=64 --set trainer.epochs=50`
     """
     from pipeline import config
-    from pipeline.local import runner, summary
+    from pipeline.local import ending, runner, summary
+    from pipeline.notifications import sending
 
     all_overrides = settings_overrides(overrides, data)
     for option in beam or []:
@@ -70,6 +76,7 @@ def run(
     if accept_baseline_reset:
         all_overrides.append("evaluator.accept_baseline_reset=true")
     settings = config.load(preset, config_file, all_overrides)
+    sending.require_usable(settings.notify)
     workdir = Workdir(directory)
     run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
     log = workdir.run(run_id) / "run.log"
@@ -87,32 +94,43 @@ def run(
                     import traceback
 
                     traceback.print_exc()
-                failure = error
-        if failure:
-            _fail_run(failure, log)
+                failure, result = error, ending.failed(run_id, settings, error)
+        _warn(ending.keep(workdir, result))
+    if result and not failure:
+        if as_json:
+            output.print_json(result)
+        else:
+            summary.show(result, str(directory), Console())
+            print(f"Took {time.monotonic() - start:.0f} s.", flush=True)
+    if result and not (retried and failure and ending.is_retried(failure)):
+        _warn(sending.send(settings.notify, ending.notice(settings, workdir, result)))
+    if failure:
+        _fail_run(failure, log, workdir)
     assert result is not None
-    if as_json:
-        output.print_json(result)
-    else:
-        summary.show(result, str(directory), Console())
-        print(f"Took {time.monotonic() - start:.0f} s.")
     raise typer.Exit(summary.exit_code(result))
+
+
+def _warn(problems: list[str]) -> None:
+    for problem in problems:
+        write_line(Console(stderr=True), f"[yellow]Warning:[/] {escape(problem)}")
 
 
 def _stop(*_: object) -> NoReturn:
     raise Stopped("Stopped by SIGTERM. Run the same command again to resume; finished components are not repeated.")
 
 
-def _fail_run(error: BaseException, log: Path) -> NoReturn:
+def _fail_run(error: BaseException, log: Path, workdir: Workdir) -> NoReturn:
+    from pipeline.local import ending
+
     if isinstance(error, KeyboardInterrupt):
         Console(stderr=True).print(
             "Interrupted. Run the same command again to resume; finished components are not repeated, and training "
             "continues from its last checkpoint."
         )
         raise typer.Exit(INTERRUPTED)
+    write_line(Console(stderr=True), f"All runs: {escape(str(workdir.overview))}")
     if user_error := failures.as_user_error(error):
         raise user_error
-    message = " ".join(str(error).split())[:500]
-    write_line(Console(stderr=True), f"[red]Failed:[/] {type(error).__name__}: {escape(message)}")
+    write_line(Console(stderr=True), f"[red]Failed:[/] {escape(ending.sentence(error))}")
     write_line(Console(stderr=True), f"The details are in {log}.")
     raise typer.Exit(FAILED)

@@ -163,8 +163,10 @@ def run(
     --data '/data/images/{YYYY}-{MM}-{DD}' --set trainer.warm_start=champion`
     """
     from pipeline import config, cron
+    from pipeline.local import ending
     from pipeline.local.schedule.service import Service, handle_signals
     from pipeline.local.schedule.tick import Runner
+    from pipeline.notifications import sending
 
     expression, zone = cron.validated(expression), cron.time_zone(time_zone)
     all_overrides = settings_overrides(overrides, data)
@@ -172,6 +174,7 @@ def run(
     settings = config.load(preset, config_file, all_overrides)
     if not settings.data.source:
         raise SettingsError("The source of images is missing: name it with --data SOURCE.")
+    sending.require_usable(settings.notify)
     workdir = Workdir(directory)
     console = Console(stderr=True, highlight=False)
 
@@ -179,6 +182,8 @@ def run(
         write_line(console, f"[bold]schedule[/] {text}")
 
     def on_crash(result: "TickResult") -> None:
+        for problem in sending.send(settings.notify, ending.killed_notice(settings, workdir, result.detail)):
+            say(f"[yellow]Warning:[/] {escape(problem)}")
         _record_crash(workdir, settings.registry.model_name, settings.data.source or "", result)
 
     runner = Runner(_run_arguments(preset, config_file, all_overrides), workdir, retries)
@@ -289,6 +294,10 @@ def _run_arguments(preset: str | None, config_file: Path | None, overrides: list
 def _record_crash(workdir: Workdir, model_name: str, source: str, result: "TickResult") -> None:
     from components.model_registry import ModelRegistry
     from components.model_registry.pipeline_runs import FAILED, PipelineRun, PipelineRuns
+    from pipeline.local import tracking
 
     runs = PipelineRuns(ModelRegistry(str(workdir.registry)), model_name)
-    runs.record(PipelineRun(f"{datetime.now(UTC):%Y%m%d-%H%M%S}-killed", FAILED, result.detail, source))
+    # It was killed either before it recorded its start, or after that.
+    killed = runs.unfinished(tracking.place(workdir))
+    run = killed.run if killed else f"{datetime.now(UTC):%Y%m%d-%H%M%S}-killed"
+    runs.record(PipelineRun(run, FAILED, result.detail, source))

@@ -9,6 +9,7 @@ from pydantic import Field
 from components.run_settings import RunSettings
 from pipeline.config import beam_options
 from pipeline.config.kubeflow import KubeflowSettings
+from pipeline.config.notify import NotifySettings
 from trainer import settings_tree
 from trainer.errors import SettingsError
 
@@ -30,6 +31,8 @@ class Settings(RunSettings):
         {"runner": "FnApiRunner"},
         description="Beam pipeline options of ingest, statistics and evaluation.",
     )
+
+    notify: tuple[NotifySettings, ...] = Field((), description="Receivers that are told how a run ended.")
 
     def beam_pipeline_args(self) -> list[str]:
         """Returns the Beam options as command-line arguments."""

@@ -16,14 +16,16 @@ from trainer.config import StrictModel
 CHECKPOINTS = "/checkpoints"
 #: Folders that every step has for itself, on the node's disk and in memory.
 SCRATCH, SHARED_MEMORY = "/tmp", "/dev/shm"  # noqa: S108 (no other user shares a pod's folders)
-TRAINER, DATA_GATE = "Trainer", "DataGate"
-#: The steps of the pipeline that start a pod. Those of the labelled set exist only if `evaluator.data` is set.
+TRAINER, DATA_GATE, NOTIFIER = "Trainer", "DataGate", "Notifier"
+#: The steps of the pipeline that start a pod. Those of the labelled set exist only if `evaluator.data` is set, and
+#: Notifier only if `notify` is set.
 STEPS = (
     *("ChampionResolver", DATA_GATE, "DataResolver", "ExampleValidator", "ImageExampleGen", "LabelledExampleGen"),
     *(
         "LabelledExampleValidator",
         "LabelledStatisticsGen",
         "LinearProbeEvaluator",
+        NOTIFIER,
         "RegistryPusher",
         "SchemaImporter",
         "StatisticsGen",
@@ -110,7 +112,11 @@ class ResourceSettings(StrictModel):
     memory: Quantity = Field("8Gi", description="Memory that the pod requests, which is also its limit.")
 
 
-_TRAINER_RESOURCES = ResourceSettings(cpu="4", memory="16Gi")
+# What steps need that need something else.
+_OWN_RESOURCES = {
+    TRAINER: ResourceSettings(cpu="4", memory="16Gi"),
+    NOTIFIER: ResourceSettings(cpu="500m", memory="2Gi"),
+}
 
 
 class TolerationSettings(StrictModel):
@@ -138,13 +144,13 @@ class StepSettings(StrictModel):
 
     cpu: Quantity | None = Field(
         None,
-        description="CPU cores that the pod requests. If null, 4 for the Trainer, and kubeflow.resources.cpu for every "
-        "other step.",
+        description="CPU cores that the pod requests. If null, 4 for the Trainer, 500m for Notifier, and "
+        "kubeflow.resources.cpu for every other step.",
     )
     memory: Quantity | None = Field(
         None,
-        description="Memory that the pod requests, which is also its limit. If null, 16Gi for the Trainer, and "
-        "kubeflow.resources.memory for every other step.",
+        description="Memory that the pod requests, which is also its limit. If null, 16Gi for the Trainer, 2Gi for "
+        "Notifier, and kubeflow.resources.memory for every other step.",
     )
     gpus: Annotated[int, Field(ge=0)] = Field(
         0,
@@ -161,7 +167,7 @@ class StepSettings(StrictModel):
     retries: Annotated[int, Field(ge=0)] | None = Field(
         None,
         description="Number of times that the step is retried if it fails. If null, 0 for DataGate, which would refuse "
-        "the same data again, and kubeflow.retries for every other step.",
+        "the same data again, 0 for Notifier, and kubeflow.retries for every other step.",
     )
 
 
@@ -247,8 +253,9 @@ class KubeflowSettings(StrictModel):
     def step(self, name: str) -> StepSettings:
         """Returns the settings of a step's pod, with the defaults for what the settings of the step leave out."""
         given = self.steps.get(name, StepSettings())
-        resources = _TRAINER_RESOURCES if name == TRAINER else self.resources
-        retries = 0 if name == DATA_GATE else self.retries
+        resources = _OWN_RESOURCES.get(name, self.resources)
+        # A second try of the notifier would tell everybody a second time.
+        retries = 0 if name in (DATA_GATE, NOTIFIER) else self.retries
         defaults = {"cpu": resources.cpu, "memory": resources.memory, "retries": retries}
         return given.model_copy(
             update={name: default for name, default in defaults.items() if getattr(given, name) is None}

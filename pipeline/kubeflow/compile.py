@@ -12,9 +12,17 @@ from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRu
 
 from components.linear_probe_evaluator.config import REFERENCES
 from pipeline.config import Settings
-from pipeline.config.kubeflow import CHECKPOINTS, SCRATCH, SHARED_MEMORY, TRAINER, KubeflowSettings, can_reach
+from pipeline.config.kubeflow import (
+    CHECKPOINTS,
+    NOTIFIER,
+    SCRATCH,
+    SHARED_MEMORY,
+    TRAINER,
+    KubeflowSettings,
+    can_reach,
+)
 from pipeline.dag import create_pipeline
-from pipeline.kubeflow import page_outputs, skip_unchanged
+from pipeline.kubeflow import exit_handler, page_outputs, skip_unchanged
 from pipeline.kubeflow.parameters import PREFIX, RunParameter, run_parameters
 from trainer import aside
 from trainer.errors import SettingsError
@@ -35,10 +43,11 @@ def compile_pipeline(settings: Settings) -> tuple[dict[str, Any], dict[str, Any]
         settings: All settings, which are also the defaults of the run parameters.
 
     Raises:
-        SettingsError: If the steps cannot read the images.
+        SettingsError: If the steps cannot read the images, or would lack the address of a receiver of notifications.
     """
     cluster = settings.kubeflow
     _require_readable(settings)
+    exit_handler.require_variables(settings)
     if cluster.step(TRAINER).gpus and settings.trainer.devices == "auto":
         # A step that asks for GPUs must not train on a CPU, for instance with the image without CUDA.
         settings = settings.model_copy(update={"trainer": settings.trainer.model_copy(update={"devices": "gpu"})})
@@ -64,17 +73,13 @@ def compile_pipeline(settings: Settings) -> tuple[dict[str, Any], dict[str, Any]
         _configure(spec, task, cluster)
     for parameter in run_parameters(settings, {task: _constants(spec, task) for task in _tasks(spec)}):
         _add_run_parameter(spec, parameter)
-    platform = {
-        "platforms": {
-            "kubernetes": {
-                "deploymentSpec": {
-                    "executors": {_executor(spec, task): _pod(task, cluster) for task in sorted(_tasks(spec))}
-                }
-            }
-        }
-    }
+    pods = {_executor(spec, task): _pod(task, cluster) for task in sorted(_tasks(spec))}
     skip_unchanged.nest(spec)
-    return spec, platform
+    if settings.notify:
+        container = {"image": cluster.image, "command": ["python3", "-m", "pipeline.kubeflow.notifier"]}
+        exit_handler.add(spec, settings, container | _resources_and_variables(NOTIFIER, cluster))
+        pods[exit_handler.EXECUTOR] = _pod(NOTIFIER, cluster)
+    return spec, {"platforms": {"kubernetes": {"deploymentSpec": {"executors": pods}}}}
 
 
 def _require_readable(settings: Settings) -> None:
@@ -126,21 +131,9 @@ def _constants(spec: dict[str, Any], task: str) -> dict[str, str]:
 
 
 def _configure(spec: dict[str, Any], task: str, cluster: KubeflowSettings) -> None:
-    container = _container(spec, task)
+    container, step = _container(spec, task), cluster.step(task)
     container["args"] = ["--component", task, *container["args"]]
-    step = cluster.step(task)
-    container["resources"] = {
-        "resourceCpuRequest": step.cpu,
-        "resourceMemoryRequest": step.memory,
-        "resourceMemoryLimit": step.memory,
-    }
-    if step.gpus:
-        container["resources"]["accelerator"] = {"resourceType": "nvidia.com/gpu", "resourceCount": str(step.gpus)}
-    environment = dict(cluster.environment)
-    if task != TRAINER and not step.gpus:
-        # Otherwise TensorFlow would occupy the whole memory of a GPU that the pod sees without having asked for it.
-        environment["CUDA_VISIBLE_DEVICES"] = "-1"
-    container["env"] = [{"name": name, "value": value} for name, value in environment.items()]
+    container |= _resources_and_variables(task, cluster)
     _tasks(spec)[task]["cachingOptions"] = {} if task in _NEVER_CACHED else {"enableCache": True}
     if step.retries:
         _tasks(spec)[task]["retryPolicy"] = {
@@ -149,6 +142,23 @@ def _configure(spec: dict[str, Any], task: str, cluster: KubeflowSettings) -> No
             "backoffFactor": 2.0,
             "backoffMaxDuration": _RETRY_DEADLINE,
         }
+
+
+def _resources_and_variables(task: str, cluster: KubeflowSettings) -> dict[str, Any]:
+    """Returns these fields of a task's container."""
+    step = cluster.step(task)
+    resources: dict[str, Any] = {
+        "resourceCpuRequest": step.cpu,
+        "resourceMemoryRequest": step.memory,
+        "resourceMemoryLimit": step.memory,
+    }
+    if step.gpus:
+        resources["accelerator"] = {"resourceType": "nvidia.com/gpu", "resourceCount": str(step.gpus)}
+    environment = dict(cluster.environment)
+    if task != TRAINER and not step.gpus:
+        # Otherwise TensorFlow would occupy the whole memory of a GPU that the pod sees without having asked for it.
+        environment["CUDA_VISIBLE_DEVICES"] = "-1"
+    return {"resources": resources, "env": [{"name": name, "value": value} for name, value in environment.items()]}
 
 
 def _add_run_parameter(spec: dict[str, Any], parameter: RunParameter) -> None:

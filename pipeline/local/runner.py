@@ -55,15 +55,17 @@ def run(settings: Settings, workdir: Workdir, run_id: str, screen: Screen, enabl
             from components.data_resolver.resolution import nothing_new
             from components.model_registry import ModelRegistry
             from components.model_registry.pipeline_runs import NOTHING_NEW
+            from pipeline.local import tracking
 
             registry = ModelRegistry(str(workdir.registry))
         with _failures_recorded(registry, run_id, settings):
             data = _resolve(settings, workdir, screen)
-            reason = nothing_new(registry, settings, run_id, data) if settings.data.only_new else None
-            if reason:
-                result = Summary(run_id=run_id, outcome=NOTHING_NEW, nothing_new=reason)
-            else:
-                result = _run_components(settings, workdir, run_id, screen, enable_cache, registry, data)
+            with tracking.tracked(registry, settings, workdir, run_id, data):
+                reason = nothing_new(registry, settings, run_id, data) if settings.data.only_new else None
+                if reason:
+                    result = Summary(run_id=run_id, outcome=NOTHING_NEW, source=data.source, nothing_new=reason)
+                else:
+                    result = _run_components(settings, workdir, run_id, screen, enable_cache, registry, data)
         summary.write(workdir.run(run_id), result)
     return result
 

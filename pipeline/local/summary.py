@@ -45,12 +45,15 @@ class ComponentSummary(Content):
 
 
 class Summary(Content):
-    """What a run did. The fields from `data` on are None if the run had nothing new to train on.
+    """What a run did. The fields from `data` on are None if the run failed or had nothing new to train on.
 
     Attributes:
         run_id: The run's id.
         outcome: Outcome of the run, see `model_registry.pipeline_runs.PipelineRun`.
+        source: Path or URI of the images; None in summaries of nnclr 0.1.0.
         nothing_new: Why nothing was trained, if that is so.
+        failure: Why the run failed, if it did.
+        anomalies: What DataGate found wrong with the images, a sentence for each finding.
         data: The ingested images.
         trainer: Figures of the training.
         evaluation: The encoder's figures, and the verdict.
@@ -60,12 +63,22 @@ class Summary(Content):
 
     run_id: str
     outcome: str
+    source: str | None = None
     nothing_new: str | None = None
+    failure: str | None = None
+    anomalies: tuple[str, ...] = ()
     data: Dataset | None = None
     trainer: TrainingFigures | None = None
     evaluation: Metrics | None = None
     registry: Push | None = None
     components: tuple[ComponentSummary, ...] = ()
+
+    @property
+    def reason(self) -> str:
+        """Why the run ended as it did, in sentences; empty if nothing went wrong."""
+        reasons = " ".join(self.evaluation.reasons) if self.evaluation else ""
+        not_promoted = self.registry.not_promoted if self.registry else None
+        return self.failure or self.nothing_new or reasons or not_promoted or ""
 
 
 def collect(run_id: str, lineage: "Lineage", components: list[ComponentSummary]) -> Summary:
@@ -78,14 +91,18 @@ def collect(run_id: str, lineage: "Lineage", components: list[ComponentSummary])
     """
     training = Path(lineage.output("Trainer", "model_run"), FIGURES_FILE).read_text(encoding="utf-8")
     push = push_artifact.read(lineage.output("RegistryPusher", push_artifact.PUSHED))
+    data = examples_artifact.read(lineage.output("ImageExampleGen", examples_artifact.EXAMPLES))
+    evaluation = evaluation_artifact.read_metrics(
+        lineage.output("LinearProbeEvaluator", evaluation_artifact.EVALUATION)
+    )
     return Summary(
         run_id=run_id,
         outcome=push.outcome,
-        data=examples_artifact.read(lineage.output("ImageExampleGen", examples_artifact.EXAMPLES)),
+        source=data.source,
+        anomalies=evaluation.anomalies,
+        data=data,
         trainer=TrainingFigures.model_validate_json(training),
-        evaluation=evaluation_artifact.read_metrics(
-            lineage.output("LinearProbeEvaluator", evaluation_artifact.EVALUATION)
-        ),
+        evaluation=evaluation,
         registry=push,
         components=tuple(components),
     )
@@ -127,6 +144,7 @@ def show(summary: Summary, workdir: str, console: Console) -> None:
     data, training, evaluation, registry = summary.data, summary.trainer, summary.evaluation, summary.registry
     if data is None or training is None or evaluation is None or registry is None:
         write_line(console, summary.nothing_new or summary.outcome)
+        write_line(console, f"All runs: {workdir}/runs/index.html")
         write_line(console, f"Next: nnclr models runs --workdir {workdir}")
         return
     table = Table(show_header=False, title=f"Run {summary.run_id}", title_justify="left", title_style="bold")
@@ -160,6 +178,7 @@ def show(summary: Summary, workdir: str, console: Console) -> None:
         *(f"Note: {finding}" for finding in evaluation.findings),
         *([f"Not promoted: {registry.not_promoted}"] if registry.not_promoted else []),
         f"Report: {workdir}/runs/{summary.run_id}/report.html",
+        f"All runs: {workdir}/runs/index.html",
         advice.next_step(evaluation, registry.promotion, workdir),
     ]
     for line in lines:

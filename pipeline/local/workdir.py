@@ -101,6 +101,11 @@ class Workdir:
         return self.root / "runs" / run_id
 
     @property
+    def overview(self) -> Path:
+        """The page of all runs."""
+        return self.root / "runs" / "index.html"
+
+    @property
     def schedule(self) -> Path:
         """The file with the state of this folder's schedule."""
         return self.root / "schedule.json"

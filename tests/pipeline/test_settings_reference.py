@@ -8,6 +8,7 @@ import yaml
 from pydantic import BaseModel
 
 from pipeline import config, settings_reference
+from pipeline.config.notify import NotifySettings
 from pipeline.settings_reference import generated
 from trainer import settings_tree
 from trainer.config.networks import PretrainedSettings
@@ -56,7 +57,7 @@ def test_every_field_of_every_model_is_listed(known):
 
     inner = {name for name in known if is_inner(name)}
     assert known.keys() - inner == names(config.Settings, "")
-    in_lists = {"key", "operator", "value", "effect", *PretrainedSettings.model_fields}
+    in_lists = {"key", "operator", "value", "effect", *PretrainedSettings.model_fields, *NotifySettings.model_fields}
     assert {name.rpartition(".")[2] for name in inner if "[]" in name} == in_lists
 
 
@@ -207,7 +208,7 @@ def test_settings_files_name_a_schema_that_lies_beside_them():
 
 def test_generated_files_are_up_to_date():
     for file, text in generated.files().items():
-        assert file.read_text(encoding="utf-8") == text, f"{file.name} is out of date: run `make docs`"
+        assert file.read_text(encoding="utf-8") == text, f"{file.name} is out of date: run `make reference`"
 
 
 def test_the_document_has_a_row_for_each_setting_below_its_introduction(known):

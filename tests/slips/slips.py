@@ -35,6 +35,7 @@ _LABEL_FREE_TESTS = "tests/components/test_label_free.py::"
 _PUSH, _SERVING = "components/registry_pusher/push.py", "components/registry_pusher/serving.py"
 _HISTORY, _SPANS = "components/model_registry/history.py", "components/data_resolver/spans.py"
 _FINGERPRINT, _PARAMETERS = "components/image_example_gen/fingerprint.py", "pipeline/kubeflow/parameters.py"
+_DOCUMENTS = "tests/test_documents.py::"
 _DATA_GATE = "tests/components/test_data_gate.py::"
 _LOOP, _TIME_LIMIT = "trainer/loop.py", "tests/trainer/test_time_limit.py::"
 _DUPLICATES, _COPIES = "components/image_example_gen/duplicates.py", "tests/components/test_copies.py::"
@@ -44,6 +45,8 @@ _EMBEDDING, _EVALUATOR = "components/linear_probe_evaluator/embedding.py", "test
 _FROZEN = "tests/trainer/test_layerwise.py::test_frozen_layers_keep_weights_and_statistics_and_cost_no_gradients"
 _NEIGHBOURS, _NEIGHBOURS_TESTS = "components/embeddings/neighbours.py", "tests/components/test_neighbours.py::"
 _CURATION, _CURATION_TESTS = "pipeline/local/curation.py", "tests/pipeline/local/test_curation.py::"
+_SENDING, _NOTIFICATIONS = "pipeline/notifications/sending.py", "tests/pipeline/test_notifications.py::"
+_LIVE, _PIPELINE_RUNS = "tests/components/test_live_run.py::", "components/model_registry/pipeline_runs.py"
 _EMBED, _EMBEDDINGS = "tests/pipeline/local/test_embed.py::", "tests/components/test_embeddings.py::"
 
 _LABEL_CHOICE, _LABEL_CHOICES = "components/embeddings/label_choice.py", "tests/components/test_label_choice.py::"
@@ -1138,6 +1141,27 @@ SLIPS = [
         f"{_EMBEDDINGS}test_an_interrupted_write_leaves_the_old_file",
     ),
     Slip(
+        "an error does not say what to do",
+        "pipeline/local/workdir.py",
+        "run the pipeline first, or choose another --workdir.",
+        "it is missing.",
+        f"{_DOCUMENTS}test_each_message_says_what_to_do_or_has_a_remedy",
+    ),
+    Slip(
+        "a document shows a command that does not exist",
+        "docs/getting-started.md",
+        "$ nnclr doctor",
+        "$ nnclr docter",
+        f"{_DOCUMENTS}test_the_command_line_understands_each_command",
+    ),
+    Slip(
+        "a document shows a setting that does not exist",
+        "docs/getting-started.md",
+        "--set trainer.time_limit=20m",
+        "--set trainer.time=20m",
+        f"{_DOCUMENTS}test_the_command_line_understands_each_command",
+    ),
+    Slip(
         "images are suggested that have a label",
         _LABEL_CHOICE,
         "for row in ordered if not labelled[row]]",
@@ -1277,5 +1301,110 @@ SLIPS = [
         "    with data.problems_named([path]):",
         "    if True:",
         f"{_EVALUATOR}test_damaged_records_are_named",
+    ),
+    Slip(
+        "the address of a chat is logged",
+        _SENDING,
+        'logging.getLogger("httpx").setLevel(logging.WARNING)',
+        'logging.getLogger("httpx").setLevel(logging.INFO)',
+        f"{_NOTIFICATIONS}test_receivers_get_one_object_that_says_what_happened_and_where_to_look",
+    ),
+    Slip(
+        "a receiver that answers a byte at a time keeps the command from ending",
+        _SENDING,
+        "end = time.monotonic() + _TOTAL_SECONDS + 1",
+        "end = time.monotonic() + _TOTAL_SECONDS + 20",
+        f"{_NOTIFICATIONS}test_receivers_that_are_down_or_slow_delay_nobody_else",
+    ),
+    Slip(
+        "a receiver that redirects is not reported",
+        _SENDING,
+        "None if answer.is_success else",
+        "None if answer.status_code < 400 else",
+        f"{_NOTIFICATIONS}test_a_receiver_that_refuses_is_reported_without_its_address",
+    ),
+    Slip(
+        "a run begins that cannot tell its end",
+        _SENDING,
+        "            if not address:\n",
+        "            if address is False:\n",
+        f"{_NOTIFICATIONS}test_what_cannot_be_told_is_refused_before_the_run",
+    ),
+    Slip(
+        "an error repeats an address that is no setting",
+        "trainer/settings_tree.py",
+        'if problem["type"] == SECRET_VALUE:',
+        'if problem["type"] == "":',
+        f"{_NOTIFICATIONS}test_a_receiver_that_makes_no_sense_is_refused",
+    ),
+    Slip(
+        "YAML takes the setting `on` for a truth value",
+        "trainer/settings_tree.py",
+        'key.tag = "tag:yaml.org,2002:str"',
+        "pass",
+        f"{_NOTIFICATIONS}test_a_receiver_in_yaml_needs_no_quotes",
+    ),
+    Slip(
+        "an anomaly that stopped the run is told as a failure only",
+        "pipeline/local/ending.py",
+        "known.findings if isinstance(known, RefusedData) else ()",
+        "()",
+        "tests/pipeline/local/test_ending.py::test_what_stopped_a_run_at_the_gate_is_an_anomaly",
+    ),
+    Slip(
+        "each try of a scheduled run tells of its failure",
+        "pipeline/local/schedule/tick.py",
+        '["--retried"] if number <= self._retries else []',
+        "[]",
+        "tests/pipeline/local/test_schedule.py::test_a_run_that_is_killed_each_time_fails_after_its_retries",
+    ),
+    Slip(
+        "Kubeflow runs the notifier only after a success",
+        "pipeline/kubeflow/exit_handler.py",
+        '"triggerPolicy": {"strategy": "ALL_UPSTREAM_TASKS_COMPLETED"},',
+        '"triggerPolicy": {},',
+        "tests/pipeline/kubeflow/test_compile.py::test_the_end_of_a_run_is_told_by_an_exit_task_that_knows_no_address",
+    ),
+    Slip(
+        "the page of all runs takes a source for markup",
+        "components/pages/__init__.py",
+        "autoescape=True",
+        "autoescape=False",
+        "tests/pipeline/local/test_overview.py::test_it_needs_no_server_and_nothing_that_is_shown_becomes_markup",
+    ),
+    Slip(
+        "figures of different measures share a plot",
+        "pipeline/local/overview.py",
+        "measured.setdefault(row.figure.measure, [])",
+        'measured.setdefault("", [])',
+        "tests/pipeline/local/test_overview.py::test_the_figures_are_drawn_over_time_with_one_plot_for_each_measure",
+    ),
+    Slip(
+        "a resumed training has its measurements twice in MLflow",
+        "components/model_registry/live_run.py",
+        "if self._known is None or step in self._known:",
+        "if self._known is None:",
+        f"{_LIVE}test_a_resumed_run_doubles_no_metrics_and_fills_in_what_is_missing",
+    ),
+    Slip(
+        "a training waits for an MLflow server that does not answer",
+        "components/model_registry/live_run.py",
+        "self._rows.put_nowait((_now(), row))",
+        "self._rows.put((_now(), row), timeout=0.05)",
+        f"{_LIVE}test_a_server_that_never_answers_delays_nothing",
+    ),
+    Slip(
+        "an interrupted run is a second run in MLflow when it goes on",
+        _PIPELINE_RUNS,
+        "if same is None and all(",
+        "if False and all(",
+        f"{_LIVE}test_an_interrupted_run_goes_on_in_its_record_and_others_are_marked_as_stopped",
+    ),
+    Slip(
+        "the result of a run is not that of the MLflow run that shows it",
+        _PIPELINE_RUNS,
+        "stored = started or client.create_run(",
+        "stored = client.create_run(",
+        f"{_LIVE}test_a_run_is_one_record_from_its_start_to_its_result",
     ),
 ]

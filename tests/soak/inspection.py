@@ -19,15 +19,16 @@ def print_state(workdir: str, model: str) -> None:
     registry = ModelRegistry(str(root / "registry"))
     versions = registry.versions(model) if model in registry.names() else []
     client = registry.connection.client
-    experiment = client.get_experiment_by_name(model)
-    runs = list(all_pages(client.search_runs, experiment_ids=[experiment.experiment_id])) if experiment else []
-    stored = (root / "registry" / "artifacts").rglob("*")
+    experiments = [each.experiment_id for each in client.search_experiments()]
+    runs = list(all_pages(client.search_runs, experiment_ids=experiments))
+    stored = (root / "registry" / "artifacts").glob("*/*/artifacts/model/**/*")
     state = {
         "versions": [
             {"version": each.version, "aliases": list(each.aliases), "release": each.release} for each in versions
         ],
         "damage": [clause for each in versions for clause in push.differences(registry, each)],
         "releases": sum(tags.RELEASE in run.data.tags for run in runs),
+        "running": sum(run.info.status == "RUNNING" for run in runs),
         "stored": sorted(_IDS.sub("ID", str(path.relative_to(root))) for path in stored if path.is_file()),
         "records": _records(root),
         "partial": sorted(str(path.relative_to(root)) for path in root.rglob(".*.partial")),

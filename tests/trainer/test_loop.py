@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tests.trainer.conftest import mirrored, write_relabelled
 from tests.trainer.variables import train_with_variables
-from trainer import loop
+from trainer import loop, observing
 from trainer import state as states
 from trainer.config import TrainerSettings
 from trainer.errors import DataError, SettingsError, TrainingError
@@ -157,18 +157,23 @@ def test_history_and_tensorboard_are_written(tfrecords, logical_cpus, tmp_path):
     }
     assert sorted(path.name for path in tmp_path.iterdir()) == [events.name, "history.csv"]
     # After an interruption, all rows are written again, and TensorBoard shows each once.
-    again = History(str(tmp_path), result.history)
-    again.append(result.history[-1] | {"step": 11, "new": 1.0})
+    # So does whoever follows the training.
+    told: list[dict[str, float]] = []
+    with observing.observed_by(told.append):
+        again = History(str(tmp_path), result.history)
+        again.append(result.history[-1] | {"step": 11, "new": 1.0})
+    again.append(result.history[-1] | {"step": 12})
     again.close()
+    assert [row["step"] for row in told] == [4, 8, 10, 11]
     (events,) = tmp_path.glob("events.out.tfevents.*")
     written = [
         tf.compat.v1.Event.FromString(record).step
         for record in tf.data.TFRecordDataset(str(events)).as_numpy_iterator()
         if b"c_loss" in record
     ]
-    assert written == [4, 8, 10, 11]
+    assert written == [4, 8, 10, 11, 12]
     with open(tmp_path / "history.csv", newline="") as file:
-        assert [row["new"] for row in csv.DictReader(file)] == ["", "", "", "1.0"]
+        assert [row["new"] for row in csv.DictReader(file)] == ["", "", "", "1.0", ""]
 
 
 def test_the_support_set_ages_as_a_queue(on_one_device):

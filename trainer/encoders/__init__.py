@@ -20,20 +20,23 @@ from trainer.encoders import network
 
 
 class Builder(Protocol):
-    """A function that builds an encoder.
+    """A function that builds an encoder."""
 
-    Args:
-        settings: Settings of the encoder.
-        size: Height and width of the images.
-        dtype: Keras dtype policy of the layers. The weights are float32 in any policy.
+    def __call__(self, settings: EncoderSettings, size: tuple[int, int], dtype: str) -> keras.Model:
+        """Builds the encoder.
 
-    Returns:
-        A model of float images [N, height, width, 3] in [0, 1] to embeddings [N, d]. Batch norm in the model must be
-        `trainer.layers.batch_norm.BatchNormalization`, which computes the same on any number of devices. A release can
-        hold a functional or sequential model in further formats (`registry.formats`), but no subclass of `keras.Model`.
-    """
+        Args:
+            settings: Settings of the encoder.
+            size: Height and width of the images.
+            dtype: Keras dtype policy of the layers. The weights are float32 in any policy.
 
-    def __call__(self, settings: EncoderSettings, size: tuple[int, int], dtype: str) -> keras.Model: ...
+        Returns:
+            A model of float images [N, height, width, 3] in [0, 1] to embeddings [N, d]. Batch norm in the model must
+            be `trainer.layers.batch_norm.BatchNormalization`, which computes the same on any number of devices. A
+            release can hold a functional or sequential model in further formats (`registry.formats`), but no subclass
+            of `keras.Model`.
+        """
+        ...
 
 
 def build_encoder(settings: EncoderSettings, size: tuple[int, int], dtype: str = "float32") -> keras.Model:

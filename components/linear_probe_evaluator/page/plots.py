@@ -1,48 +1,18 @@
-"""Draws plots as inline SVG. Lines and text take the colour of the page's text, to suit light and dark backgrounds."""
+"""Draws the plots of the report."""
 
-import io
-import re
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import matplotlib as mpl
 import numpy as np
-from cycler import cycler
-from markupsafe import Markup, escape
+from markupsafe import Markup
 from matplotlib.figure import Figure
-from matplotlib.typing import RcKeyType
 
 from components.linear_probe_evaluator import projection
 from components.linear_probe_evaluator.artifact import CurvePoint
 from components.linear_probe_evaluator.probes import Labelled
 from components.linear_probe_evaluator.projection import Projection
+from components.svg import COLOURS, drawn, escaped, style
 
-# Stands for the colour of the page's text; `_svg` replaces it.
-_INK = "#010203"
-# The colours have about the same lightness, so that all are visible on white and on black.
-_COLOURS = (
-    *("#4269d0", "#d98e04", "#e8553f", "#3aa394", "#3c9a4a"),
-    *("#e0669a", "#a463f2", "#6c9bd9", "#9c6b4e", "#868b94"),
-)
 _MARKERS = "os^DvP<X>p"
-_STYLE: dict[RcKeyType, Any] = {
-    "svg.fonttype": "none",
-    "font.family": "sans-serif",
-    "font.size": 9,
-    "text.color": _INK,
-    "axes.titlesize": 10,
-    "axes.labelcolor": _INK,
-    "axes.edgecolor": _INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.prop_cycle": cycler(color=_COLOURS),
-    "axes.grid": True,
-    "grid.color": _INK,
-    "grid.alpha": 0.12,
-    "grid.linewidth": 0.6,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
-    "legend.frameon": False,
-}
 
 
 class Metrics(NamedTuple):
@@ -67,33 +37,33 @@ _MOST_POINTS = 1_000
 
 def intervals(rows: list[tuple[str, float, tuple[float, float]]], measure: str = "linear probe accuracy") -> Markup:
     """Draws a dot with an error bar for each name, share and 95 % interval; the first row is on top."""
-    with mpl.rc_context(_STYLE):
+    with style():
         figure = Figure(figsize=(4.6, 0.42 * len(rows) + 0.7), layout="constrained")
         axes = figure.subplots()
         for row, (_, accuracy, (low, high)) in enumerate(rows):
             # Rounding can set an accuracy just outside of its interval, and Matplotlib refuses negative lengths.
             errors = 100 * np.maximum(0, [[accuracy - low], [high - accuracy]])
-            axes.errorbar(100 * accuracy, -row, xerr=errors, fmt="o", capsize=4, color=_COLOURS[row % len(_COLOURS)])
-        axes.set_yticks([-row for row in range(len(rows))], [_escaped(name) for name, _, _ in rows])
+            axes.errorbar(100 * accuracy, -row, xerr=errors, fmt="o", capsize=4, color=COLOURS[row % len(COLOURS)])
+        axes.set_yticks([-row for row in range(len(rows))], [escaped(name) for name, _, _ in rows])
         axes.set_ylim(0.5 - len(rows), 0.5)
         axes.grid(axis="y", visible=False)
         axes.set_xlabel(f"{measure}, % (95 % interval)")
         accuracies = ", ".join(f"{name} {100 * accuracy:.1f} %" for name, accuracy, _ in rows)
-        return _svg(figure, f"{measure.capitalize()}: {accuracies}", "intervals")
+        return drawn(figure, f"{measure.capitalize()}: {accuracies}", "intervals")
 
 
 def label_curves(rows: list[tuple[str, tuple[CurvePoint, ...]]]) -> Markup:
     """Draws the accuracy of each encoder by number of labels, with a band for its 95 % interval."""
-    with mpl.rc_context(_STYLE):
+    with style():
         figure = Figure(figsize=(4.8, 3.4), layout="constrained")
         axes = figure.subplots()
         counts = sorted({point.labels for _, points in rows for point in points})
         for number, (name, points) in enumerate(rows):
-            colour, labels = _COLOURS[number % len(_COLOURS)], [point.labels for point in points]
+            colour, labels = COLOURS[number % len(COLOURS)], [point.labels for point in points]
             low, high = ([100 * getattr(point, end) for point in points] for end in ("low", "high"))
             accuracies = [100 * point.accuracy for point in points]
             marker = _MARKERS[number % len(_MARKERS)]
-            axes.plot(labels, accuracies, marker=marker, markersize=5, color=colour, label=_escaped(name), zorder=3)
+            axes.plot(labels, accuracies, marker=marker, markersize=5, color=colour, label=escaped(name), zorder=3)
             if len(points) > 1:
                 axes.fill_between(labels, low, high, color=colour, alpha=0.14, linewidth=0)
             else:
@@ -105,7 +75,7 @@ def label_curves(rows: list[tuple[str, tuple[CurvePoint, ...]]]) -> Markup:
         axes.set(xlabel="number of labels", ylabel="accuracy, %")
         figure.legend(loc="outside lower center", ncols=2)
         best = ", ".join(f"{name} {100 * points[-1].accuracy:.1f} %" for name, points in rows)
-        return _svg(figure, f"Accuracy by number of labels; with {counts[-1]:,} labels: {best}", "label-curves")
+        return drawn(figure, f"Accuracy by number of labels; with {counts[-1]:,} labels: {best}", "label-curves")
 
 
 def curve(history: list[dict[str, float]], metrics: Metrics) -> Markup | None:
@@ -113,7 +83,7 @@ def curve(history: list[dict[str, float]], metrics: Metrics) -> Markup | None:
     present = [name for name in metrics.names if any(name in row for row in history)]
     if not present:
         return None
-    with mpl.rc_context(_STYLE):
+    with style():
         figure = Figure(figsize=(3.6, 2.5), layout="constrained")
         axes = figure.subplots()
         for name in present:
@@ -124,7 +94,7 @@ def curve(history: list[dict[str, float]], metrics: Metrics) -> Markup | None:
         axes.set(title=metrics.title, xlabel="step", ylabel=metrics.unit)
         if len(present) > 1:
             axes.legend()
-        return _svg(figure, f"{metrics.title} over the training steps", metrics.title)
+        return drawn(figure, f"{metrics.title} over the training steps", metrics.title)
 
 
 class EmbeddingMap(NamedTuple):
@@ -146,38 +116,16 @@ def embedding_map(test: Labelled, names: list[str]) -> EmbeddingMap:
     """
     rows = np.unique(np.linspace(0, len(test.labels) - 1, _MOST_POINTS).astype(int))
     projected, labels = projection.project(test.features[rows]), test.labels[rows]
-    with mpl.rc_context(_STYLE):
+    with style():
         figure = Figure(figsize=(4.8, 4.8), layout="constrained")
         axes = figure.subplots()
         for label, name in enumerate(names):
             here = projected.points[labels == label]
-            colour, marker = _COLOURS[label % len(_COLOURS)], _MARKERS[label // len(_COLOURS) % len(_MARKERS)]
+            colour, marker = COLOURS[label % len(COLOURS)], _MARKERS[label // len(COLOURS) % len(_MARKERS)]
             axes.scatter(
-                here[:, 0], here[:, 1], s=14, c=colour, marker=marker, alpha=0.8, linewidths=0, label=_escaped(name)
+                here[:, 0], here[:, 1], s=14, c=colour, marker=marker, alpha=0.8, linewidths=0, label=escaped(name)
             )
         axes.set_axis_off()
-        if len(names) <= 3 * len(_COLOURS):
+        if len(names) <= 3 * len(COLOURS):
             figure.legend(loc="outside lower center", markerscale=1.5, ncols=min(5, len(names)))
-        return EmbeddingMap(_svg(figure, "Map of the test embeddings, coloured by class", "map"), projected)
-
-
-def _escaped(text: str) -> str:
-    # Matplotlib interprets text between dollar signs as a formula, and leaves names with an underscore in front out of
-    # legends, which a hair space before it prevents.
-    return ("\u200a" * text.startswith("_")) + text.replace("$", r"\$")
-
-
-def _svg(figure: Figure, description: str, name: str) -> Markup:
-    buffer = io.StringIO()
-    # The salt makes the ids the same in every run, and different for each plot on a page.
-    with mpl.rc_context({"svg.hashsalt": name}):
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    drawing = buffer.getvalue()
-    drawing = drawing[drawing.index("<svg") :]
-    drawing = re.sub(r"<metadata>.*?</metadata>", "", drawing, flags=re.DOTALL)
-    head, _, rest = drawing.partition(">")
-    head = re.sub(r'\s(xmlns(:xlink)?|version|width|height)="[^"]*"', "", head)
-    ids = re.sub(r"\W", "-", name)
-    rest = re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{ids}-", rest).replace(_INK, "currentColor")
-    # matplotlib escapes the texts in the drawing, and the description is escaped here.
-    return Markup(f'{head} role="img" aria-label="{escape(description)}">{rest}')  # noqa: S704
+        return EmbeddingMap(drawn(figure, "Map of the test embeddings, coloured by class", "map"), projected)

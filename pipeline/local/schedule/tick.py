@@ -105,7 +105,9 @@ class Runner:
         with open(self._workdir.schedule_log, "ab") as log, tempfile.TemporaryFile("w+") as output:
             start = log.tell()
             # In its own session, the process does not receive Ctrl-C from the terminal in addition to our SIGTERM.
-            self._process = process = subprocess.Popen(self._command, stdout=output, stderr=log, start_new_session=True)
+            # The last try tells of its failure.
+            command = [*self._command, *(["--retried"] if number <= self._retries else [])]
+            self._process = process = subprocess.Popen(command, stdout=output, stderr=log, start_new_session=True)
             # `stop` may have been called just before the process existed.
             if self._stop.is_set():
                 self.stop()
@@ -152,10 +154,7 @@ def _tick_result(code: int, output: str, log_lines: list[str], tries: int) -> Ti
     lines = output.strip().splitlines()
     if lines and lines[-1].startswith("{"):
         summary = Summary.model_validate_json(lines[-1])
-        reasons = " ".join(summary.evaluation.reasons if summary.evaluation else ())
-        not_promoted = summary.registry.not_promoted if summary.registry else None
-        detail = summary.nothing_new or reasons or not_promoted or ""
-        return TickResult(code, summary.outcome, detail, tries, summary)
+        return TickResult(code, summary.outcome, summary.reason, tries, summary)
     if code < 0:
         return TickResult(code, FAILED, f"Ended by {signal.Signals(-code).name}.", tries)
     problem = next((line for line in reversed(log_lines) if line.startswith(_ERROR_PREFIXES)), "")

@@ -28,7 +28,7 @@ under pressure evicts.
 import re
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -51,6 +51,8 @@ from tests.pipeline.kubeflow.metadata import MetadataStore, fingerprint
 from tests.pipeline.kubeflow.node import Node, PlacedPod
 from tests.pipeline.kubeflow.storage import Storage
 
+# A task with this strategy becomes a hook of Argo, which runs at the exit of the DAG that it depends on.
+_ON_EXIT = pipeline_spec_pb2.PipelineTaskSpec.TriggerPolicy.TriggerStrategy.ALL_UPSTREAM_TASKS_COMPLETED
 #: The root of all artifacts of a pipeline that names none.
 _PIPELINE_ROOT = "minio://mlpipeline/v2/artifacts"
 
@@ -145,11 +147,20 @@ class _Execution:
     executors: dict[str, Any]
 
     def run_dag(self, component: pipeline_spec_pb2.ComponentSpec, given: dict[str, Any]) -> None:
-        """Runs the tasks of a DAG, each as soon as those that it needs have ended."""
+        """Runs the tasks of a DAG, and then its exit tasks, even if another one has failed."""
         store = io.IOStore()
         for name, value in given.items():
             store.put_parent_input(name, value)
-        waiting = {name: set(task.dependent_tasks) for name, task in component.dag.tasks.items()}
+        exits = {name: task for name, task in component.dag.tasks.items() if task.trigger_policy.strategy == _ON_EXIT}
+        try:
+            self._run_tasks(component, store, exits)
+        finally:
+            for name, task in exits.items():
+                self._outputs(name, task, OrchestratorUtils.make_task_arguments(task.inputs, store))
+
+    def _run_tasks(self, component: pipeline_spec_pb2.ComponentSpec, store: io.IOStore, exits: Collection[str]) -> None:
+        """Runs the other tasks of a DAG, each as soon as those that it needs have ended."""
+        waiting = {name: set(task.dependent_tasks) for name, task in component.dag.tasks.items() if name not in exits}
         with ThreadPoolExecutor(len(waiting)) as threads:
             running: dict[Future[dict[str, Any]], str] = {}
             while waiting or running:

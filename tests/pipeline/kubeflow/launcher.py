@@ -171,9 +171,9 @@ def _collect(
         The number of the execution, and the lines of the log.
     """
     file = pod.on_node(local_path(given["outputs"]["artifacts"][LOGS]["artifacts"][0]["uri"]))
-    text = (file.parent / "output_metadata.json").read_text()
-    # Strictly: the launcher refuses what it does not know.
-    written = json_format.Parse(text, pipeline_spec_pb2.ExecutorOutput())
+    told = file.parent / "output_metadata.json"
+    # Strictly: the launcher refuses what it does not know. A command without outputs need not write the file.
+    written = json_format.Parse(told.read_text() if told.exists() else "{}", pipeline_spec_pb2.ExecutorOutput())
     parameters, artifacts = {}, {}
     for name, definition in component.output_definitions.parameters.items():
         assert definition.parameter_type == pipeline_spec_pb2.ParameterType.STRING

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from components.registry_pusher.provenance import CodeVersion
 from pipeline import config, provenance
-from pipeline.config.kubeflow import STEPS, KubeflowSettings
+from pipeline.config.kubeflow import NOTIFIER, STEPS, KubeflowSettings
 from pipeline.kubeflow import compile as kubeflow
 from pipeline.kubeflow.parameters import run_parameters
 from trainer.config import TrainerSettings
@@ -143,6 +143,27 @@ def test_nothing_follows_where_nothing_is_new(compiled):
         assert "DataResolver" not in task.get("dependentTasks", [])
 
 
+def test_the_end_of_a_run_is_told_by_an_exit_task_that_knows_no_address(compiled):
+    receiver = ["notify=[{on: [failed], url_from: CHAT}]"]
+    with pytest.raises(
+        SettingsError, match=r"notify\.0\.url_from .* CHAT, which the steps do not have: name the Secret"
+    ):
+        kubeflow.compile_pipeline(config.load("sample", overrides=[*EVERYTHING, *receiver]))
+    secret = ["kubeflow.secrets={chat: {url: CHAT}}", "kubeflow.steps.Notifier.node_selector={pool: cheap}"]
+    spec, platform = kubeflow.compile_pipeline(config.load("sample", overrides=[*EVERYTHING, *receiver, *secret]))
+    everything, notifier = (spec["root"]["dag"]["tasks"][name] for name in ("Run", NOTIFIER))
+    assert (notifier["dependentTasks"], notifier["cachingOptions"]) == (["Run"], {})
+    assert notifier["triggerPolicy"] == {"strategy": "ALL_UPSTREAM_TASKS_COMPLETED"}
+    assert "retryPolicy" not in notifier
+    # Everything else is as it is without the exit task, one DAG further down.
+    assert spec["components"]["Run"]["dag"] == compiled[0]["root"]["dag"]
+    parameters = spec["root"]["inputDefinitions"]["parameters"]
+    assert everything["inputs"]["parameters"] == {name: {"componentInputParameter": name} for name in parameters}
+    pod = pods(platform)[NOTIFIER]
+    assert pod["nodeSelector"] == {"labels": {"pool": "cheap"}}
+    assert {key["envVar"] for secret in pod["secretAsEnv"] for key in secret["keyToEnv"]} >= {"CHAT"}
+
+
 def test_only_the_trainer_sees_gpus_and_goes_to_their_nodes(compiled):
     spec, platform = compiled
     executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
@@ -223,7 +244,7 @@ def test_labels_and_annotations_reach_every_pod(compiled, tmp_path):
 def test_the_steps_of_the_settings_are_those_of_the_pipeline():
     settings = config.load("sample", overrides=[*EVERYTHING, "evaluator.data=gs://bucket/labelled"])
     spec, _ = kubeflow.compile_pipeline(settings)
-    assert sorted(tasks(spec)) == list(STEPS)
+    assert sorted([*tasks(spec), NOTIFIER]) == list(STEPS)
 
 
 def test_a_trainer_with_gpus_refuses_to_train_on_a_cpu(compiled):

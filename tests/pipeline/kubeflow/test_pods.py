@@ -29,7 +29,8 @@ from tests.pipeline.kubeflow.host import KubeflowHost, running
 from tests.pipeline.kubeflow.node import PlacedPod
 from tests.pipeline.kubeflow.storage import Storage
 from tests.pipeline.kubeflow.test_runs import nnclr
-from tests.pipeline.local.test_run import COMPONENTS, TINY
+from tests.pipeline.local.test_run import COMPONENTS, NOTIFY, TINY
+from tests.pipeline.test_notifications import SECRET, receiver
 from trainer.errors import Stopped
 
 REPOSITORY = Path(__file__).parents[3]
@@ -61,6 +62,13 @@ def started_image(image) -> Interpreter:
     """The image's Python, which has imported what pods import; it sees the wheel and not the checkout."""
     modules = [*interpreters.COMMAND_MODULES, "tfx.orchestration.kubeflow.v2.container.kubeflow_v2_run_executor"]
     return Interpreter(image, modules, cwd=image.parents[1])
+
+
+@pytest.fixture
+def chat():
+    """A receiver of notifications."""
+    with receiver() as server:
+        yield server
 
 
 def test_the_wheel_is_complete(image, tmp_path):
@@ -129,21 +137,24 @@ class Disturbance:
         self.steps.append(max(int(path.stem.removeprefix("step-")) for path in self.folder.glob("trainings/*/*.npz")))
 
 
-def compile_with_volumes(started_image, tmp_path, data: Path, checkpoints: Path) -> Path:
-    """Compiles a pipeline that mounts the claims `images`, at the folder above `data`, and `checkpoints`."""
+def compile_with_volumes(started_image, tmp_path, data: Path, checkpoints: Path, *notify: str) -> Path:
+    """Compiles a pipeline that mounts the claims `images`, at the folder above `data`, and `checkpoints`.
+
+    With `NOTIFY`, it tells the address in the Secret `chat` how each run ended.
+    """
     volumes = ["--set", f"kubeflow.volumes={{images: {data.parent}}}", "--set", "kubeflow.trainer_volume=checkpoints"]
     if not node.confines():
         volumes = ["--set", f"kubeflow.volumes={{images: {data.parent}, checkpoints: {checkpoints}}}"]
     cluster = [
         *("--set", f"kubeflow.checkpoints={'/checkpoints' if node.confines() else checkpoints}/trainings"),
-        *("--set", "kubeflow.secrets={mlflow: {address: MLFLOW_TRACKING_URI}}"),
+        *("--set", "kubeflow.secrets={mlflow: {address: MLFLOW_TRACKING_URI}, chat: {url: CHAT}}", *notify),
         # What the run's parameters must put right: the default would train three times as long.
         *("--set", "trainer.epochs=18"),
     ]
     command = ["-m", "pipeline", "compile", *TINY, "--data", str(data), "-o", "pipeline.yaml"]
     compiled = started_image.run(*command, *volumes, *cluster, cwd=tmp_path)
     assert compiled.returncode == 0, compiled.stderr
-    assert "Wrote pipeline.yaml: pipeline nnclr-sample, 10 steps" in compiled.stdout
+    assert f"Wrote pipeline.yaml: pipeline nnclr-sample, {11 if notify else 10} steps" in compiled.stdout
     return tmp_path / "pipeline.yaml"
 
 
@@ -156,7 +167,7 @@ def writable_cluster(
     checkpoints.mkdir()
     package = compile_with_volumes(started_image, tmp_path, data, checkpoints)
     claims = {"images": data.parent, "checkpoints": checkpoints}
-    secrets = {"mlflow": {"address": registry}}
+    secrets = {"mlflow": {"address": registry}, "chat": {"url": "http://127.0.0.1:9"}}
     return Cluster(tmp_path / "cluster", started_image, storage, secrets, claims, fs_group=1000), package
 
 
@@ -164,7 +175,7 @@ def require_a_reason(cluster: Cluster, package: Path, parameters: dict[str, Any]
     """Runs the pipeline with a volume that belongs to root, up to the Trainer."""
     with pytest.raises(PodFailed, match="Trainer failed"):
         cluster.run(package, parameters)
-    failed = cluster.runs[-1].pods[-1]
+    *_, failed, _ = cluster.runs[-1].pods
     assert (failed.task, failed.attempt) == ("Trainer", 0)
     assert error_line(failed).startswith(
         "Error: Trainer failed: Checkpoints cannot be written to /checkpoints/trainings"
@@ -193,7 +204,9 @@ def require_page(run: Run, storage: Storage, probe_accuracy: float, registry: st
 
 
 @pytest.mark.long
-def test_pods_bless_what_the_local_runner_blesses(started_image, storage, tmp_path, running_mlflow_server, monkeypatch):
+def test_pods_bless_what_the_local_runner_blesses(
+    started_image, storage, tmp_path, running_mlflow_server, monkeypatch, chat
+):
     data, checkpoints = tmp_path / "spans" / "7", tmp_path / "volume"
     sample.write_sample(data, counts={"unlabelled": 640, "train": 300, "test": 200})
     (local,) = session(tmp_path, ["run", *TINY, "--data", str(data), "--json"])
@@ -201,9 +214,9 @@ def test_pods_bless_what_the_local_runner_blesses(started_image, storage, tmp_pa
 
     # As new volumes do, it belongs to root.
     checkpoints.mkdir(mode=0o755)
-    package = compile_with_volumes(started_image, tmp_path, data, checkpoints)
+    package = compile_with_volumes(started_image, tmp_path, data, checkpoints, *NOTIFY)
     claims = {"images": data.parent, "checkpoints": checkpoints}
-    secrets = {"mlflow": {"address": running_mlflow_server}}
+    secrets = {"mlflow": {"address": running_mlflow_server}, "chat": {"url": chat.address}}
     cluster = Cluster(tmp_path / "cluster", started_image, storage, secrets, claims, retries=Retries.KFP_2_17)
     (data / "_SUCCESS").touch()
     # As a schedule would: the newest, if it is new.
@@ -221,9 +234,9 @@ def test_pods_bless_what_the_local_runner_blesses(started_image, storage, tmp_pa
     parameters["registry_uri"] = running_mlflow_server
     run = cluster.run(package, parameters)
     assert set(run.cached) == made
-    assert {*run.ran, *run.cached} == {"DataResolver", *COMPONENTS}
+    assert {*run.ran, *run.cached} == {"DataResolver", *COMPONENTS, "Notifier"}
     require_that_it_resumed(run, disturbance.steps)
-    for pod in [pod for each in cluster.runs for pod in each.pods]:
+    for pod in [pod for each in cluster.runs for pod in each.pods if pod.task != "Notifier"]:
         assert pod.output.startswith(f"{pod.task} started")
         # A person reads it: no hints by the hundred, no protocol buffers.
         assert len(pod.output.splitlines()) < 40, pod.output
@@ -250,21 +263,40 @@ def test_pods_bless_what_the_local_runner_blesses(started_image, storage, tmp_pa
     assert details.tags["lock_sha256"] != "unknown"
 
     # The next tick of the schedule: the same images.
-    (idle,) = cluster.run(package, parameters).pods
+    idle, _ = cluster.run(package, parameters).pods
     assert idle.task == "DataResolver"
     assert f"Nothing new: run {details.tags['pipeline_run']} of " in idle.output
     runs = PipelineRuns(registry, "nnclr-sample").newest()
     assert [run.outcome for run in runs] == ["nothing new", "released"]
     assert {run.source for run in runs} == {str(data)}
+    require_notices(cluster, chat, registry.page(version), metrics)
 
 
-def test_a_users_mistake_is_one_line_of_the_pods_log(started_image, storage, tmp_path, running_mlflow_server):
+def require_notices(cluster: Cluster, chat, page: str, metrics: dict[str, Any]) -> None:
+    """Demands that the end of each run was told, and that no address of a receiver is in a log."""
+    told = {notice["run_id"]: notice for _, _, notice in chat.received}
+    *refused, released, idle = (told[run.run_id] for run in cluster.runs)
+    assert [notice["event"] for notice in refused] == ["failed"] * len(refused)
+    assert (released["event"], idle["event"]) == ("released", "nothing_new")
+    assert (released["accuracy"], released["interval"]) == (metrics["probe_accuracy"], metrics["probe_interval"])
+    assert (released["version"], released["page"]) == ("models:/nnclr-sample/1", page)
+    for run in cluster.runs:
+        assert [pod.task for pod in run.pods].count("Notifier") == 1
+        assert not [pod.task for pod in run.pods if SECRET in pod.log]
+
+
+def test_a_users_mistake_is_one_line_of_the_pods_log(started_image, storage, tmp_path, running_mlflow_server, chat):
     compiled = [*("compile", *TINY, "--data", "gs://gone", "-o", "p.yaml", "--set", "kubeflow.retries=0")]
+    compiled += [*NOTIFY, "--set", "kubeflow.secrets={chat: {url: CHAT}}"]
     assert started_image.run("-m", "pipeline", *compiled, cwd=tmp_path).returncode == 0
-    cluster = Cluster(tmp_path / "cluster", started_image, storage)
+    cluster = Cluster(tmp_path / "cluster", started_image, storage, {"chat": {"url": chat.address}})
     with pytest.raises(PodFailed, match="DataResolver failed"):
         cluster.run(tmp_path / "p.yaml", {"registry_uri": running_mlflow_server, "source": str(tmp_path / "nowhere")})
-    (failed,) = cluster.runs[0].pods
+    failed, notifier = cluster.runs[0].pods
+    ((_, _, notice),) = chat.received
+    assert (notice["event"], notice["run_id"]) == ("failed", cluster.runs[0].run_id)
+    assert notice["text"] in notifier.output
+    assert SECRET not in notifier.log + (tmp_path / "p.yaml").read_text()
     assert (failed.task, failed.code, failed.python_code) == ("DataResolver", 1, 3)
     assert "Traceback" not in failed.log
     last = failed.output.rstrip().splitlines()[-1]

@@ -1,18 +1,24 @@
 """Whole runs of the pipeline through the command, with every component real."""
 
+import csv
 import json
 import os
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from PIL import Image
 
+from components.model_registry import ModelRegistry
+from components.model_registry.pipeline_runs import PipelineRuns
+from pipeline.config.notify import Event
 from pipeline.data import sample
 from tests import interpreters
 from tests.pipeline.commands.sessions import Finished, fresh, session
+from tests.pipeline.test_notifications import SECRET, receiver
 
 TINY = [
     *("--preset", "sample", "--set", "data.image_size=32"),
@@ -25,6 +31,8 @@ TINY = [
     *("--set", "trainer.batch_size=64", "--set", "trainer.support_set_size=300", "--set", "evaluator.floor=0"),
     *("--set", "registry.formats=[]"),
 ]
+# Each end of a run is told.
+NOTIFY = ["--set", f"notify=[{{on: {json.dumps(get_args(Event))}, url_from: CHAT}}]"]
 COMPONENTS = [
     *("ChampionResolver", "ImageExampleGen", "SchemaImporter", "StatisticsGen", "ExampleValidator"),
     *("DataGate", "Trainer", "LinearProbeEvaluator", "RegistryPusher"),
@@ -50,8 +58,35 @@ def require_data_checks(finished: Finished, drift: str, folder: Path) -> None:
     assert drift in (folder / "nnclr-runs" / "runs" / finished.json["run_id"] / "report.html").read_text()
 
 
-def test_the_main_job_from_archive_to_champion_and_what_follows(data, tmp_path):
-    run = ["run", *TINY, "--data", str(data), "--json", "--set", "registry.formats=[onnx]"]
+def test_the_main_job_from_archive_to_champion_and_what_follows(data, tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with receiver() as chat:
+        monkeypatch.setenv("CHAT", chat.address)
+        _main_job(data, tmp_path)
+    # One notification for each run, and none of the files has the address.
+    told = [notice for _, _, notice in chat.received]
+    assert [notice["event"] for notice in told] == ["released", "unchanged", "unchanged", "refused", "failed"]
+    assert told[0]["version"] == "models:/nnclr-sample/1"
+    assert told[0]["interval"][0] < told[0]["accuracy"] < told[0]["interval"][1]
+    assert Path(told[0]["report"]).is_file()
+    assert "below the floor 99.0%" in told[3]["text"]
+    assert "width 16" in told[4]["reason"]
+    for path in files(tmp_path):
+        assert SECRET.encode() not in path.read_bytes(), path
+    # Each was an MLflow run from its start; that of the training has its curves.
+    registry = ModelRegistry(str(tmp_path / "nnclr-runs" / "registry"))
+    recorded = PipelineRuns(registry, "nnclr-sample").newest()
+    assert [(run.run, run.outcome) for run in reversed(recorded)] == [
+        (notice["run_id"], {"refused": "not blessed"}.get(notice["event"], notice["event"])) for notice in told
+    ]
+    assert logged_steps(registry) == [int(row["step"]) for row in history(tmp_path)]
+    # The page of all runs has them all, too.
+    page = (tmp_path / "nnclr-runs" / "runs" / "index.html").read_text()
+    assert [page.count(notice["run_id"] + "/run.log") for notice in told] == [1] * 5
+
+
+def _main_job(data: Path, tmp_path: Path) -> None:
+    run = ["run", *TINY, *NOTIFY, "--data", str(data), "--json", "--set", "registry.formats=[onnx]"]
     # For what is printed while modules load.
     first = fresh(tmp_path, run)
     second, third, worse, mismatched, listed, shown = session(
@@ -68,7 +103,7 @@ def test_the_main_job_from_archive_to_champion_and_what_follows(data, tmp_path):
     result = first.json
     assert list(first.states) == COMPONENTS
     assert set(first.states.values()) == {"done"}
-    assert result["data"]["source"] == str(data)
+    assert result["source"] == result["data"]["source"] == str(data)
     assert len(result["data"]["fingerprint"]) == 32
     assert result["data"]["counts"] == {"unlabelled": 640, "train": 300, "test": 200}
     assert result["trainer"]["steps"] == 60
@@ -133,7 +168,8 @@ def test_the_main_job_from_archive_to_champion_and_what_follows(data, tmp_path):
 
 
 @pytest.mark.long
-def test_stopped_in_training_it_goes_on_from_there(data, tmp_path):
+def test_stopped_in_training_it_goes_on_from_there(data, tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     run = ["run", *TINY, "--data", str(data), "--json", "--set", "trainer.duration=150 steps"]
     process = interpreters.commands().start("-m", "pipeline", *run, cwd=tmp_path)
     deadline = time.monotonic() + 300
@@ -153,6 +189,27 @@ def test_stopped_in_training_it_goes_on_from_there(data, tmp_path):
     log = (tmp_path / "nnclr-runs" / "runs" / again.json["run_id"] / "run.log").read_text()
     assert "Going on from" in log
     assert not list(tmp_path.glob("nnclr-runs/checkpoints/*/*"))
+    # In MLflow, it went on in the same run, and has each measurement once.
+    registry = ModelRegistry(str(tmp_path / "nnclr-runs" / "registry"))
+    (record,) = PipelineRuns(registry, "nnclr-sample").newest()
+    assert (record.run, record.outcome) == (again.json["run_id"], "released")
+    steps, expected = logged_steps(registry), [int(row["step"]) for row in history(tmp_path)]
+    assert steps == expected
+
+
+def history(folder: Path) -> list[dict[str, str]]:
+    (path,) = folder.glob("nnclr-runs/artifacts/Trainer/model_run/*/history.csv")
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def logged_steps(registry: ModelRegistry) -> list[int]:
+    """Returns the steps of the loss in the only MLflow run of the pipeline that has curves."""
+    client = registry.connection.client
+    experiment = client.get_experiment_by_name("nnclr-sample pipeline runs")
+    runs = client.search_runs([experiment.experiment_id], "metrics.c_loss > -1")
+    (logged,) = [client.get_metric_history(run.info.run_id, "c_loss") for run in runs]
+    return sorted(metric.step for metric in logged)
 
 
 def test_bad_data_stops_before_anything_is_trained(data, tmp_path):

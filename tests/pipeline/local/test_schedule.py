@@ -223,15 +223,18 @@ def test_a_stopped_schedule_resumes_its_run_when_started_again(tmp_path):
 
 
 def test_a_run_that_is_killed_each_time_fails_after_its_retries(tmp_path):
-    killed = []
+    killed, retried = [], []
 
     def kill(process: subprocess.Popen) -> None:
         killed.append(process.pid)
+        retried.append("--retried" in process.args)
         process.kill()
 
     result = Runner(["--preset", "sample"], Workdir(tmp_path / "runs"), 2, pause_seconds=0, on_start=kill).tick()
     assert (result.exit_code, result.outcome, result.detail) == (-9, "failed", "Ended by SIGKILL.")
     assert result.tries == len(set(killed)) == 3
+    # Only the last try tells receivers of a failure.
+    assert retried == [True, True, False]
 
 
 def test_a_user_error_is_not_retried(tmp_path):
