@@ -20,6 +20,7 @@ _SECRETS = {
         ("AZURE_CLIENT_SECRET", "AZURE_STORAGE_CONNECTION_STRING", "DATABRICKS_TOKEN", "HF_TOKEN", "KFP_TOKEN"), _CANARY
     ),
     **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), _ADDRESS),
+    "SOAK_RECEIVER": _ADDRESS,
     **dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,localhost"),
 }
 _ESCAPE = "\x1b]0;owned\x07\x1b[31m"
@@ -40,7 +41,8 @@ def _canary(scene: Scene, attempt: Attempt) -> str:
     """Searches all that commands print and write for a secret that every variable holds."""
     folder = attempt.folder
     scene.copied(folder)
-    run = scene.run_arguments("--no-cache")
+    told = "notify=[{on: [failed, refused, released, unchanged], url_from: SOAK_RECEIVER}]"
+    run = scene.run_arguments("--no-cache", "--set", told)
     commands = {
         "a run": (run, {}),
         "a run that fails": ([*run, "--data", "gone"], {}),
