@@ -88,8 +88,8 @@ def _names(scene: Scene, attempt: Attempt) -> str:
 
 def _around(ended: Ended) -> str:
     text = ended.out + ended.err
-    start = text.index("\x1b")
-    return text[max(0, start - 60) : start + 20]
+    before, _, after = text.partition("\x1b")
+    return f"{before[-60:]}\x1b{after[:20]}"
 
 
 def _files(folder: Path) -> list[Path]:
