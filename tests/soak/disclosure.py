@@ -8,7 +8,7 @@ from PIL import Image
 
 from components.image_example_gen import stl10
 from tests.soak.fault import Attempt, Fault, demand
-from tests.soak.scene import SETTINGS, WORKDIR, Ended, Scene
+from tests.soak.scene import MODEL, SETTINGS, WORKDIR, Ended, Scene
 
 _CANARY = "c4n4ry-s3cr3t"
 _ADDRESS = f"http://someone:{_CANARY}@127.0.0.1:9"
@@ -65,12 +65,13 @@ def _names(scene: Scene, attempt: Attempt) -> str:
     folder = attempt.folder
     _write_hostile(scene.data, folder / "pictures")
     command = ["run", *SETTINGS, "--data", "pictures", "--workdir", WORKDIR]
+    champion = ["--workdir", WORKDIR, "--set", f"registry.model_name={MODEL}"]
     shown = [
         scene.nnclr(folder, command),
         scene.nnclr(folder, ["models", "show", "champion", "--workdir", WORKDIR]),
-        scene.nnclr(folder, ["embed", "pictures", "--workdir", WORKDIR, "-o", "e.parquet"]),
+        scene.nnclr(folder, ["embed", "pictures", *champion, "-o", "e.parquet"]),
         scene.nnclr(folder, ["duplicates", "--in", "e.parquet", "--html", "page.html"]),
-        scene.nnclr(folder, ["classify", "pictures", "--workdir", WORKDIR]),
+        scene.nnclr(folder, ["classify", "pictures", *champion, "-o", "classes.csv"]),
     ]
     attempt.note("classes and files with hostile names")
     for ended in shown:
