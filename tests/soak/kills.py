@@ -9,6 +9,7 @@ from tests.soak.scene import COMPONENTS, SETTINGS, WORKDIR, Scene
 from tests.soak.watching import place, started, wait
 
 _KILLED = -9
+_MANY_FILES = 3_000
 # A component that is shorter is killed at once: the moment at which the kill arrives is random enough.
 _SHORT_SECONDS = 0.2
 
@@ -81,20 +82,28 @@ def _embed(scene: Scene, attempt: Attempt) -> str:
 def _prune(scene: Scene, attempt: Attempt) -> str:
     workdir = scene.copied(attempt.folder)
     command = ["prune", "--keep-runs", "0", "--delete", "--workdir", WORKDIR]
+    (run,) = (path for path in (workdir / "runs").iterdir() if path.is_dir())
+    # So many files that a kill arrives while they are being deleted.
+    for number in range(_MANY_FILES):
+        (run / f"{number}.txt").touch()
+    log, start = attempt.folder / "stderr.log", time.monotonic()
+    process = scene.start(attempt.folder, command, log)
+    while process.poll() is None and run.exists():
+        time.sleep(0.001)
+    seconds = time.monotonic() - start
     for _ in range(4):
-        process = scene.start(attempt.folder, command, attempt.folder / "stderr.log")
-        before = len(list(workdir.rglob("*")))
-        # As soon as it deletes, and a little later.
-        while process.poll() is None and len(list(workdir.rglob("*"))) >= before:
-            time.sleep(0.001)
-        wait(process, attempt.random.uniform(0, 0.01))
         process.kill()
         if process.wait() == _KILLED:
             attempt.note("SIGKILL of nnclr prune")
+        # The next ones near the same moment.
+        process = scene.start(attempt.folder, command, log)
+        wait(process, attempt.random.uniform(0.5, 1.2) * seconds)
+    process.wait()
     done = scene.nnclr(attempt.folder, command)
     demand(done.code == 0, f"nnclr prune ended with {done.code} after kills: {done.sentence}")
     left = [path for part in ("artifacts", "runs", "checkpoints") for path in (workdir / part).rglob("*")]
-    files = [str(path.relative_to(workdir)) for path in left if path.is_file()]
+    # The page of all runs stays.
+    files = [str(path.relative_to(workdir)) for path in left if path.is_file() and path.name != "index.html"]
     demand(not files, f"Files that no run needs are left and will never be deleted: {files[:3]}.")
     return "all deleted"
 
