@@ -4,7 +4,7 @@ python -m tests.benchmarks [NAME ...] [--peer PYTHON] [--results DIR]
 
 Without names: all that need no data of yours, about an hour on two cores. Each writes DIR/NAME.json beside what it
 prints. `--peer` is a Python that has torch and lightly (see `lightly_peer`). What needs photographs (`textbook`,
-`recipes`, `time_to_accuracy`, `pretrained_start`) is run by itself: see PERFORMANCE.md.
+`ablation`, `time_to_accuracy`, `pretrained_start`) is run by itself: see PERFORMANCE.md.
 """
 
 import argparse

@@ -48,7 +48,7 @@ VARIANTS: dict[str, list[str]] = {
     "batch of 128": ["batch_size=128"],
     "batch of 512": ["batch_size=512"],
     "temperature 0.2": ["temperature=0.2"],
-    "smaller views at first": ["progressive_resizing.size=0.67"],
+    "views of one size": ["progressive_resizing.size=1"],
     "average of the last layer only": ["encoder.pooling=average"],
 }
 
