@@ -96,7 +96,7 @@ def _no_permission(scene: Scene, attempt: Attempt) -> str:
 def _few_handles(scene: Scene, attempt: Attempt) -> str:
     """Allows a run fewer file handles than it needs."""
     for _ in range(2):
-        limit = attempt.random.randrange(24, 64)
+        limit = attempt.random.randrange(10, 20)
         prelude = f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, ({limit}, {limit}))"
         ended = scene.changed(attempt.folder, prelude, scene.run_arguments())
         if ended.code == 0:
