@@ -27,8 +27,9 @@ def write(path: str, content: bytes) -> None:
     """
     files, target = storage.located(path)
     unfinished = aside.beside(target)
-    files.pipe_file(unfinished, content)
-    files.mv(unfinished, target)
+    with aside.discarded_on_failure(lambda: files.rm_file(unfinished)):
+        files.pipe_file(unfinished, content)
+        files.mv(unfinished, target)
 
 
 def read(path: str) -> bytes:

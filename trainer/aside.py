@@ -8,6 +8,8 @@ import posixpath
 import re
 import time
 import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,6 +25,22 @@ def beside(path: str) -> str:
     """Returns a new temporary path in the folder of `path`, which is a local path or the URI of an object."""
     folder, separator, name = path.rstrip("/").rpartition("/")
     return f"{folder}{separator}.{name}.{uuid.uuid4().hex}.partial"
+
+
+@contextmanager
+def discarded_on_failure(remove: Callable[[], object]) -> Iterator[None]:
+    """Deletes an incomplete file if writing or renaming it fails, for example because the disk is full.
+
+    Args:
+        remove: Deletes the file.
+    """
+    try:
+        yield
+    except BaseException:
+        # What failed is the error to report.
+        with suppress(Exception):
+            remove()
+        raise
 
 
 def is_temporary(name: str) -> bool:

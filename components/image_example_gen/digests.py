@@ -80,8 +80,9 @@ def _read(file: Path) -> dict[str, tuple[str, str]]:
 def _write(file: Path, known: Mapping[str, tuple[str, str]]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(aside.beside(str(file)))
-    unfinished.write_text(json.dumps(known))
-    unfinished.replace(file)
+    with aside.discarded_on_failure(unfinished.unlink):
+        unfinished.write_text(json.dumps(known))
+        unfinished.replace(file)
     # nnclr 0.1.0 kept the digests of every file that it ever saw in one file.
     file.parent.with_suffix(".json").unlink(missing_ok=True)
     for other in file.parent.iterdir():

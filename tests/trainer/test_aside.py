@@ -1,11 +1,14 @@
 """What is still being written has a hidden name of its own, and what was abandoned is deleted."""
 
+import errno
 import os
 import time
 from pathlib import Path
 
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 
+from components import artifact_files
 from trainer import aside, storage
 
 
@@ -17,6 +20,16 @@ def test_every_write_has_a_name_of_its_own_which_is_hidden(path):
     for name in names:
         assert name.startswith(f"{folder}.model.")
         assert "/" not in name.removeprefix(folder)
+
+
+def test_what_cannot_be_written_to_its_end_leaves_nothing(tmp_path, monkeypatch):
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(LocalFileSystem, "mv", full)
+    with pytest.raises(OSError, match="No space left"):
+        artifact_files.write(str(tmp_path / "summary.json"), b"content")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_abandoned_files_and_folders_are_deleted_and_nothing_else(tmp_path):

@@ -75,11 +75,12 @@ def write(workdir: Workdir, state: ScheduleState) -> None:
         OSError: If the file cannot be written.
     """
     unfinished = Path(aside.beside(str(workdir.schedule)))
-    with open(unfinished, "w", encoding="utf-8") as file:
-        file.write(state.model_dump_json(indent=2))
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(workdir.schedule)
+    with aside.discarded_on_failure(unfinished.unlink):
+        with open(unfinished, "w", encoding="utf-8") as file:
+            file.write(state.model_dump_json(indent=2))
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(workdir.schedule)
 
 
 def age_seconds(workdir: Workdir) -> float:
