@@ -133,6 +133,7 @@ def test_killed_at_any_side_effect_and_pushed_again_there_is_one_whole_version(
         require_whole(root, version)
 
 
+@pytest.mark.long
 def test_two_pushers_at_once_leave_two_complete_versions_and_the_first_is_champion(models, empty, tmp_path):
     """The second encoder was not compared with the first one, so it is not promoted."""
     shutil.copytree(empty, tmp_path / "root")
@@ -235,6 +236,7 @@ def test_a_candidate_is_not_promoted_if_the_champion_changed_during_the_run(accu
     assert [move.version for move in registry.history("encoder")] == [1, 2]
 
 
+@pytest.mark.long
 def test_an_alias_that_a_person_moved_during_the_run_stays(models, empty, tmp_path):
     shutil.copytree(empty, tmp_path / "root")
     registry = ModelRegistry(str(tmp_path / "root" / "registry"))

@@ -53,6 +53,7 @@ def on_one_device(tfrecords, logical_cpus):
     return train(tfrecords, logical_cpus[:1])
 
 
+@pytest.mark.long
 def test_several_devices_read_the_same_batches_as_one(on_one_device, tfrecords, logical_cpus):
     expected_model, expected = on_one_device
     model, result = train(tfrecords, logical_cpus[:2])
@@ -111,11 +112,8 @@ def test_labels_leave_no_trace_in_the_encoder(tfrecords, logical_cpus, tmp_path,
     assert not np.array_equal(probes[0], probes[1])
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [pytest.param({}, marks=pytest.mark.long), NORM, pytest.param({"neighbour": "none"}, marks=pytest.mark.long)],
-    ids=["example", "paper", "simclr"],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("changes", [{}, NORM, {"neighbour": "none"}], ids=["example", "paper", "simclr"])
 def test_training_learns(tfrecords, logical_cpus, changes):
     mild = {"crop_scale": (0.8, 1.0), "flip": False, "brightness": 0.1}
     optimizer = {"learning_rate": 3e-3, "schedule": "cosine", "warmup": "1 epochs"}
