@@ -3,15 +3,18 @@
 import math
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from rich.table import Table as RichTable
 
+_Name = TypeVar("_Name", bound=Hashable)
+
 
 def alternately(
-    contenders: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 1, limit: float = math.inf
-) -> dict[str, list[float]]:
+    contenders: Mapping[_Name, Callable[[], object]], rounds: int, warm_up: int = 1, limit: float = math.inf
+) -> dict[_Name, list[float]]:
     """Measures contenders in turns, so that other load on the machine affects all of them alike.
 
     Args:
@@ -23,7 +26,7 @@ def alternately(
     Returns:
         The seconds of each measured call, by the name of the contender.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    seconds: dict[_Name, list[float]] = {name: [] for name in contenders}
     begin = time.perf_counter()
     for number in range(warm_up + rounds):
         if number > warm_up and time.perf_counter() - begin > limit:

@@ -84,10 +84,8 @@ def images_per_second(examples: str, settings: dict[str, TrainerSettings]) -> di
         one_size = of_row.model_copy(update={"progressive_resizing": ProgressiveResizingSettings(size=1)})
         for size in {survey.largest, smaller_view_size(of_row, survey.largest)}:
             steps[name, size] = Step(one_size, size)
-    names = {f"{name} at {size}": key for key in steps for name, size in [key]}
-    measured = alternately({told: steps[key] for told, key in names.items()}, _ROUNDS, warm_up=2)
     # The fastest call is the one that other load disturbed least.
-    seconds = {names[told]: min(samples) for told, samples in measured.items()}
+    seconds = {key: min(samples) for key, samples in alternately(steps, _ROUNDS, warm_up=2).items()}
     rates = {}
     for name, of_row in settings.items():
         plan = Plan.of(of_row, survey.records)

@@ -29,7 +29,7 @@ RELEASED = Notice(
     accuracy=0.545,
     interval=(0.514, 0.576),
     version="models:/nnclr-sample/3",
-    report="/work/nnclr-runs/runs/20261126-030000-ab12/report.html",
+    report="/srv/nnclr-runs/runs/20261126-030000-ab12/report.html",
 ).with_text()
 STOPPED_BY_GATE = Notice(
     event="failed", pipeline="nnclr", reason="The data failed validation: It is noise.", anomalies=("It is noise.",)
@@ -99,7 +99,7 @@ def test_receivers_get_one_object_that_says_what_happened_and_where_to_look(tmp_
     assert told["text"] == (
         "Pipeline nnclr-sample, run 20261126-030000-ab12: the encoder was released. Version: models:/nnclr-sample/3. "
         "Linear probe: 54.5% (95 % interval 51.4% to 57.6%).\n"
-        "Report: /work/nnclr-runs/runs/20261126-030000-ab12/report.html"
+        "Report: /srv/nnclr-runs/runs/20261126-030000-ab12/report.html"
     )
     assert "s3cret" not in caplog.text
 
