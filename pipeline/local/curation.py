@@ -68,44 +68,46 @@ class Outputs:
                 artifact_files.write(self.page, page.render(shown).encode())
 
 
-class Duplicates(Content):
-    """Images that resemble another image of a file of embeddings.
+class Curated(Content):
+    """What was searched for images to leave out.
 
     Attributes:
         path: Path or URI of the embeddings.
         model: The encoder.
         source: Path or URI of the images.
+    """
+
+    path: str
+    model: Model
+    source: str
+
+
+class Duplicates(Curated):
+    """Images that resemble another image of a file of embeddings.
+
+    Attributes:
         threshold: The least similarity of duplicates.
         images: Number of images that were compared.
         duplicates: Number of images that resemble one that is kept.
         groups: The images that are kept, with their duplicates.
     """
 
-    path: str
-    model: Model
-    source: str
     threshold: float
     images: int
     duplicates: int
     groups: tuple[Group, ...]
 
 
-class Leaks(Content):
+class Leaks(Curated):
     """Images of one split that resemble an image of another split.
 
     Attributes:
-        path: Path or URI of the embeddings.
-        model: The encoder.
-        source: Path or URI of the images.
         threshold: The least similarity of an image and its copy.
         images: Number of images of each of the two splits.
         leaked: Number of images of each split that resemble one of the other split.
         groups: Images of the second split, with those of the first split that resemble them most.
     """
 
-    path: str
-    model: Model
-    source: str
     threshold: float
     images: dict[str, int]
     leaked: dict[str, int]
@@ -124,22 +126,16 @@ class Outlier(Group):
     distance: float
 
 
-class Outliers(Content):
+class Outliers(Curated):
     """The images that are farthest from all others.
 
     Attributes:
-        path: Path or URI of the embeddings.
-        model: The encoder.
-        source: Path or URI of the images.
         neighbours: Number of nearest neighbours of which the mean distance is the score.
         images: Number of images that were compared.
         median: The median score of all images.
         outliers: The images with the highest scores, the highest first.
     """
 
-    path: str
-    model: Model
-    source: str
     neighbours: int
     images: int
     median: float
