@@ -3,13 +3,23 @@
 Needs neither TFX nor Beam, so that any program can read what a component wrote.
 """
 
+import io
 from typing import TypeVar
 
-from pydantic import BaseModel, ConfigDict
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from trainer import aside, storage
+from trainer.errors import UserError
 
 _Content = TypeVar("_Content", bound=BaseModel)
+
+
+class DamagedFile(UserError):
+    """A file that nnclr wrote holds something else now."""
+
+    def __init__(self, path: str):
+        super().__init__(f"{path} is damaged: restore it, or delete its folder and create it again.")
 
 
 class Content(BaseModel):
@@ -64,7 +74,29 @@ def read_json(path: str, model: type[_Content]) -> _Content:
         model: Class of the content.
 
     Raises:
+        DamagedFile: If the file holds something else.
         FileNotFoundError: If there is no such file.
-        ValidationError: If the file holds something else.
     """
-    return model.model_validate_json(read(path))
+    try:
+        return model.model_validate_json(read(path))
+    except ValidationError as error:
+        raise DamagedFile(path) from error
+
+
+def read_arrays(path: str) -> dict[str, np.ndarray]:
+    """Reads an npz file of NumPy's.
+
+    Args:
+        path: Local path or URI of the file.
+
+    Raises:
+        DamagedFile: If the file holds something else.
+        FileNotFoundError: If there is no such file.
+    """
+    content = read(path)
+    try:
+        # Reading an array verifies its checksum.
+        return dict(np.load(io.BytesIO(content), allow_pickle=False))
+    except Exception as error:
+        # Each damaged byte leads zipfile or NumPy to an error of another kind.
+        raise DamagedFile(path) from error

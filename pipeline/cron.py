@@ -23,7 +23,8 @@ def validated(expression: str) -> str:
         )
     try:
         CronSim(expression, datetime(2000, 1, 1))
-    except CronSimError as error:
+    # A number of thousands of digits is a ValueError.
+    except (CronSimError, ValueError) as error:
         raise SettingsError(f"--cron {expression!r} is invalid: {error}.") from error
     return " ".join(fields)
 

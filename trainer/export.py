@@ -1,12 +1,14 @@
 """Exports encoders as SavedModels, and reads them back."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
+from pydantic import ValidationError
 
 from trainer import aside, storage
 from trainer.config import EncoderSettings, TrainerSettings
@@ -134,7 +136,8 @@ def load_weights(encoder: keras.Model, settings: TrainerSettings, size: tuple[in
     # The variables of a SavedModel are stored as a checkpoint of the saved object.
     checkpoint = tf.train.Checkpoint(_encoder=encoder)
     try:
-        checkpoint.read(f"{directory}/variables/variables").assert_existing_objects_matched().expect_partial()
+        with _undamaged(directory):
+            checkpoint.read(f"{directory}/variables/variables").assert_existing_objects_matched().expect_partial()
     except (ValueError, AssertionError) as error:
         # A ResNet, for instance, begins with another convolution for small images.
         raise SettingsError(
@@ -152,18 +155,15 @@ def fingerprint(directory: str) -> str:
     """
     _description_to_start_from(directory)
     # The index of a checkpoint contains the checksum of each variable.
-    with tf.io.gfile.GFile(f"{directory}/variables/variables.index", "rb") as file:
+    with _undamaged(directory), tf.io.gfile.GFile(f"{directory}/variables/variables.index", "rb") as file:
         return hashlib.sha256(file.read()).hexdigest()
 
 
 def _description_to_start_from(directory: str) -> EncoderDescription:
     try:
         return describe(directory)
-    except (tf.errors.OpError, ValueError) as error:
-        raise SettingsError(
-            f"trainer.warm_start: {directory} has no encoder of nnclr ({' '.join(str(error).split())[:200]}). "
-            "Name the folder of an exported SavedModel, or set trainer.warm_start to null."
-        ) from error
+    except SettingsError as error:
+        raise SettingsError(f"trainer.warm_start: {error} Or set trainer.warm_start to null.") from error
 
 
 def _summary(settings: EncoderSettings, size) -> str:
@@ -175,13 +175,18 @@ def describe(directory: str) -> EncoderDescription:
     """Reads the description that was written beside the model in `directory`.
 
     Raises:
-        tf.errors.NotFoundError: If there is no description, or no complete model.
-        pydantic.ValidationError: If the description cannot be read, or has settings that this version does not know.
+        SettingsError: If there is no description, or no complete model; if the description cannot be read, or has
+            settings that this version does not know.
     """
-    if not tf.saved_model.contains_saved_model(directory):
-        raise tf.errors.NotFoundError(None, None, f"{directory} has no {_LAST_FILE}")
-    with tf.io.gfile.GFile(f"{directory}/{_DESCRIPTION}") as file:
-        return EncoderDescription.model_validate_json(file.read())
+    try:
+        if not tf.saved_model.contains_saved_model(directory):
+            raise tf.errors.NotFoundError(None, None, f"there is no {_LAST_FILE}")
+        with tf.io.gfile.GFile(f"{directory}/{_DESCRIPTION}", "rb") as file:
+            return EncoderDescription.model_validate_json(file.read())
+    except (tf.errors.OpError, ValidationError) as error:
+        raise SettingsError(
+            f"{directory} has no encoder of nnclr ({_shortened(error)}): name the folder of an exported SavedModel."
+        ) from error
 
 
 def image_size(directory: str) -> tuple[int, int] | None:
@@ -200,7 +205,7 @@ def describe_if_any(directory: str) -> EncoderDescription | None:
     """Returns the description beside the model in `directory`; None if nnclr did not export the model."""
     try:
         return describe(directory)
-    except (tf.errors.OpError, ValueError):
+    except SettingsError:
         return None
 
 
@@ -273,6 +278,30 @@ def batch_of(size: tuple[int, int]) -> int:
     return max(1, min(_MOST_AT_ONCE, _BATCH_BYTES // (3 * size[0] * size[1])))
 
 
+def _load(directory: str):
+    with _undamaged(directory):
+        try:
+            return tf.saved_model.load(directory)
+        except (ValueError, AssertionError, TypeError, AttributeError) as error:
+            # A damaged byte leads TensorFlow to errors of many kinds.
+            raise tf.errors.DataLossError(None, None, str(error)) from error
+
+
+@contextmanager
+def _undamaged(directory: str) -> Iterator[None]:
+    """Turns TensorFlow's errors about the files of a SavedModel into one sentence."""
+    try:
+        yield
+    except (tf.errors.OpError, OSError, RuntimeError, LookupError) as error:
+        raise SettingsError(
+            f"The SavedModel in {directory} cannot be read ({_shortened(error)}): restore it, or export it again."
+        ) from error
+
+
+def _shortened(error: Exception) -> str:
+    return " ".join(str(error).split())[:200].rstrip(". ")
+
+
 class Embeddings:
     """Computes embeddings of pixels.
 
@@ -286,7 +315,7 @@ class Embeddings:
     @classmethod
     def of_export(cls, directory: str) -> "Embeddings":
         """Returns the embeddings of the SavedModel in `directory`."""
-        model = tf.saved_model.load(directory)
+        model = _load(directory)
         signature = model.signatures["embed_pixels"]
         # The signature does not keep the model alive, so the closure must.
         return cls(lambda pixels: (model, signature(pixels=pixels))[1]["embeddings"])
@@ -304,7 +333,7 @@ def probabilities(directory: str) -> Callable[[np.ndarray], np.ndarray] | None:
     Returns:
         A function that maps embeddings, float32 [N, d], to the probabilities of the classes, float32 [N, classes].
     """
-    model = tf.saved_model.load(directory)
+    model = _load(directory)
     if _CLASSIFY_EMBEDDINGS not in model.signatures:
         return None
     signature = model.signatures[_CLASSIFY_EMBEDDINGS]
@@ -314,5 +343,5 @@ def probabilities(directory: str) -> Callable[[np.ndarray], np.ndarray] | None:
 
 def embed_encoded(directory: str, images: list[bytes]) -> np.ndarray:
     """Embeds encoded images (see `signatures.Embedder.serve`) with the SavedModel in `directory`: float32 [N, d]."""
-    model = tf.saved_model.load(directory)
+    model = _load(directory)
     return model.signatures["serving_default"](image_bytes=tf.constant(images))["embeddings"].numpy()

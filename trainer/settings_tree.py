@@ -1,6 +1,7 @@
 """Reads settings from YAML, merges and overrides them, and validates them with clear errors."""
 
 import difflib
+import reprlib
 from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin
@@ -14,6 +15,10 @@ from trainer.errors import SettingsError
 SECRET_VALUE = "secret_value"  # noqa: S105
 
 _Model = TypeVar("_Model", bound=BaseModel)
+# How messages show values: aliases in YAML can make a short text a value of any size.
+_SHOWN = reprlib.Repr()
+_SHOWN.maxlevel = 3
+_SHOWN.maxstring = _SHOWN.maxother = 500
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -25,6 +30,8 @@ class _UniqueKeyLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(None, None, "a name must be a text", key.start_mark)
             if key.tag == "tag:yaml.org,2002:bool":
                 key.tag = "tag:yaml.org,2002:str"
             if key.value in seen and key.value != "<<":
@@ -60,7 +67,7 @@ def overridden(tree: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
         path, equals, value = override.partition("=")
         if not equals or not path:
             raise SettingsError(f"--set takes NAME=VALUE, for instance trainer.epochs=2, not {override!r}.")
-        tree = merged(tree, _nested(path.split("."), _parsed_value(override, value)))
+        tree = merged(tree, _nested(path.split("."), _loaded(value, f"The value in --set {override}")))
     return tree
 
 
@@ -87,10 +94,7 @@ def parsed(text: str, where: str) -> dict[str, Any]:
     Raises:
         SettingsError: If the text is not valid YAML or not a mapping.
     """
-    try:
-        tree = yaml.load(text, _UniqueKeyLoader)  # noqa: S506 (it is a SafeLoader)
-    except yaml.YAMLError as error:
-        raise SettingsError(f"{where} cannot be used: {' '.join(str(error).split())}.") from error
+    tree = _loaded(text, where)
     if tree is None:
         return {}
     if not isinstance(tree, dict):
@@ -98,11 +102,12 @@ def parsed(text: str, where: str) -> dict[str, Any]:
     return tree
 
 
-def _parsed_value(override: str, value: str) -> Any:
+def _loaded(text: str, where: str) -> Any:
     try:
-        return yaml.load(value, _UniqueKeyLoader)  # noqa: S506 (it is a SafeLoader)
-    except yaml.YAMLError as error:
-        raise SettingsError(f"The value in --set {override} cannot be used: {' '.join(str(error).split())}.") from error
+        return yaml.load(text, _UniqueKeyLoader)  # noqa: S506 (it is a SafeLoader)
+    # A date that does not exist or a number of thousands of digits is a ValueError.
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise SettingsError(f"{where} cannot be used: {' '.join(str(error).split())}.") from error
 
 
 def _nested(path: list[str], value: Any) -> dict[str, Any]:
@@ -144,7 +149,7 @@ def _explained(root: type[BaseModel], problem: Any) -> str:
         return f"{field}: no such setting.{hint} Allowed: {where} {', '.join(allowed)}."
     if problem["type"] == SECRET_VALUE:
         return f"{field}: {problem['msg']}."
-    return f"{field}: {problem['input']!r} is not allowed. {problem['msg'].removeprefix('Value error, ')}."
+    return f"{field}: {_SHOWN.repr(problem['input'])} is not allowed. {problem['msg'].removeprefix('Value error, ')}."
 
 
 def _model_at(kind: Any, path: list[str]) -> type[BaseModel] | None:

@@ -15,7 +15,8 @@ from components.image_example_gen.sources import files
 from trainer.errors import DataError, SettingsError
 
 _FIELDS = {"YYYY": r"\d{4}", "MM": r"\d{2}", "DD": r"\d{2}", "SPAN": r"\d+"}
-_PLACEHOLDER = re.compile(r"\{([A-Za-z]+)\}")
+# TFX's own placeholders may also have a width, as in {SPAN:2}.
+_PLACEHOLDER = re.compile(r"\{([A-Za-z]+(?::\d+)?)\}")
 # The file that marks a folder as complete; Hadoop and Spark write it.
 MARK = "_SUCCESS"
 # How many spans a message names.

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from pydantic import ValidationError
 from scipy.special import softmax
 
+from components import artifact_files
 from components.artifact_files import Content
 from components.linear_probe_evaluator import artifact as evaluation_artifact
 from trainer import export
@@ -91,7 +91,7 @@ def evaluated(directory: str) -> Probe:
     try:
         names = evaluation_artifact.read_metrics(directory).class_names
         probe = evaluation_artifact.read_probe(directory)
-    except (FileNotFoundError, NotADirectoryError, ValidationError) as error:
+    except (FileNotFoundError, NotADirectoryError, artifact_files.DamagedFile) as error:
         raise SettingsError(
             f"--probe {directory} holds no fitted probe: name the folder that nnclr evaluate wrote for this encoder."
         ) from error

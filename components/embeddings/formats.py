@@ -7,6 +7,7 @@ import io
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
@@ -28,7 +29,11 @@ PARQUET, NPZ, PROJECTOR = ".parquet", ".npz", ".projector"
 ENDINGS = (PARQUET, NPZ, PROJECTOR)
 
 #: What is raised if a file or folder holds something else. Other errors come from the storage.
-UNREADABLE = (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, FileNotFoundError, NotADirectoryError)
+UNREADABLE = (
+    *(ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, FileNotFoundError, NotADirectoryError),
+    # Zip files of a later version, or encrypted ones, and damaged compressed data.
+    *(NotImplementedError, RuntimeError, zlib.error, artifact_files.DamagedFile),
+)
 _METADATA = "nnclr"
 _PROJECTOR_DESCRIPTION = "embeddings.json"
 

@@ -56,11 +56,15 @@ def write(path: str, part: Part) -> None:
 
 
 def read(path: str) -> Part:
-    """Reads a part that `write` wrote."""
-    with np.load(io.BytesIO(artifact_files.read(path)), allow_pickle=False) as arrays:
-        texts = json.loads(str(arrays["texts"]))
-        rejected = [Rejected(**each) for each in texts["rejected"]]
-        return Part(texts["split"], texts["ids"], arrays["labels"], arrays["vectors"], rejected)
+    """Reads a part that `write` wrote.
+
+    Raises:
+        DamagedFile: If the file holds something else.
+    """
+    arrays = artifact_files.read_arrays(path)
+    texts = json.loads(str(arrays["texts"]))
+    rejected = [Rejected(**each) for each in texts["rejected"]]
+    return Part(texts["split"], texts["ids"], arrays["labels"], arrays["vectors"], rejected)
 
 
 def finished(directory: str) -> frozenset[str]:

@@ -48,7 +48,7 @@ class Embeddings:
             ends = np.cumsum([metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)])
             group = int(np.searchsorted(ends, row, side="right"))
             column = self._file.read_row_group(group, ["embedding"]).column(0)
-            return np.array(column[row - int(ends[group])].as_py(), np.float32)
+            return _finite(np.array(column[row - int(ends[group])].as_py(), np.float32))
 
     def vectors(self, rows: int = _CHUNK_ROWS, *, unit: bool = False) -> Iterator[np.ndarray]:
         """Yields the embeddings in the order of the file.
@@ -64,7 +64,7 @@ class Embeddings:
         with _readable(self.path):
             for batch in self._file.iter_batches(rows, columns=["embedding"]):
                 vectors = batch.column(0).flatten().to_numpy(zero_copy_only=False)
-                yield _scaled(vectors.reshape(-1, self.description.length), unit)
+                yield _scaled(_finite(vectors.reshape(-1, self.description.length)), unit)
 
 
 @contextmanager
@@ -108,6 +108,13 @@ def _readable(path: str) -> Iterator[None]:
             f"{path} is not a whole file of embeddings that nnclr embed wrote: name another file, or write this one "
             "again."
         ) from error
+
+
+def _finite(vectors: np.ndarray) -> np.ndarray:
+    # nnclr embed leaves out images whose embeddings are not finite.
+    if not np.isfinite(vectors).all():
+        raise ValueError
+    return vectors
 
 
 def _scaled(vectors: np.ndarray, unit: bool) -> np.ndarray:

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from pydantic import TypeAdapter, ValidationError
+
 from components.image_example_gen.sources import files
 from components.image_example_gen.sources.files import Entry
 from trainer import aside
@@ -19,6 +21,8 @@ from trainer.errors import DataError
 _BYTES_PER_READ = 2**20
 # The memory of a source that no run looked at for so long is deleted.
 _FORGOTTEN_AFTER_SECONDS = 30 * 24 * 3600
+# The version and the digest of each file.
+_KNOWN = TypeAdapter(dict[str, tuple[str, str]])
 # Stands for the content of a file that this user must not read. It is not remembered: another user may read the file.
 _UNREADABLE = "unreadable"
 
@@ -72,8 +76,8 @@ def _digest(path: str, entry: Entry) -> str:
 
 def _read(file: Path) -> dict[str, tuple[str, str]]:
     try:
-        return json.loads(file.read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+        return _KNOWN.validate_json(file.read_bytes())
+    except (FileNotFoundError, ValidationError):
         return {}
 
 

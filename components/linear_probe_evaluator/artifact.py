@@ -468,7 +468,7 @@ def read_probe(directory: str) -> ProbeWeights:
     Raises:
         FileNotFoundError: If there were no labelled images.
     """
-    arrays = np.load(io.BytesIO(artifact_files.read(f"{directory}/{_PROBE}")), allow_pickle=False)
+    arrays = artifact_files.read_arrays(f"{directory}/{_PROBE}")
     return ProbeWeights(arrays["weights"], arrays["bias"])
 
 

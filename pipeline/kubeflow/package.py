@@ -118,7 +118,7 @@ def read_package(path: Path) -> Package:
             pipeline_root=spec.get("defaultPipelineRoot"),
             mount_paths=_mount_paths(spec, platform),
         )
-    except (OSError, yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise SettingsError(
             f"{path} is not a compiled pipeline ({type(error).__name__}): create one with nnclr compile."
         ) from error

@@ -16,6 +16,7 @@ from typing import Any
 
 import tensorflow as tf
 from ml_metadata.proto import metadata_store_pb2
+from pydantic import TypeAdapter, ValidationError
 
 from components.image_example_gen import executor as ingest_executor
 from components.image_example_gen.executor import FINGERPRINT, SOURCE
@@ -31,6 +32,8 @@ logger = logging.getLogger("nnclr")
 
 _WORKDIR_PLACEHOLDER = "<working directory>"
 _SHOWN_CHANGES = 5
+# The parts of each component's last key.
+_PARTS = TypeAdapter(dict[str, dict[str, str]])
 
 
 @contextmanager
@@ -205,6 +208,6 @@ def _hash(text: str) -> str:
 
 def _read(memory: Path) -> dict[str, dict[str, str]]:
     try:
-        return json.loads(memory.read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+        return _PARTS.validate_json(memory.read_bytes())
+    except (FileNotFoundError, ValidationError):
         return {}

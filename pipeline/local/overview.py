@@ -99,7 +99,7 @@ def _row(folder: Path) -> Row:
     except FileNotFoundError:
         reason = "It was stopped or killed."
         return Row(folder.name, started, _UNFINISHED, None, {}, None, None, reason, files)
-    except (OSError, ValueError):
+    except (OSError, artifact_files.DamagedFile):
         reason = "Its summary.json cannot be read."
         return Row(folder.name, started, _UNFINISHED, None, {}, None, None, reason, files)
     data = found.data

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
+from components import artifact_files
 from pipeline.local import metadata, summary
 from pipeline.local.workdir import Workdir
 from trainer import aside
@@ -117,7 +118,7 @@ def _is_finished(run: Path) -> bool:
     """Returns whether a run went through all components."""
     try:
         return bool(summary.read(run).components)
-    except (OSError, ValueError):
+    except (OSError, artifact_files.DamagedFile):
         return False
 
 

@@ -118,7 +118,7 @@ def read(directory: Path) -> Summary:
 
     Raises:
         FileNotFoundError: If the run did not end.
-        ValidationError: If the file is damaged.
+        DamagedFile: If the file is damaged.
     """
     return artifact_files.read_json(str(directory / _FILE), Summary)
 

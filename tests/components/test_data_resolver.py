@@ -75,6 +75,8 @@ def test_spans_are_ordered_as_numbers_and_may_be_nested(tmp_path):
 
 
 def test_a_pattern_that_cannot_be_resolved_is_refused_in_one_sentence(tmp_path):
+    with pytest.raises(SettingsError, match=r"unknown placeholder \{SPAN:2\}\. The placeholders are \{YYYY\}"):
+        spans.newest(f"{tmp_path}/{{SPAN:2}}")
     with pytest.raises(SettingsError, match=r"unknown placeholder \{DAY\}\. The placeholders are \{YYYY\}"):
         spans.newest(f"{tmp_path}/{{DAY}}")
     with pytest.raises(DataError, match=r"has no spans: no path matches it"):

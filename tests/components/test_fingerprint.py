@@ -115,6 +115,18 @@ def test_unchanged_files_are_hashed_once_for_all_runs(folder, tmp_path, process,
     assert hashed[4:] == [str(folder / "unlabelled" / "4.png")]
 
 
+@pytest.mark.parametrize("content", [b"[]", b'{"a": 1}', b'{"/a": ["v"]}', b"\xff", b"[" * 10_000, b""])
+def test_a_damaged_memory_is_written_anew(folder, tmp_path, process, content):
+    memory = tmp_path / "fingerprints"
+    first = of(folder, memory)
+    (file,) = memory.iterdir()
+    whole = file.read_bytes()
+    file.write_bytes(content)
+    process.clear()
+    assert of(folder, memory) == first
+    assert file.read_bytes() == whole
+
+
 def test_the_memory_holds_the_files_of_sources_in_use(folder, tmp_path):
     memory = tmp_path / "fingerprints"
     memory.with_suffix(".json").write_text("of nnclr 0.1.0")

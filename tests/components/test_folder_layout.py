@@ -13,6 +13,7 @@ from components.image_example_gen import artifact, decoding, encoding
 from components.image_example_gen.config import IngestSettings, SplitShares
 from components.image_example_gen.ingest import ingest
 from components.image_example_gen.rejections import RejectedPictures
+from components.image_example_gen.sources import exclusion
 from components.image_example_gen.sources.opening import open_source
 from components.image_example_gen.sources.picture_formats import PICTURE_FORMATS
 from tests.components.test_ingest import records, runner
@@ -223,6 +224,12 @@ def test_excluded_files_are_counted_and_change_the_source(tmp_path):
         "in data.exclude, but not found": {"gone.png"},
     }
     assert not any(name.endswith("/0.png") for name in source.files())
+
+
+@pytest.mark.parametrize("line", ["{", '{"name": "a.png"}', '{"id":' * 10_000], ids=["cut off", "no id", "nested"])
+def test_a_line_without_the_name_of_a_file_is_named(line):
+    with pytest.raises(DataError, match=r"list\.txt, line 2, is no JSON object with the field id: \{"):
+        exclusion.parse("list.txt", f"a.png\n{line}\n".encode())
 
 
 @pytest.mark.parametrize("kind", PICTURE_FORMATS)

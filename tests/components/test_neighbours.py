@@ -112,6 +112,15 @@ def test_what_is_no_file_of_embeddings_is_refused_by_its_name(tmp_path, path):
     for name in ("text", "other", "cut"):
         with pytest.raises(SettingsError, match=rf"{name}\.parquet is not a whole file of embeddings"):
             reading.opened(str(tmp_path / f"{name}.parquet")).__enter__()
+    table = pq.read_table(path)
+    vectors = np.full((len(table), len(table["embedding"][0])), np.nan, np.float32)
+    unfinite = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
+    place = table.schema.get_field_index("embedding")
+    pq.write_table(table.set_column(place, table.schema.field(place), unfinite), tmp_path / "nan.parquet")
+    with reading.opened(str(tmp_path / "nan.parquet")) as file:
+        for read in (lambda: file.vector(3), lambda: list(file.vectors()), lambda: list(file.vectors(unit=True))):
+            with pytest.raises(SettingsError, match=r"nan\.parquet is not a whole file of embeddings"):
+                read()
     with pytest.raises(SettingsError, match=r"e\.npz is not a Parquet file"):
         reading.opened(str(tmp_path / "e.npz")).__enter__()
 

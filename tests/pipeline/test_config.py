@@ -74,6 +74,10 @@ def test_set_beats_file_beats_preset(tmp_path):
         ("registry.card.licence=''", r"registry\.card\.licence"),
         ("trainer.epochs", r"--set takes NAME=VALUE"),
         ("trainer.projection.units=[64", r"The value in --set trainer\.projection\.units=\[64 cannot be used"),
+        ("trainer.epochs={[a]: 1}", r"trainer\.epochs=\{\[a\]: 1\} cannot be used: a name must be a text"),
+        ("trainer.epochs=2001-99-99", r"trainer\.epochs=2001-99-99 cannot be used: month must be in 1\.\.12"),
+        (f"trainer.epochs={'9' * 5_000}", r"cannot be used: Exceeds the limit"),
+        (f"trainer.epochs={'[' * 2_000}", r"cannot be used: maximum recursion depth"),
         ("trainer.optimizer.weight_decay=0.1", r"trainer\.optimizer: .* adam has no weight_decay: take adamw"),
         ("trainer.optimizer.warmup=3 weeks", r"warmup: '3 weeks' is not allowed\. Write a number and its unit"),
         ("trainer.encoder.name=vit", r"trainer\.encoder\.name: 'vit' is not allowed\. Choose one of convnet, resnet18"),
@@ -321,3 +325,12 @@ def test_a_section_of_which_one_value_is_given_keeps_its_other_defaults(override
     settings = config.load(overrides=[override])
     for path, value in kept.items():
         assert attrgetter(path)(settings) == value == attrgetter(path)(config.load())
+
+
+def test_a_short_text_that_stands_for_a_value_of_any_size_is_refused_briefly(tmp_path):
+    # Each list holds the one before it ten times: 10 to the power of 12 texts.
+    lists = "".join(f"list{i}: &{i} [{', '.join([f'*{i - 1}'] * 10)}]\n" for i in range(1, 12))
+    (tmp_path / "config.yaml").write_text(f"list0: &0 [{', '.join('x' * 10)}]\n{lists}trainer: {{epochs: *11}}\n")
+    with pytest.raises(SettingsError, match=r"trainer\.epochs: \[\[\[\[\.\.\.\]") as caught:
+        config.load(None, tmp_path / "config.yaml")
+    assert len(str(caught.value)) < 10_000

@@ -187,6 +187,35 @@ def test_warm_start_from_settings_of_another_version_is_refused(encoder, exporte
             start(str(foreign))
 
 
+@pytest.mark.parametrize("content", [None, b"", b"text", "cut"], ids=["missing", "empty", "text", "cut off"])
+@pytest.mark.parametrize("name", ["variables/variables.index", "variables/variables.data-00000-of-00001"])
+def test_damaged_weights_are_named(encoder, exported, tmp_path, name, content):
+    damaged = Path(shutil.copytree(exported, tmp_path / "model"))
+    whole = (damaged / name).read_bytes()
+    (damaged / name).unlink()
+    if content is not None:
+        (damaged / name).write_bytes(whole[: len(whole) // 2] if content == "cut" else content)
+    for use in (
+        lambda directory: export.load_weights(encoder, SETTINGS, (32, 32), directory),
+        export.Embeddings.of_export,
+        lambda directory: export.embed_encoded(directory, []),
+        *([export.fingerprint] if name.endswith("index") and content is None else []),
+    ):
+        with pytest.raises(SettingsError, match=rf"The SavedModel in {damaged} cannot be read \(.*restore it, or"):
+            use(str(damaged))
+
+
+def test_a_damaged_graph_or_description_is_named(exported, tmp_path):
+    damaged = Path(shutil.copytree(exported, tmp_path / "model"))
+    (damaged / "saved_model.pb").write_bytes(b"text")
+    with pytest.raises(SettingsError, match=rf"The SavedModel in {damaged} cannot be read"):
+        export.Embeddings.of_export(str(damaged))
+    (damaged / "assets.extra" / "nnclr.json").write_bytes(b"\xff")
+    assert export.describe_if_any(str(damaged)) is None
+    with pytest.raises(SettingsError, match=rf"{damaged} has no encoder of nnclr \(.*: name the folder"):
+        export.describe(str(damaged))
+
+
 def test_fingerprint_tells_weights_apart(exported, exported_norm, tmp_path):
     again = str(tmp_path / "again")
     export.export_encoder(normalised(1), NORM, (32, 32), again, TrainingFigures(steps=9))

@@ -36,7 +36,7 @@ def parse(path: str, content: bytes) -> frozenset[str]:
         if line.startswith("{"):
             try:
                 names.add(str(json.loads(line)["id"]))
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
                 raise DataError(f"{path}, line {number}, is no JSON object with the field id: {line[:80]}.") from error
         elif line.strip():
             names.add(line.strip().removeprefix("./"))
