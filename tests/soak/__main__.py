@@ -16,13 +16,14 @@ import traceback
 from pathlib import Path
 from typing import NoReturn
 
-from tests.soak import damage, disclosure, kills, leaks, plants, registry, resources
+from tests.soak import damage, disclosure, fuzzing, kills, leaks, plants, registry, resources, storage
 from tests.soak.fault import Attempt, Fault, Finding, Impossible
 from tests.soak.scene import Scene, prepare
 from tests.soak.table import Table
 
 FAULTS: list[Fault] = [
-    *(*kills.FAULTS, *resources.FAULTS, *registry.FAULTS, *damage.FAULTS, *disclosure.FAULTS, *leaks.FAULTS),
+    *(*kills.FAULTS, *resources.FAULTS, *registry.FAULTS, *storage.FAULTS, *damage.FAULTS, *disclosure.FAULTS),
+    *(*fuzzing.FAULTS, *leaks.FAULTS),
 ]
 _UNUSABLE = 2
 # Several times as long as any attempt takes on two busy cores.

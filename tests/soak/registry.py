@@ -1,58 +1,25 @@
 """A registry that is down, slow, fails, or whose answers arrive cut or changed, at each call of a push."""
 
-import re
 from pathlib import Path
 
 from components.model_registry import SERVER_VARIABLE
 from tests import faulty_storage, mlflow_server
-from tests.faulty_storage import CHANGED, CUT, RESET, SLOW, UNAVAILABLE
+from tests.faulty_storage import CHANGED
 from tests.soak.fault import Attempt, Fault, demand
+from tests.soak.planned_faults import ONCE, ONWARDS, PlannedFaults
 from tests.soak.scene import WORKDIR, Scene, demand_sentence
 from trainer.errors import DAMAGED, FAILED
 
-# Every fault at one call, and two from there on.
-_ONCE, _ONWARDS = (UNAVAILABLE, RESET, SLOW, CUT), (UNAVAILABLE, RESET)
-_ARTIFACTS = "/mlflow-artifacts/artifacts/"
-_IDS = re.compile(r"\?.*|\b[0-9a-f]{32}\b.*|.*/mlflow/")
 # MLflow's clients then give a server up after seconds.
 _IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0"}
-
-
-class _Registry(faulty_storage.FaultyStorage):
-    """A proxy whose next fault is chosen by the number of a call.
-
-    Attributes:
-        first: The number of the first call that meets the fault, from 1.
-        last: The number of the last one.
-        kind: The fault, or `CHANGED` for every file that is downloaded.
-        place: The call that met the fault first; empty if none did.
-    """
-
-    def __init__(self, upstream: str):
-        super().__init__(upstream)
-        self.first = self.last = 0
-        self.kind, self.place = "", ""
-
-    def plan(self, kind: str, first: int, last: int) -> None:
-        """Chooses the next fault, and counts calls from 1 again."""
-        self.requests.clear()
-        self.kind, self.first, self.last, self.place = kind, first, last, ""
-
-    def fault(self, method: str, path: str) -> str | None:
-        if not self.first <= len(self.requests) <= self.last:
-            return None
-        if self.kind == CHANGED and not (method == "GET" and _ARTIFACTS in path):
-            return None
-        self.place = self.place or f"{method} {'artifacts' if _ARTIFACTS in path else _IDS.sub('', path)}"
-        return self.kind
 
 
 def _push(scene: Scene, attempt: Attempt) -> str:
     """Pushes through a proxy until a push succeeds: first with changed downloads, then with faults at random calls."""
     folder, rng = attempt.folder, attempt.random
     scene.copied(folder)
-    with mlflow_server.running(folder) as server, faulty_storage.in_front_of(server, "SOAK", _Registry) as proxy:
-        assert isinstance(proxy, _Registry)
+    with mlflow_server.running(folder) as server, faulty_storage.in_front_of(server, "SOAK", PlannedFaults) as proxy:
+        assert isinstance(proxy, PlannedFaults)
         proxy.plan(CHANGED, 1, 1_000_000)
         ended = _run(scene, folder, proxy)
         attempt.note("every downloaded file changed by a byte")
@@ -64,7 +31,7 @@ def _push(scene: Scene, attempt: Attempt) -> str:
         for _ in range(3):
             once = rng.random() < 0.5
             first = rng.randint(1, calls)
-            proxy.plan(rng.choice(_ONCE if once else _ONWARDS), first, first if once else 1_000_000)
+            proxy.plan(rng.choice(ONCE if once else ONWARDS), first, first if once else 1_000_000)
             ended = _run(scene, folder, proxy)
             if not proxy.place:
                 break
@@ -83,7 +50,7 @@ def _push(scene: Scene, attempt: Attempt) -> str:
     return "one sentence, or tried again; in the end one whole version"
 
 
-def _run(scene: Scene, folder: Path, proxy: _Registry):
+def _run(scene: Scene, folder: Path, proxy: PlannedFaults):
     return scene.nnclr(folder, scene.run_arguments(), **{SERVER_VARIABLE: proxy.url}, **_IMPATIENT)
 
 

@@ -1,8 +1,11 @@
-"""What a machine runs out of: room on the disk, rights, file handles."""
+"""What a machine runs out of: room on the disk, rights, file handles, memory."""
 
+import os
+import signal
 import subprocess
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.soak.fault import Attempt, Fault, Impossible, demand
@@ -109,6 +112,45 @@ def _few_handles(scene: Scene, attempt: Attempt) -> str:
     return "one sentence; with enough handles the same bits"
 
 
+def _little_memory(scene: Scene, attempt: Attempt) -> str:
+    """Lets the kernel kill runs that take more memory than their control group has."""
+    for _ in range(4):
+        # On top of what it shares with the interpreter that it was forked from.
+        with _memory_group(attempt.random.randrange(20, 250) << 20) as group:
+            prelude = f"open({str(group / 'cgroup.procs')!r}, 'w').write('0')"
+            ended = scene.changed(attempt.folder, prelude, scene.run_arguments())
+        if ended.code == 0:
+            continue
+        attempt.note("too little memory for nnclr run")
+        # The kernel may also choose a process that the run started.
+        demand(ended.code in (-signal.SIGKILL, FAILED), f"Exit code {ended.code}: {ended.sentence}")
+        demand(_is_stack_free(ended.err), f"A stack trace is shown: {ended.err[-600:]}")
+    done = scene.nnclr(attempt.folder, scene.run_arguments())
+    scene.demand_same(attempt.folder / WORKDIR, done)
+    return "killed by the kernel, or one sentence; with enough memory the same bits"
+
+
+@contextmanager
+def _memory_group(limit: int) -> Iterator[Path]:
+    """Makes a control group, of either version, whose processes together may take a number of bytes."""
+    first = Path("/sys/fs/cgroup/memory")
+    group = (first if first.exists() else first.parent) / f"nnclr-soak-{os.getpid()}"
+    try:
+        group.mkdir()
+        (group / ("memory.limit_in_bytes" if first.exists() else "memory.max")).write_text(str(limit))
+    except OSError as error:
+        raise Impossible(f"A control group cannot be made: {error}.") from error
+    try:
+        yield group
+    finally:
+        for process in (group / "cgroup.procs").read_text().split():
+            with suppress(ProcessLookupError):
+                os.kill(int(process), signal.SIGKILL)
+        while (group / "cgroup.procs").read_text().strip():
+            time.sleep(0.05)
+        group.rmdir()
+
+
 def _is_stack_free(text: str) -> bool:
     return "Traceback (most recent call last)" not in text
 
@@ -155,4 +197,5 @@ FAULTS = [
     Fault("read-only", 60, _read_only),
     Fault("no-permission", 20, _no_permission),
     Fault("file-handles", 100, _few_handles),
+    Fault("memory", 100, _little_memory),
 ]
