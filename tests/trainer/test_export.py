@@ -187,19 +187,19 @@ def test_warm_start_from_settings_of_another_version_is_refused(encoder, exporte
             start(str(foreign))
 
 
-@pytest.mark.parametrize("content", [None, b"", b"text", "cut"], ids=["missing", "empty", "text", "cut off"])
+@pytest.mark.parametrize("present", [False, True], ids=["missing", "cut off"])
 @pytest.mark.parametrize("name", ["variables/variables.index", "variables/variables.data-00000-of-00001"])
-def test_damaged_weights_are_named(encoder, exported, tmp_path, name, content):
+def test_damaged_weights_are_named(encoder, exported, tmp_path, name, present):
     damaged = Path(shutil.copytree(exported, tmp_path / "model"))
     whole = (damaged / name).read_bytes()
     (damaged / name).unlink()
-    if content is not None:
-        (damaged / name).write_bytes(whole[: len(whole) // 2] if content == "cut" else content)
+    if present:
+        (damaged / name).write_bytes(whole[: len(whole) // 2])
     for use in (
         lambda directory: export.load_weights(encoder, SETTINGS, (32, 32), directory),
         export.Embeddings.of_export,
         lambda directory: export.embed_encoded(directory, []),
-        *([export.fingerprint] if name.endswith("index") and content is None else []),
+        *([export.fingerprint] if name.endswith("index") and not present else []),
     ):
         with pytest.raises(SettingsError, match=rf"The SavedModel in {damaged} cannot be read \(.*restore it, or"):
             use(str(damaged))
