@@ -18,8 +18,10 @@ _Content = TypeVar("_Content", bound=BaseModel)
 class DamagedFile(UserError):
     """A file that nnclr wrote holds something else now."""
 
-    def __init__(self, path: str):
-        super().__init__(f"{path} is damaged: restore it, or delete its folder and create it again.")
+
+def damaged(path: str) -> DamagedFile:
+    """Returns the error for a file that nnclr wrote and that holds something else now."""
+    return DamagedFile(f"{path} is damaged: restore it, or delete it and create it again.")
 
 
 class Content(BaseModel):
@@ -80,14 +82,15 @@ def read_json(path: str, model: type[_Content]) -> _Content:
     try:
         return model.model_validate_json(read(path))
     except ValidationError as error:
-        raise DamagedFile(path) from error
+        raise damaged(path) from error
 
 
-def read_arrays(path: str) -> dict[str, np.ndarray]:
-    """Reads an npz file of NumPy's.
+def read_arrays(path: str, *names: str) -> list[np.ndarray]:
+    """Reads arrays from an npz file of NumPy's.
 
     Args:
         path: Local path or URI of the file.
+        names: The names of the arrays.
 
     Raises:
         DamagedFile: If the file holds something else.
@@ -96,7 +99,8 @@ def read_arrays(path: str) -> dict[str, np.ndarray]:
     content = read(path)
     try:
         # Reading an array verifies its checksum.
-        return dict(np.load(io.BytesIO(content), allow_pickle=False))
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            return [arrays[name] for name in names]
     except Exception as error:
         # Each damaged byte leads zipfile or NumPy to an error of another kind.
-        raise DamagedFile(path) from error
+        raise damaged(path) from error

@@ -25,7 +25,9 @@ def validated(expression: str) -> str:
         CronSim(expression, datetime(2000, 1, 1))
     # A number of thousands of digits is a ValueError.
     except (CronSimError, ValueError) as error:
-        raise SettingsError(f"--cron {expression!r} is invalid: {error}.") from error
+        raise SettingsError(
+            f"--cron {expression[:200]!r} is invalid: {str(error).partition('; use sys.')[0]}."
+        ) from error
     return " ".join(fields)
 
 

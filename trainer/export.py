@@ -29,6 +29,11 @@ _ARCHITECTURE = "assets.extra/encoder.json"
 _CLASSIFY_EMBEDDINGS = "classify_embeddings"
 # A folder without this file is no SavedModel.
 _LAST_FILE = "saved_model.pb"
+# Errors of a storage or machine, which say nothing of a model.
+_PASSING = (
+    *(tf.errors.UnavailableError, tf.errors.DeadlineExceededError, tf.errors.AbortedError, tf.errors.CancelledError),
+    *(tf.errors.PermissionDeniedError, tf.errors.UnauthenticatedError, tf.errors.ResourceExhaustedError),
+)
 
 
 def export_encoder(
@@ -135,16 +140,16 @@ def load_weights(encoder: keras.Model, settings: TrainerSettings, size: tuple[in
         )
     # The variables of a SavedModel are stored as a checkpoint of the saved object.
     checkpoint = tf.train.Checkpoint(_encoder=encoder)
-    try:
-        with _undamaged(directory):
+    with _undamaged(directory):
+        try:
             checkpoint.read(f"{directory}/variables/variables").assert_existing_objects_matched().expect_partial()
-    except (ValueError, AssertionError) as error:
-        # A ResNet, for instance, begins with another convolution for small images.
-        raise SettingsError(
-            f"trainer.warm_start: the weights of the encoder in {directory}, which was trained on "
-            f"{description.image_size[0]}x{description.image_size[1]} pixels, do not fit the network for "
-            f"{size[0]}x{size[1]} pixels: set data.image_size to the former, or trainer.warm_start to null."
-        ) from error
+        except (ValueError, AssertionError) as error:
+            # A ResNet, for instance, begins with another convolution for small images.
+            raise SettingsError(
+                f"trainer.warm_start: the weights of the encoder in {directory}, which was trained on "
+                f"{description.image_size[0]}x{description.image_size[1]} pixels, do not fit the network for "
+                f"{size[0]}x{size[1]} pixels: set data.image_size to the former, or trainer.warm_start to null."
+            ) from error
 
 
 def fingerprint(directory: str) -> str:
@@ -183,6 +188,8 @@ def describe(directory: str) -> EncoderDescription:
             raise tf.errors.NotFoundError(None, None, f"there is no {_LAST_FILE}")
         with tf.io.gfile.GFile(f"{directory}/{_DESCRIPTION}", "rb") as file:
             return EncoderDescription.model_validate_json(file.read())
+    except _PASSING as error:
+        raise _unreadable_now(directory, error) from error
     except (tf.errors.OpError, ValidationError) as error:
         raise SettingsError(
             f"{directory} has no encoder of nnclr ({_shortened(error)}): name the folder of an exported SavedModel."
@@ -232,7 +239,7 @@ def untrained_encoder(directory: str) -> keras.Model:
     """
     description = describe(directory)
     if description.settings.encoder.is_of_keras:
-        with tf.io.gfile.GFile(f"{directory}/{_ARCHITECTURE}") as file:
+        with _undamaged(directory), tf.io.gfile.GFile(f"{directory}/{_ARCHITECTURE}") as file:
             return network.from_json(file.read())
     return build_encoder(description.settings.encoder.architecture, description.image_size)
 
@@ -264,9 +271,10 @@ class ModelSize(NamedTuple):
 
 def size(directory: str) -> ModelSize:
     """Measures the SavedModel in `directory`."""
-    reader = tf.train.load_checkpoint(f"{directory}/variables/variables")
-    types = reader.get_variable_to_dtype_map()
-    shapes = reader.get_variable_to_shape_map()
+    with _undamaged(directory):
+        reader = tf.train.load_checkpoint(f"{directory}/variables/variables")
+        types = reader.get_variable_to_dtype_map()
+        shapes = reader.get_variable_to_shape_map()
     # The structure of the saved objects is a string beside the variables.
     parameters = sum(int(np.prod(shape)) for name, shape in shapes.items() if types[name] != tf.string)
     files = [f"{folder}/{name}" for folder, _, names in tf.io.gfile.walk(directory) for name in names]
@@ -278,28 +286,40 @@ def batch_of(size: tuple[int, int]) -> int:
     return max(1, min(_MOST_AT_ONCE, _BATCH_BYTES // (3 * size[0] * size[1])))
 
 
-def _load(directory: str):
+def _signature(directory: str, name: str) -> Callable[..., dict[str, tf.Tensor]]:
+    """Returns a signature of the SavedModel in `directory`."""
     with _undamaged(directory):
-        try:
-            return tf.saved_model.load(directory)
-        except (ValueError, AssertionError, TypeError, AttributeError) as error:
-            # A damaged byte leads TensorFlow to errors of many kinds.
-            raise tf.errors.DataLossError(None, None, str(error)) from error
+        model = tf.saved_model.load(directory)
+        signature = model.signatures[name]
+    # The signature does not keep the model alive, so the closure must.
+    return lambda **inputs: (model, signature(**inputs))[1]
 
 
 @contextmanager
 def _undamaged(directory: str) -> Iterator[None]:
-    """Turns TensorFlow's errors about the files of a SavedModel into one sentence."""
+    """Turns errors about the files of a SavedModel into one sentence. A damaged byte leads TensorFlow to many kinds."""
     try:
         yield
-    except (tf.errors.OpError, OSError, RuntimeError, LookupError) as error:
+    except _PASSING as error:
+        raise _unreadable_now(directory, error) from error
+    except (
+        *(tf.errors.OpError, OSError, RuntimeError, LookupError),
+        *(ValueError, TypeError, AttributeError, AssertionError),
+    ) as error:
         raise SettingsError(
             f"The SavedModel in {directory} cannot be read ({_shortened(error)}): restore it, or export it again."
         ) from error
 
 
+def _unreadable_now(directory: str, error: Exception) -> SettingsError:
+    return SettingsError(
+        f"The SavedModel in {directory} cannot be read now ({_shortened(error)}): try again, or check the credentials "
+        "and the memory."
+    )
+
+
 def _shortened(error: Exception) -> str:
-    return " ".join(str(error).split())[:200].rstrip(". ")
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200].rstrip('. ')}"
 
 
 class Embeddings:
@@ -315,10 +335,8 @@ class Embeddings:
     @classmethod
     def of_export(cls, directory: str) -> "Embeddings":
         """Returns the embeddings of the SavedModel in `directory`."""
-        model = _load(directory)
-        signature = model.signatures["embed_pixels"]
-        # The signature does not keep the model alive, so the closure must.
-        return cls(lambda pixels: (model, signature(pixels=pixels))[1]["embeddings"])
+        signature = _signature(directory, "embed_pixels")
+        return cls(lambda pixels: signature(pixels=pixels)["embeddings"])
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """Embeds pixels, uint8 [N, h, w, 3], in batches (see `batch_of`); returns float32 [N, d]."""
@@ -333,15 +351,13 @@ def probabilities(directory: str) -> Callable[[np.ndarray], np.ndarray] | None:
     Returns:
         A function that maps embeddings, float32 [N, d], to the probabilities of the classes, float32 [N, classes].
     """
-    model = _load(directory)
-    if _CLASSIFY_EMBEDDINGS not in model.signatures:
-        return None
-    signature = model.signatures[_CLASSIFY_EMBEDDINGS]
-    # The signature does not keep the model alive, so the closure must.
-    return lambda embeddings: (model, signature(embeddings=tf.constant(embeddings)))[1]["probabilities"].numpy()
+    with _undamaged(directory):
+        if _CLASSIFY_EMBEDDINGS not in tf.saved_model.load(directory).signatures:
+            return None
+    signature = _signature(directory, _CLASSIFY_EMBEDDINGS)
+    return lambda embeddings: signature(embeddings=tf.constant(embeddings))["probabilities"].numpy()
 
 
 def embed_encoded(directory: str, images: list[bytes]) -> np.ndarray:
     """Embeds encoded images (see `signatures.Embedder.serve`) with the SavedModel in `directory`: float32 [N, d]."""
-    model = _load(directory)
-    return model.signatures["serving_default"](image_bytes=tf.constant(images))["embeddings"].numpy()
+    return _signature(directory, "serving_default")(image_bytes=tf.constant(images))["embeddings"].numpy()

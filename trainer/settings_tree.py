@@ -67,7 +67,7 @@ def overridden(tree: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
         path, equals, value = override.partition("=")
         if not equals or not path:
             raise SettingsError(f"--set takes NAME=VALUE, for instance trainer.epochs=2, not {override!r}.")
-        tree = merged(tree, _nested(path.split("."), _loaded(value, f"The value in --set {override}")))
+        tree = merged(tree, _nested(path.split("."), _loaded(value, f"The value in --set {_SHOWN.repr(override)}")))
     return tree
 
 
@@ -105,9 +105,13 @@ def parsed(text: str, where: str) -> dict[str, Any]:
 def _loaded(text: str, where: str) -> Any:
     try:
         return yaml.load(text, _UniqueKeyLoader)  # noqa: S506 (it is a SafeLoader)
-    # A date that does not exist or a number of thousands of digits is a ValueError.
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise SettingsError(f"{where} cannot be used: {' '.join(str(error).split())}.") from error
+    except RecursionError as error:
+        raise SettingsError(f"{where} cannot be used: it is nested too deeply.") from error
+    # PyYAML lets other errors pass, for instance of a date that does not exist or of a tag with a wrong value.
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError) as error:
+        # Python's advice for a number of thousands of digits follows a semicolon.
+        reason = " ".join(str(error).partition("; use sys.")[0].split())
+        raise SettingsError(f"{where} cannot be used: {reason}.") from error
 
 
 def _nested(path: list[str], value: Any) -> dict[str, Any]:
@@ -149,7 +153,15 @@ def _explained(root: type[BaseModel], problem: Any) -> str:
         return f"{field}: no such setting.{hint} Allowed: {where} {', '.join(allowed)}."
     if problem["type"] == SECRET_VALUE:
         return f"{field}: {problem['msg']}."
-    return f"{field}: {_SHOWN.repr(problem['input'])} is not allowed. {problem['msg'].removeprefix('Value error, ')}."
+    return f"{field}: {_shown(problem['input'])} is not allowed. {problem['msg'].removeprefix('Value error, ')}."
+
+
+def _shown(value: object) -> str:
+    try:
+        return _SHOWN.repr(value)
+    except ValueError:
+        # Python turns no such number into text.
+        return "a number of thousands of digits"
 
 
 def _model_at(kind: Any, path: list[str]) -> type[BaseModel] | None:

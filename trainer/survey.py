@@ -119,7 +119,7 @@ def known(files: list[str]) -> dict[str, Survey]:
         listing = posixpath.join(root, FILE_NAME)
         if not tf.io.gfile.exists(listing):
             continue
-        with tf.io.gfile.GFile(listing) as file:
+        with tf.io.gfile.GFile(listing, "rb") as file:
             try:
                 surveys = Surveys.model_validate_json(file.read()).root
             except ValidationError:

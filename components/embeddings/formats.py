@@ -6,6 +6,7 @@ Each is written part by part, so that memory does not grow with the number of im
 import io
 import json
 import os
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -31,8 +32,8 @@ ENDINGS = (PARQUET, NPZ, PROJECTOR)
 #: What is raised if a file or folder holds something else. Other errors come from the storage.
 UNREADABLE = (
     *(ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, FileNotFoundError, NotADirectoryError),
-    # Zip files of a later version, or encrypted ones, and damaged compressed data.
-    *(NotImplementedError, RuntimeError, zlib.error, artifact_files.DamagedFile),
+    # Zip files of a later version, or encrypted ones; damaged compressed data; headers of arrays.
+    *(NotImplementedError, RuntimeError, zlib.error, tokenize.TokenError, MemoryError, artifact_files.DamagedFile),
 )
 _METADATA = "nnclr"
 _PROJECTOR_DESCRIPTION = "embeddings.json"

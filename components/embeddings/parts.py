@@ -61,10 +61,13 @@ def read(path: str) -> Part:
     Raises:
         DamagedFile: If the file holds something else.
     """
-    arrays = artifact_files.read_arrays(path)
-    texts = json.loads(str(arrays["texts"]))
-    rejected = [Rejected(**each) for each in texts["rejected"]]
-    return Part(texts["split"], texts["ids"], arrays["labels"], arrays["vectors"], rejected)
+    labels, vectors, content = artifact_files.read_arrays(path, "labels", "vectors", "texts")
+    try:
+        texts = json.loads(str(content))
+        rejected = [Rejected(**each) for each in texts["rejected"]]
+        return Part(texts["split"], texts["ids"], labels, vectors, rejected)
+    except (ValueError, LookupError, TypeError) as error:
+        raise artifact_files.damaged(path) from error
 
 
 def finished(directory: str) -> frozenset[str]:

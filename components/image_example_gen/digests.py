@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from components.image_example_gen.sources import files
 from components.image_example_gen.sources.files import Entry
@@ -76,8 +76,9 @@ def _digest(path: str, entry: Entry) -> str:
 
 def _read(file: Path) -> dict[str, tuple[str, str]]:
     try:
-        return _KNOWN.validate_json(file.read_bytes())
-    except (FileNotFoundError, ValidationError):
+        # Pydantic's own parser refuses names of files that are not UTF-8.
+        return _KNOWN.validate_python(json.loads(file.read_bytes()))
+    except (FileNotFoundError, ValueError, RecursionError):
         return {}
 
 

@@ -466,10 +466,10 @@ def read_probe(directory: str) -> ProbeWeights:
     """Reads the fitted probe in the artifact `evaluation`.
 
     Raises:
+        DamagedFile: If the file holds something else.
         FileNotFoundError: If there were no labelled images.
     """
-    arrays = artifact_files.read_arrays(f"{directory}/{_PROBE}")
-    return ProbeWeights(arrays["weights"], arrays["bias"])
+    return ProbeWeights(*artifact_files.read_arrays(f"{directory}/{_PROBE}", "weights", "bias"))
 
 
 def write_report(directory: str, report: str) -> None:

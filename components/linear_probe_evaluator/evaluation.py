@@ -45,7 +45,7 @@ from components.linear_probe_evaluator.probes import Labelled, LinearProbe, Scor
 from components.linear_probe_evaluator.references import Images, References, Subject
 from components.linear_probe_evaluator.roles import BEST_RELEASE, CANDIDATE, CHAMPION, UNTRAINED
 from trainer import data, export, fine_tuning, metrics, splits
-from trainer.errors import DataError
+from trainer.errors import DataError, SettingsError
 
 _TITLES = {
     CANDIDATE: "encoder",
@@ -248,6 +248,8 @@ def _embedding_problem(encoder: Encoder) -> str | None:
     """Returns why a SavedModel gives no embeddings; None if it does."""
     try:
         embeddings = export.Embeddings.of_export(encoder.directory)(np.zeros([1, *encoder.size, 3], np.uint8))
+    except SettingsError as error:
+        return str(error)
     except (OSError, KeyError, ValueError, TypeError, tf.errors.OpError) as error:
         return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
     return None if embeddings.ndim == 2 else f"its embeddings have the shape {list(embeddings.shape)}"

@@ -233,7 +233,10 @@ def _differences_of_parts(folder: str, description: Description) -> list[str] | 
     """Returns how the finished parts differ from those that are wanted; None if there are no parts."""
     if not parts.finished(_parts(folder)):
         return None
-    return artifact_files.read_json(f"{folder}/{_DESCRIPTION}", Description).differences(description)
+    try:
+        return artifact_files.read_json(f"{folder}/{_DESCRIPTION}", Description).differences(description)
+    except artifact_files.DamagedFile:
+        return ["whose description is damaged"]
 
 
 def _compute(

@@ -89,7 +89,7 @@ def collect(run_id: str, lineage: "Lineage", components: list[ComponentSummary])
         lineage: The run's executions.
         components: The run's components.
     """
-    training = Path(lineage.output("Trainer", "model_run"), FIGURES_FILE).read_text(encoding="utf-8")
+    figures = f"{lineage.output('Trainer', 'model_run')}/{FIGURES_FILE}"
     push = push_artifact.read(lineage.output("RegistryPusher", push_artifact.PUSHED))
     data = examples_artifact.read(lineage.output("ImageExampleGen", examples_artifact.EXAMPLES))
     evaluation = evaluation_artifact.read_metrics(
@@ -101,7 +101,7 @@ def collect(run_id: str, lineage: "Lineage", components: list[ComponentSummary])
         source=data.source,
         anomalies=evaluation.anomalies,
         data=data,
-        trainer=TrainingFigures.model_validate_json(training),
+        trainer=artifact_files.read_json(figures, TrainingFigures),
         evaluation=evaluation,
         registry=push,
         components=tuple(components),

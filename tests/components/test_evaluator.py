@@ -22,6 +22,7 @@ from components.linear_probe_evaluator import embedding, evaluation, findings, p
 from components.linear_probe_evaluator.artifact import Duplicates, Repeated
 from components.linear_probe_evaluator.config import EvaluatorSettings, FineTuningSettings
 from components.linear_probe_evaluator.copies import Copies
+from components.linear_probe_evaluator.embedding import Encoder
 from components.linear_probe_evaluator.evaluation import Inputs, RegisteredModel
 from components.linear_probe_evaluator.probes import Labelled
 from trainer import export, fitting
@@ -399,6 +400,13 @@ def test_damaged_records_are_named(tmp_path):
             read()
 
 
+def test_a_registered_version_that_cannot_be_loaded_is_no_reason_to_end(tmp_path):
+    tf.saved_model.save(tf.Module(), str(tmp_path))
+    (tmp_path / "saved_model.pb").write_bytes(b"text")
+    problem = evaluation._embedding_problem(Encoder(str(tmp_path), (32, 32)))
+    assert problem.startswith(f"The SavedModel in {tmp_path} cannot be read (")
+
+
 @pytest.mark.long
 def test_a_champion_that_embeds_nothing_stops_a_release_and_says_how_to_go_on(tmp_path):
     examples_dir = write_examples(tmp_path / "examples", {"unlabelled": 3, "train": 30, "test": 12})
@@ -409,7 +417,8 @@ def test_a_champion_that_embeds_nothing_stops_a_release_and_says_how_to_go_on(tm
     refused = evaluated(tmp_path, examples_dir, model, champion, **settings).metrics
     assert refused.blessed is False
     (reason,) = refused.reasons
-    assert "The champion colours version 4 cannot be compared (KeyError: 'embed_pixels')" in reason
+    assert "The champion colours version 4 cannot be compared (The SavedModel in " in reason
+    assert "KeyError: 'embed_pixels'" in reason
     assert "--accept-baseline-reset" in reason
     allowed = evaluated(tmp_path, examples_dir, model, champion, accept_baseline_reset=True, **settings).metrics
     assert allowed.blessed is True

@@ -115,7 +115,11 @@ def test_unchanged_files_are_hashed_once_for_all_runs(folder, tmp_path, process,
     assert hashed[4:] == [str(folder / "unlabelled" / "4.png")]
 
 
-@pytest.mark.parametrize("content", [b"[]", b'{"a": 1}', b'{"/a": ["v"]}', b"\xff", b"[" * 10_000, b""])
+@pytest.mark.parametrize(
+    "content",
+    [b"[]", b'{"/unlabelled/0.png": ["v"]}', b'{"/unlabelled/0.png": 1}', b"\xff", b"[" * 10_000],
+    ids=["list", "no digest", "number", "not UTF-8", "nested"],
+)
 def test_a_damaged_memory_is_written_anew(folder, tmp_path, process, content):
     memory = tmp_path / "fingerprints"
     first = of(folder, memory)
@@ -125,6 +129,17 @@ def test_a_damaged_memory_is_written_anew(folder, tmp_path, process, content):
     process.clear()
     assert of(folder, memory) == first
     assert file.read_bytes() == whole
+
+
+def test_names_that_are_not_utf_8_are_remembered(folder, tmp_path, process, hashed):
+    name = os.fsdecode(b"caf\xe9.png")
+    Image.new("RGB", (8, 8), (9, 9, 9)).save(folder / "unlabelled" / "9.png")
+    (folder / "unlabelled" / "9.png").rename(folder / "unlabelled" / name)
+    first = of(folder, tmp_path / "fingerprints")
+    assert len(hashed) == 5
+    process.clear()
+    assert of(folder, tmp_path / "fingerprints") == first
+    assert len(hashed) == 5
 
 
 def test_the_memory_holds_the_files_of_sources_in_use(folder, tmp_path):

@@ -114,13 +114,13 @@ def _few_handles(scene: Scene, attempt: Attempt) -> str:
 
 def _little_memory(scene: Scene, attempt: Attempt) -> str:
     """Lets the kernel kill runs that take more memory than their control group has."""
-    for _ in range(4):
-        # On top of what it shares with the interpreter that it was forked from.
-        with _memory_group(attempt.random.randrange(20, 250) << 20) as group:
+    # Beside what it shares with the interpreter that it was forked from; the least first, as finished work is cached.
+    for limit in sorted(attempt.random.randrange(20, 250) for _ in range(4)):
+        with _memory_group(limit << 20) as group:
             prelude = f"open({str(group / 'cgroup.procs')!r}, 'w').write('0')"
             ended = scene.changed(attempt.folder, prelude, scene.run_arguments())
         if ended.code == 0:
-            continue
+            break
         attempt.note("too little memory for nnclr run")
         # The kernel may also choose a process that the run started.
         demand(ended.code in (-signal.SIGKILL, FAILED), f"Exit code {ended.code}: {ended.sentence}")
@@ -139,6 +139,8 @@ def _memory_group(limit: int) -> Iterator[Path]:
         group.mkdir()
         (group / ("memory.limit_in_bytes" if first.exists() else "memory.max")).write_text(str(limit))
     except OSError as error:
+        with suppress(OSError):
+            group.rmdir()
         raise Impossible(f"A control group cannot be made: {error}.") from error
     try:
         yield group

@@ -46,9 +46,9 @@ def _embed(scene: Scene, attempt: Attempt) -> str:
                 attempt.note(f"{proxy.kind} {'at' if once else 'from'} a call of S3{'' if once else ' on'}")
                 if ended.code:
                     demand_sentence(ended, (FAILED, WRONG_USAGE, BAD_DATA), "s3://")
-                    demand(
-                        not _content(bucket), f"After {proxy.kind} at {proxy.place}, incomplete embeddings are visible."
-                    )
+                    # In a bucket, a rename is a copy, and deleting the original may fail.
+                    whole = _content(bucket) in (b"", undisturbed)
+                    demand(whole, f"After {proxy.kind} at {proxy.place}, incomplete embeddings are visible.")
                 else:
                     demand(_content(bucket) == undisturbed, f"After {proxy.kind} at {proxy.place}, embeddings differ.")
             proxy.plan("", 0, 0)

@@ -135,11 +135,11 @@ def test_a_job_server_that_does_not_answer_is_named_at_once(tmp_path):
     picture = tmp_path / "pictures" / "unlabelled" / "1.png"
     picture.parent.mkdir(parents=True)
     Image.new("RGB", (40, 40)).save(picture)
-    free = "localhost:9"
-    address = ["--set", "beam.runner=PortableRunner", "--set", f"beam.job_endpoint={free}"]
+    nobody = "localhost:9"
+    address = ["--set", "beam.runner=PortableRunner", "--set", f"beam.job_endpoint={nobody}"]
     (ingested,) = session(tmp_path, ["ingest", "pictures", "examples", *SIZE, *address])
     assert ingested.code == 1
-    assert f"No job server of Beam answers at {free} (connection refused): start it" in ingested.err
+    assert f"No job server of Beam answers at {nobody} (connection refused): start it" in ingested.err
     assert "Traceback" not in ingested.err + ingested.out
 
 
