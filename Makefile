@@ -59,8 +59,8 @@ lint: $(READY) ## Check style, types, layering, common security mistakes, the co
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/hadolint infra/Dockerfile
-	for overlay in infra/kubernetes/overlays/* \
-		infra/kubernetes/several-machines infra/kubernetes/workflow-controller infra/kubernetes/writable-checkpoints; do \
+	for overlay in infra/kubernetes/overlays/* infra/kubernetes/several-machines infra/kubernetes/workflow-controller \
+		infra/kubernetes/writable-checkpoints infra/kubernetes/mlflow-upgrade; do \
 		manifests=$$($(BIN)/kubectl kustomize $$overlay) || exit 1; \
 		echo "$$manifests" | $(BIN)/kubernetes-validate --strict --quiet /dev/stdin || exit 1; \
 	done

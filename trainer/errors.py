@@ -17,7 +17,8 @@ UNTRAINABLE, BUSY, DISK_FULL, STOPPED, INTERRUPTED = 6, 8, 74, 75, 130
 
 #: The meaning of each exit code, for `--help` and for the documentation.
 EXIT_CODES = {
-    DONE: "done: released, registered as challenger, blessed and unchanged, or nothing new",
+    DONE: "done: released, registered as challenger, registered but not promoted because the champion had changed, "
+    "blessed and unchanged, or nothing new",
     FAILED: "failed for a reason that is not listed here",
     WRONG_USAGE: "wrong usage or settings",
     BAD_DATA: "the images or their labels cannot be used",

@@ -231,7 +231,7 @@ def simulate(
 ) -> None:
     """Show how a schedule handles new, unchanged, worse and corrupt data, and a crash.
 
-    Simulate five ticks on the embedded sample, which takes some minutes. Each tick is a real run; all share a registry
+    Simulate eight ticks on the embedded sample, which takes some minutes. Each tick is a real run; all share a registry
     of their own. Exit with code 1 if the outcome of a tick is not the expected one.
 
     **Example**: `nnclr schedule simulate`

@@ -155,7 +155,9 @@ def main() -> None:
                 ).result()
                 trained.append(result)
                 print(f"{name}, seed {seed}: probe {result.probe:.1%}, kNN {result.knn:.1%}", flush=True)
-    print("\n| configuration | probe | kNN | images | seconds per image |\n|---|---|---|---|---|")
+    print(
+        "\n| configuration | probe | kNN | images | time per image, relative to the first row |\n|---|---|---|---|---|"
+    )
     first = next(iter(rates.values()))
     for name, trained in results.items():
         print(

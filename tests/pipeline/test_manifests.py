@@ -97,6 +97,19 @@ def test_the_controllers_defaults_retry_lost_pods_and_not_whole_groups_of_steps(
     assert template["securityContext"]["fsGroup"] == int(uid)
 
 
+def test_the_upgrade_of_mlflows_database_reaches_the_database_of_its_server():
+    _, database = yaml.safe_load_all((KUBERNETES / "base" / "network-policy.yaml").read_text())
+    (allowed,) = database["spec"]["ingress"][0]["from"]
+    (names,) = allowed["podSelector"]["matchExpressions"]
+    template = yaml.safe_load((KUBERNETES / "mlflow-upgrade" / "job.yaml").read_text())["spec"]["template"]
+    server = next(yaml.safe_load_all((KUBERNETES / "base" / "mlflow.yaml").read_text()))["spec"]["template"]
+    assert names["values"] == [pod["metadata"]["labels"]["app.kubernetes.io/name"] for pod in (server, template)]
+    (upgrade,), (serve,) = (pod["spec"]["containers"] for pod in (template, server))
+    (address,) = re.findall(r'--backend-store-uri ("[^"]*")', serve["args"][0])
+    assert upgrade["args"] == [f"exec mlflow db upgrade {address}"]
+    assert upgrade["env"] == [each for each in serve["env"] if each["name"] == "DATABASE_PASSWORD"]
+
+
 @pytest.fixture(scope="module")
 def writable_checkpoints() -> dict:
     """The Job that makes the volume for checkpoints writable."""
@@ -119,8 +132,9 @@ def test_the_volume_for_checkpoints_is_made_writable_for_the_user_of_the_steps(w
     assert claim["spec"]["accessModes"] == ["ReadWriteOnce"]
 
 
-def test_the_job_that_makes_it_writable_runs_as_restricted_as_all_other_pods(writable_checkpoints):
-    pod = writable_checkpoints["spec"]["template"]["spec"]
+@pytest.mark.parametrize("job", ["writable-checkpoints", "mlflow-upgrade"])
+def test_jobs_run_as_restricted_as_all_other_pods(job):
+    pod = yaml.safe_load((KUBERNETES / job / "job.yaml").read_text())["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     assert "initContainers" not in pod
     assert pod["securityContext"]["runAsNonRoot"] is True
