@@ -12,6 +12,7 @@ import tensorflow as tf
 from PIL import Image
 from tensorboard.plugins.projector import projector_plugin
 
+from components.artifact_files import DamagedFile
 from components.embeddings import formats, parts
 from components.embeddings.description import Description, Model
 from components.embeddings.formats import Rows
@@ -212,3 +213,18 @@ def test_rejected_pictures_survive_in_their_part(tmp_path):
     parts.write(str(tmp_path / "part.npz"), part)
     found = parts.read(str(tmp_path / "part.npz"))
     assert (found.split, found.ids, found.rejected) == (part.split, part.ids, part.rejected)
+
+
+@pytest.mark.parametrize("content", [b"", b"text", "cut off", "another file", "no JSON"])
+def test_a_damaged_part_is_named(tmp_path, content):
+    path = tmp_path / "part.npz"
+    parts.write(str(path), Part("test", ["a"], np.array([1]), VECTORS[:1], []))
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content == "cut off":
+        path.write_bytes(path.read_bytes()[:-30])
+    else:
+        arrays = {"labels": [1], "vectors": [[1.0]], "texts": "{"} if content == "no JSON" else {"a": [1]}
+        np.savez(path, **arrays)
+    with pytest.raises(DamagedFile, match=rf"^{path} is damaged: restore it, or delete it and create it again\.$"):
+        parts.read(str(path))

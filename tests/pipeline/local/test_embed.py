@@ -132,6 +132,12 @@ def test_unreadable_pictures_stop_the_command_and_embeddings_of_others_are_never
         embed(encoder)
     with pytest.raises(SettingsError, match=r"unfinished embeddings of encoder .*, not of other .*--overwrite"):
         embed(other)
+    (description,) = tmp_path.glob(".e.parquet.unfinished/*.json")
+    whole = description.read_bytes()
+    description.write_bytes(whole[:100])
+    with pytest.raises(SettingsError, match=r"unfinished embeddings whose description is damaged: .*--overwrite"):
+        embed(encoder)
+    description.write_bytes(whole)
     with monkeypatch.context() as patch:
         # No part is missing.
         patch.delattr(single_steps, "pipelines")
