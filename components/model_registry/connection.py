@@ -69,7 +69,8 @@ class Connection:
         if embedded.is_prepared(root):
             return _client(self.uri)
         with self.locked():
-            # The client may create the tables as soon as it exists.
+            # The client may create the tables as soon as it exists, if there are none.
+            embedded.create(root)
             client = _client(self.uri)
             embedded.prepare(root, client)
             return client

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from components import relocation
 from components.model_registry.paging import all_pages
 from components.model_registry.tags import SERVING_DIRECTORY
+from trainer import aside
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -50,17 +51,38 @@ def is_copy(root: Path) -> bool:
     return (root / _COPY_MARK).exists()
 
 
-def prepare(root: Path, client: "MlflowClient") -> None:
-    """Creates the registry's tables, and rewrites all paths if its folder was copied or moved.
+def create(root: Path) -> None:
+    """Creates the registry's database unless it exists.
 
-    The caller holds the registry's lock, because two processes that create the tables at once disturb each other.
+    It is created aside and renamed, because MLflow can use no database in which a killed process created only some of the
+    tables. The caller holds the registry's lock, because two processes that create the tables at once disturb each other.
+
+    Args:
+        root: The registry's folder, an absolute path.
+    """
+    from mlflow.store.tracking import DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    database = _database(root)
+    if database.exists():
+        return
+    # Nobody else writes them, because of the lock.
+    for abandoned in root.glob(f".{database.name}.*"):
+        abandoned.unlink()
+    unfinished = Path(aside.beside(str(database)))
+    with aside.discarded_on_failure(unfinished.unlink):
+        store = SqlAlchemyStore(f"sqlite:///{unfinished}", DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH)
+        store.engine.dispose()
+        unfinished.rename(database)
+
+
+def prepare(root: Path, client: "MlflowClient") -> None:
+    """Rewrites all paths of the registry if its folder was copied or moved. The caller holds the registry's lock.
 
     Args:
         root: The registry's folder, an absolute path.
         client: A client of the registry, which was created while the lock was held.
     """
-    # MLflow creates the tables on the first request.
-    client.search_experiments(max_results=1)
     former_root = relocation.former_root(_database(root), root, _ROOT_PATTERN)
     copied = former_root is not None and _database(former_root).exists()
     if copied:

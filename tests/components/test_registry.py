@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -34,6 +35,7 @@ from components.registry_pusher import executor as pusher
 from components.registry_pusher import release, verification
 from components.registry_pusher.push import differences
 from components.run_settings import RunSettings
+from tests import interpreters
 from tests.components import releases
 from trainer import export
 from trainer.errors import SettingsError, UserError
@@ -47,6 +49,21 @@ def registry(empty_registry, tmp_path, monkeypatch) -> ModelRegistry:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     shutil.copytree(empty_registry, tmp_path / "registry")
     return ModelRegistry(str(tmp_path / "registry"))
+
+
+def test_a_registry_whose_creation_was_killed_is_created_again(tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    folder = tmp_path / "registry"
+    code = f"from components.model_registry import ModelRegistry; ModelRegistry({str(folder)!r})"
+    process = interpreters.commands().start("-c", code, cwd=tmp_path)
+    # Some of the tables exist then.
+    while not any(path.stat().st_size for path in folder.glob(".mlflow.db.*.partial")):
+        assert process.poll() is None, process.communicate()
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert not (folder / "mlflow.db").exists()
+    assert ModelRegistry(str(folder)).names() == []
+    assert sorted(path.name for path in folder.iterdir()) == [".lock", "mlflow.db"]
 
 
 def artifact(kind, directory: Path):
