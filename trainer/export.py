@@ -238,10 +238,11 @@ def untrained_encoder(directory: str) -> keras.Model:
         directory: Folder of the exported SavedModel that has the architecture.
     """
     description = describe(directory)
-    if description.settings.encoder.is_of_keras:
-        with _undamaged(directory), tf.io.gfile.GFile(f"{directory}/{_ARCHITECTURE}") as file:
-            return network.from_json(file.read())
-    return build_encoder(description.settings.encoder.architecture, description.image_size)
+    with _undamaged(directory):
+        if description.settings.encoder.is_of_keras:
+            with tf.io.gfile.GFile(f"{directory}/{_ARCHITECTURE}") as file:
+                return network.from_json(file.read())
+        return build_encoder(description.settings.encoder.architecture, description.image_size)
 
 
 def export_untrained_twin(directory: str, target: str, seed: int) -> None:

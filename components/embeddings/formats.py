@@ -3,6 +3,7 @@
 Each is written part by part, so that memory does not grow with the number of images.
 """
 
+import errno
 import io
 import json
 import os
@@ -120,6 +121,7 @@ def read_description(path: str) -> Description:
         SettingsError: If nnclr did not write the file.
     """
     files, target = storage.located(path)
+    refused = SettingsError(f"{path} exists, and nnclr embed did not write it: name another file.")
     try:
         if path.endswith(PROJECTOR):
             return artifact_files.read_json(f"{path}/{_PROJECTOR_DESCRIPTION}", Description)
@@ -129,7 +131,12 @@ def read_description(path: str) -> Description:
             with np.load(file, allow_pickle=False) as arrays:
                 return Description.model_validate_json(str(arrays[_METADATA]))
     except UNREADABLE as error:
-        raise SettingsError(f"{path} exists, and nnclr embed did not write it: name another file.") from error
+        raise refused from error
+    except OSError as error:
+        # A damaged position in a zip file lies before the start of the file.
+        if error.errno != errno.EINVAL:
+            raise
+        raise refused from error
 
 
 def parquet_description(schema: pa.Schema) -> Description:

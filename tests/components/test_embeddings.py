@@ -117,6 +117,20 @@ def test_a_file_of_somebody_else_is_never_taken_for_embeddings(tmp_path, name):
         formats.read_description(str(tmp_path / name))
 
 
+@pytest.mark.parametrize(
+    ("place", "value"), [(-6, 2**20), (-6, 0), (-10, 7)], ids=["before the start", "after the end", "cut directory"]
+)
+def test_a_damaged_directory_of_a_zip_file_is_refused(tmp_path, place, value):
+    path = tmp_path / "e.npz"
+    write(str(path), DESCRIPTION, rows())
+    content = bytearray(path.read_bytes())
+    # The last bytes are the size and the position of the zip file's directory, and the length of a comment.
+    content[place : place + 4 or None] = value.to_bytes(4, "little")
+    path.write_bytes(content)
+    with pytest.raises(SettingsError, match=r"e\.npz exists, and nnclr embed did not write it"):
+        formats.read_description(str(path))
+
+
 def test_an_interrupted_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "e.parquet"
     write(str(path), DESCRIPTION, rows())

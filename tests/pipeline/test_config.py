@@ -83,6 +83,11 @@ def test_set_beats_file_beats_preset(tmp_path):
             f"trainer.precision=0x{'f' * 4_000}", r"precision: a number of thousands of digits is not", id="digits"
         ),
         pytest.param(f"trainer.epochs={'[' * 2_000}", r"cannot be used: it is nested too deeply", id="nested"),
+        (
+            "trainer.encoder.width=99999999999",
+            r"width.*: 99999999999 is not allowed\. Input should be less than or equal to",
+        ),
+        ("trainer.projection.units=[128, 1000000]", r"units\.1: 1000000 is not allowed\. Input should be less than or"),
         ("trainer.optimizer.weight_decay=0.1", r"trainer\.optimizer: .* adam has no weight_decay: take adamw"),
         ("trainer.optimizer.warmup=3 weeks", r"warmup: '3 weeks' is not allowed\. Write a number and its unit"),
         ("trainer.encoder.name=vit", r"trainer\.encoder\.name: 'vit' is not allowed\. Choose one of convnet, resnet18"),

@@ -10,6 +10,8 @@ from trainer import built_in_encoders
 from trainer.config.base import StrictModel
 
 CONVNET_CONVOLUTIONS = 4
+# The number of channels or units of a layer. Keras fails without a sentence at numbers that no machine has room for.
+LayerSize = Annotated[int, Field(gt=0, le=65_536)]
 # The value of weights that stands for those that Keras downloads.
 IMAGENET = "imagenet"
 # How the name of an encoder starts that is a network of keras.applications.
@@ -44,7 +46,7 @@ class EncoderSettings(StrictModel):
         description="This share of the encoder's layers, counted from the image, keeps the weights that training "
         "starts from, which saves their part of the backward pass.",
     )
-    width: PositiveInt | list[PositiveInt] | None = Field(
+    width: LayerSize | list[LayerSize] | None = Field(
         None,
         description="The number of channels: for a convnet, one number for all four convolutions or four numbers (128 "
         "if null); for a ResNet, the number of its first stage (64 if null).",
@@ -232,7 +234,7 @@ class PretrainedSettings(StrictModel):
 class HeadSettings(StrictModel):
     """A stack of dense layers with ReLU between them."""
 
-    units: list[PositiveInt] = Field([128, 128], min_length=1, description="The number of units of each dense layer.")
+    units: list[LayerSize] = Field([128, 128], min_length=1, description="The number of units of each dense layer.")
     batch_norm: bool = Field(
         False, description="The dense layers are batch-normalised, except the last layer of the prediction head."
     )
