@@ -54,8 +54,9 @@ def is_copy(root: Path) -> bool:
 def create(root: Path) -> None:
     """Creates the registry's database unless it exists.
 
-    It is created aside and renamed, because MLflow can use no database in which a killed process created only some of the
-    tables. The caller holds the registry's lock, because two processes that create the tables at once disturb each other.
+    It is created aside and renamed, because MLflow can use no database in which a killed process created only some of
+    the tables. The caller holds the registry's lock, because two processes that create the tables at once disturb each
+    other.
 
     Args:
         root: The registry's folder, an absolute path.
