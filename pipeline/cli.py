@@ -69,6 +69,7 @@ def main() -> None:
     """Runs the command. A user's mistake ends with one sentence and an exit code."""
     process.complete()
     try:
+        process.require_file_handles()
         app()
     except Exception as error:
         user_error = failures.as_user_error(error)

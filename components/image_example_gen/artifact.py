@@ -2,6 +2,7 @@
 
 from components import artifact_files
 from components.artifact_files import Content
+from trainer import storage
 
 #: Key of the output channel.
 EXAMPLES = "examples"
@@ -62,5 +63,10 @@ def read(directory: str) -> Dataset:
 
 
 def is_artifact(directory: str) -> bool:
-    """Returns whether a folder holds ingested images."""
-    return artifact_files.exists(f"{directory}/{_DATASET}")
+    """Returns whether a folder, local or in a bucket, holds ingested images.
+
+    Raises:
+        DataError: If the storage fails.
+    """
+    with storage.explained(directory):
+        return artifact_files.exists(f"{directory}/{_DATASET}")

@@ -163,8 +163,7 @@ def _unfinished(output: str) -> Iterator[str]:
     with ExitStack() as stack:
         if storage.in_bucket(output):
             # Before the encoder is loaded and the images are listed, a mistake in the name is told.
-            with storage.explained(output, SettingsError):
-                parts.finished(_parts(folder))
+            _finished(folder)
         else:
             try:
                 Path(folder).mkdir(parents=True, exist_ok=True)
@@ -176,7 +175,7 @@ def _unfinished(output: str) -> Iterator[str]:
         try:
             yield folder
         finally:
-            if not parts.finished(_parts(folder)):
+            if not _finished(folder):
                 _remove(folder)
 
 
@@ -209,10 +208,17 @@ def _parts(folder: str) -> str:
     return f"{folder}/parts"
 
 
+def _finished(folder: str) -> frozenset[str]:
+    """Returns the names of the finished parts."""
+    with storage.explained(folder, SettingsError):
+        return parts.finished(_parts(folder))
+
+
 def _remove(folder: str) -> None:
     files, target = storage.located(folder)
-    if files.exists(target):
-        files.rm(target, recursive=True)
+    with storage.explained(folder, SettingsError):
+        if files.exists(target):
+            files.rm(target, recursive=True)
 
 
 def _continue_or_start(folder: str, description: Description, overwrite: bool) -> None:
@@ -231,10 +237,11 @@ def _continue_or_start(folder: str, description: Description, overwrite: bool) -
 
 def _differences_of_parts(folder: str, description: Description) -> list[str] | None:
     """Returns how the finished parts differ from those that are wanted; None if there are no parts."""
-    if not parts.finished(_parts(folder)):
+    if not _finished(folder):
         return None
     try:
-        return artifact_files.read_json(f"{folder}/{_DESCRIPTION}", Description).differences(description)
+        with storage.explained(folder, SettingsError):
+            return artifact_files.read_json(f"{folder}/{_DESCRIPTION}", Description).differences(description)
     except artifact_files.DamagedFile:
         return ["whose description is damaged"]
 
@@ -243,7 +250,7 @@ def _compute(
     settings: Settings, encoder: encoders.Found, images: Source, ingest_settings: IngestSettings, folder: str
 ) -> None:
     """Computes the parts that are missing."""
-    names, finished = set(part_names(images, ingest_settings)), parts.finished(_parts(folder))
+    names, finished = set(part_names(images, ingest_settings)), _finished(folder)
     if finished:
         progress.logger.info("Going on: %d of %d parts are finished.", len(finished), len(names))
     if names <= finished:
@@ -252,7 +259,7 @@ def _compute(
         _ = pipeline | "EmbedSource" >> EmbedSource(
             images, ingest_settings, encoder.encoder.directory, encoder.encoder.size, _parts(folder), finished
         )
-    missing = names - parts.finished(_parts(folder))
+    missing = names - _finished(folder)
     if missing:
         raise DataError(
             f"Beam's workers wrote {len(missing)} parts that this machine does not see in {_parts(folder)}: let all "

@@ -141,8 +141,9 @@ def saved_model(folder: str) -> str:
     """
     for name in _MODEL_FOLDERS:
         path = posixpath.join(folder.rstrip("/"), name).rstrip("/")
-        if artifact_files.exists(f"{path}/{_SAVED_MODEL}"):
-            return path
+        with storage.explained(folder, SettingsError):
+            if artifact_files.exists(f"{path}/{_SAVED_MODEL}"):
+                return path
     raise SettingsError(
         f"{folder} holds no SavedModel: name the folder that python -m trainer wrote, or that of an exported encoder."
     )

@@ -1,15 +1,37 @@
-"""Standard streams and a home directory for processes that were started without them."""
+"""What a process needs from its start: standard streams, a home directory, and file handles."""
 
 import os
+import resource
 import sys
 import tempfile
 from pathlib import Path
+
+from trainer.errors import SettingsError
+
+#: How many files a process must be able to open: with too few, gRPC aborts it without a sentence.
+LEAST_FILES = 128
 
 
 def complete() -> None:
     """Opens closed standard streams, and sets `HOME` if the user has no home directory."""
     _open_closed_streams()
     _ensure_home()
+
+
+def require_file_handles() -> None:
+    """Allows as many open files as nnclr's libraries need.
+
+    Raises:
+        SettingsError: If the system does not permit it.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= LEAST_FILES:
+        return
+    if hard != resource.RLIM_INFINITY and hard < LEAST_FILES:
+        raise SettingsError(
+            f"A process may open only {hard} files at a time here: allow at least {LEAST_FILES} (ulimit -n)."
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (LEAST_FILES, hard))
 
 
 def discard_output() -> None:

@@ -242,6 +242,19 @@ def test_exit_codes_are_the_same_in_help_and_documents():
         assert f"{code} {meaning}" in " ".join(shown.split())
 
 
+@pytest.mark.parametrize(("limits", "code"), [("100, 100", 2), ("100, 4096", 0)], ids=["too few", "permitted"])
+def test_a_process_needs_file_handles(directory, limits, code):
+    command = (
+        f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, ({limits})); from pipeline import cli; cli.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", command, "presets", "list"], cwd=directory, capture_output=True, text=True
+    )
+    assert done.returncode == code, done.stderr
+    told = "Error: A process may open only 100 files at a time here: allow at least 128 (ulimit -n)."
+    assert done.stderr.split() == (told.split() if code else [])
+
+
 def test_closed_standard_streams_do_not_matter(directory):
     command = f"{sys.executable} -m pipeline presets list >&- 2>&-"
     assert subprocess.run(["sh", "-c", command], cwd=directory, check=False).returncode == 0

@@ -12,6 +12,7 @@ from PIL import Image
 
 from components import file_lock
 from components.embeddings import formats
+from components.image_example_gen import artifact as examples_artifact
 from components.model_registry import ModelRegistry
 from components.registry_pusher import release
 from pipeline import config
@@ -22,7 +23,7 @@ from tests import interpreters
 from tests.components import releases
 from tests.pipeline.commands.sessions import session
 from trainer import storage
-from trainer.errors import DataError, SettingsError
+from trainer.errors import DataError, SettingsError, UserError
 
 # Runs a command that is killed by SIGKILL instead of the given number of files' last step, which makes them visible.
 _KILLED = """
@@ -110,6 +111,14 @@ def test_embeddings_are_replaced_only_on_demand(tmp_path, pictures):
     listed = [json.loads(line) for line in (tmp_path / "e.npz.rejected.jsonl").read_text().splitlines()]
     assert listed == [{"split": "test", "id": "test/dog/e.png", "reason": "cannot identify image file"}]
     assert hidden(tmp_path) == []
+
+
+def test_a_bucket_that_fails_is_named_wherever_it_is_looked_at(watched_bucket, quick_retries):
+    folder, proxy = watched_bucket
+    proxy.down = True
+    for look in (examples_artifact.is_artifact, single_steps.saved_model, embedding._finished, embedding._remove):
+        with pytest.raises(UserError, match=rf"{folder} cannot be used: the storage at .* failed and kept failing"):
+            look(folder)
 
 
 def test_two_commands_never_write_one_file(tmp_path, pictures):
