@@ -76,7 +76,7 @@ def test_the_names_of_steps_are_listed(known):
         ("trainer.optimizer.name", "string", "`adam`, `adamw`, `sgd` or `lars`", "adam"),
         ("trainer.optimizer.learning_rate", "number", "above 0", 0.001),
         ("trainer.optimizer.momentum", "number", "at least 0, below 1", 0.9),
-        ("trainer.encoder.width", "integer, list of integers or null", "above 0", None),
+        ("trainer.encoder.width", "integer, list of integers or null", "above 0, at most 65536", None),
         ("trainer.augmentation.blur", "number or list of 2 numbers", "0 to 1", [0.0, 0.0]),
         ("evaluator.neighbours", "list of integers", "above 0; at least 1 element", [20, 200]),
         ("evaluator.fine_tuning", "section or null", "", None),
