@@ -1,9 +1,10 @@
 """Exports encoders as SavedModels, and reads them back."""
 
+import functools
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -287,13 +288,22 @@ def batch_of(size: tuple[int, int]) -> int:
     return max(1, min(_MOST_AT_ONCE, _BATCH_BYTES // (3 * size[0] * size[1])))
 
 
-def _signature(directory: str, name: str) -> Callable[..., dict[str, tf.Tensor]]:
-    """Returns a signature of the SavedModel in `directory`."""
+def _signatures(directory: str) -> dict[str, Callable[..., dict[str, tf.Tensor]]]:
+    """Returns the signatures of the SavedModel in `directory` by their names."""
     with _undamaged(directory):
         model = tf.saved_model.load(directory)
-        signature = model.signatures[name]
-    # The signature does not keep the model alive, so the closure must.
-    return lambda **inputs: (model, signature(**inputs))[1]
+        names = list(model.signatures)
+    # A signature does not keep the model alive, so the functions must.
+    return {name: functools.partial(_called, model, name) for name in names}
+
+
+def _called(model: Any, name: str, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+    return model.signatures[name](**inputs)
+
+
+def _signature(directory: str, name: str) -> Callable[..., dict[str, tf.Tensor]]:
+    with _undamaged(directory):
+        return _signatures(directory)[name]
 
 
 @contextmanager
@@ -352,10 +362,9 @@ def probabilities(directory: str) -> Callable[[np.ndarray], np.ndarray] | None:
     Returns:
         A function that maps embeddings, float32 [N, d], to the probabilities of the classes, float32 [N, classes].
     """
-    with _undamaged(directory):
-        if _CLASSIFY_EMBEDDINGS not in tf.saved_model.load(directory).signatures:
-            return None
-    signature = _signature(directory, _CLASSIFY_EMBEDDINGS)
+    signature = _signatures(directory).get(_CLASSIFY_EMBEDDINGS)
+    if signature is None:
+        return None
     return lambda embeddings: signature(embeddings=tf.constant(embeddings))["probabilities"].numpy()
 
 
