@@ -351,10 +351,9 @@ def _of_embeddings(folder: Path, data: Path, model: Path) -> dict[str, Reader]:
         _nnclr("embed", str(data), "--model", str(model), "-o", str(path))
     changed = folder / "changed.parquet"
 
-    def search(content: bytes) -> None:
-        _written(changed, content)
-        for command in (["outliers", "-n", "3"], ["suggest", "-n", "3"], ["leaks"], ["duplicates"]):
-            _nnclr(*command, "--in", str(changed))
+    def reader(*command: str) -> Reader:
+        seeds = [finished[formats.PARQUET].read_bytes()]
+        return Reader(seeds, lambda content: _nnclr(*command, "--in", str(_written(changed, content))))
 
     def describe(ending: str, part: str = "") -> Reader:
         path = folder / f"described{ending}"
@@ -367,7 +366,10 @@ def _of_embeddings(folder: Path, data: Path, model: Path) -> dict[str, Reader]:
 
     # A file that nnclr embed would replace.
     return {
-        "embeddings": Reader([finished[formats.PARQUET].read_bytes()], search),
+        "embeddings of outliers": reader("outliers", "-n", "3"),
+        "embeddings of suggest": reader("suggest", "-n", "3"),
+        "embeddings of leaks": reader("leaks"),
+        "embeddings of duplicates": reader("duplicates"),
         "outputs in NumPy's format": describe(formats.NPZ),
         "outputs for TensorBoard": describe(formats.PROJECTOR, "embeddings.json"),
     }
@@ -450,13 +452,18 @@ def _digests(folder: Path) -> Reader:
     _written(folder / "hashed" / "a.png", b"a")
     root, memory = str(folder / "hashed"), folder / "digests"
 
-    def hashed(_: Path | None = None) -> dict[str, str]:
+    def remember() -> None:
         listed = {f"{root}/{name}": entry for name, entry in files.listing(root).files.items()}
-        return digests.digests(root, listed, memory)
+        digests.digests(root, listed, memory)
 
-    hashed()
+    remember()
     (path,) = memory.iterdir()
-    return Reader([path.read_bytes()], lambda content: hashed(_written(path, content)) and None)
+
+    def use(content: bytes) -> None:
+        path.write_bytes(content)
+        remember()
+
+    return Reader([path.read_bytes()], use)
 
 
 def _fuzz(scene: Scene, attempt: Attempt) -> str:
