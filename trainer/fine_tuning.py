@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer import augmentation, export
+from trainer import augmentation, export, layerwise
 from trainer.augmentation import StoredImages
 from trainer.config import AugmentationSettings
 from trainer.data import LabelledPixels
@@ -117,7 +117,10 @@ def accuracy(
     keras.utils.set_random_seed(seed)
     settings = export.describe(directory).settings
     rows = min(batch_size, len(train.labels))
-    classifier = _Classifier(export.load_encoder(directory), classes, settings.augmentation, rows, learning_rate, seed)
+    encoder = export.load_encoder(directory)
+    if settings.encoder.keeps_statistics:
+        layerwise.keep_statistics(encoder)
+    classifier = _Classifier(encoder, classes, settings.augmentation, rows, learning_rate, seed)
     reporter = Reporter("Fine-tuning", epochs * (len(train.labels) // rows) * rows)
     for epoch in range(epochs):
         for batch in _batches(train, rows, seed, epoch):

@@ -1,8 +1,10 @@
-"""Treats the layers of an encoder differently by their place: the first may stay as they are, or learn more slowly."""
+"""What a training changes of an encoder: first layers may stay or learn slowly, and statistics may stay."""
 
 from collections.abc import Iterator
 
 import keras
+
+from trainer.layers.batch_norm import BatchNormalization
 
 
 def in_order(model: keras.Model) -> Iterator[keras.Layer]:
@@ -24,6 +26,17 @@ def freeze(encoder: keras.Model, share: float) -> None:
     with_weights = [layer for layer in in_order(encoder) if layer.weights]
     for layer in with_weights[: round(share * len(with_weights))]:
         layer.trainable = False
+
+
+def keep_statistics(encoder: keras.Model) -> None:
+    """Lets an encoder's batch norm normalise by its moving averages during training, and keep them.
+
+    The statistics of other images may differ so much from those of the pretraining that a network which normalises by
+    them has lost most of what it had learned: see docs/training.md.
+    """
+    for layer in in_order(encoder):
+        if isinstance(layer, BatchNormalization):
+            layer.keeps_statistics = True
 
 
 def rates(encoder: keras.Model, first: float, variables: list[keras.Variable]) -> list[float]:

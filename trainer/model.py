@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from trainer import layerwise
-from trainer.config import TrainerSettings
+from trainer.config import EncoderSettings, TrainerSettings
 from trainer.encoders import build_encoder
 from trainer.heads import prediction_head, projection_head
 from trainer.momentum import MomentumEncoder
@@ -39,9 +39,8 @@ class NNCLR(tf.Module):
 
     def __init__(self, settings: TrainerSettings, size: tuple[int, int], classes: int, dtype: str):
         super().__init__(name="nnclr")
-        self.encoder = build_encoder(settings.encoder, size, dtype)
+        self.encoder = _trained_encoder(settings.encoder, size, dtype)
         require_views_fit(settings, self.encoder, size)
-        layerwise.freeze(self.encoder, settings.encoder.frozen)
         features, width = self.encoder.output_shape[-1], settings.projection.units[-1]
         self.projection = projection_head(features, settings.projection, dtype)
         self.prediction = prediction_head(settings.prediction, width, dtype) if settings.neighbour == "paper" else None
@@ -60,7 +59,7 @@ class NNCLR(tf.Module):
         momentum = settings.momentum_encoder.momentum
         if momentum is None:
             return None
-        encoder = build_encoder(settings.encoder, size, dtype)
+        encoder = _trained_encoder(settings.encoder, size, dtype)
         projection = projection_head(encoder.output_shape[-1], settings.projection, dtype)
         return MomentumEncoder([self.encoder, self.projection], [encoder, projection], momentum)
 
@@ -129,6 +128,15 @@ class NNCLR(tf.Module):
         if self.probe is not None:
             outputs["logits"] = self.probe.classifier(outputs["embedding"])
         return outputs
+
+
+def _trained_encoder(settings: EncoderSettings, size: tuple[int, int], dtype: str) -> keras.Model:
+    """Builds the encoder and lets it keep what it is to keep of its start."""
+    encoder = build_encoder(settings, size, dtype)
+    layerwise.freeze(encoder, settings.frozen)
+    if settings.keeps_statistics:
+        layerwise.keep_statistics(encoder)
+    return encoder
 
 
 def normalised(vectors: tf.Tensor) -> tf.Tensor:

@@ -42,6 +42,10 @@ _DUPLICATES, _COPIES = "components/image_example_gen/duplicates.py", "tests/comp
 _COPIES_MODULE = "components/linear_probe_evaluator/copies.py"
 _FILES = "components/image_example_gen/sources/files.py"
 _EMBEDDING, _EVALUATOR = "components/linear_probe_evaluator/embedding.py", "tests/components/test_evaluator.py::"
+_STATISTICS = (
+    "tests/trainer/test_layerwise.py::"
+    "test_a_pretrained_start_keeps_its_statistics_unless_those_of_the_batches_are_demanded"
+)
 _FROZEN = "tests/trainer/test_layerwise.py::test_frozen_layers_keep_weights_and_statistics_and_cost_no_gradients"
 _NEIGHBOURS, _NEIGHBOURS_TESTS = "components/embeddings/neighbours.py", "tests/components/test_neighbours.py::"
 _CURATION, _CURATION_TESTS = "pipeline/local/curation.py", "tests/pipeline/local/test_curation.py::"
@@ -1101,9 +1105,31 @@ SLIPS = [
     Slip(
         "the batch norm of frozen layers learns",
         "trainer/layers/batch_norm.py",
-        "if not (training and self.trainable):",
-        "if not training:",
+        "if not (training and self.trainable) or self.keeps_statistics:",
+        "if not training or self.keeps_statistics:",
         _FROZEN,
+    ),
+    Slip(
+        "the batch norm of a pretrained start normalises by other statistics",
+        "trainer/model.py",
+        "if settings.keeps_statistics:",
+        "if settings.keeps_statistics and settings.frozen:",
+        _STATISTICS,
+    ),
+    Slip(
+        "the momentum encoder trains layers that are frozen",
+        "trainer/model.py",
+        "encoder = _trained_encoder(settings.encoder, size, dtype)\n        projection",
+        "encoder = build_encoder(settings.encoder, size, dtype)\n        projection",
+        _STATISTICS,
+    ),
+    Slip(
+        "fine-tuning changes the statistics of a pretrained start",
+        "trainer/fine_tuning.py",
+        "if settings.encoder.keeps_statistics:",
+        "if settings.encoder.frozen:",
+        "tests/trainer/test_fine_tuning.py::"
+        "test_fine_tuning_keeps_the_statistics_of_a_pretrained_start_as_its_training_did",
     ),
     Slip(
         "parts of embeddings of another encoder are taken for those of this one",

@@ -66,3 +66,20 @@ def test_fine_tuning_starts_from_the_encoder_and_leaves_it_as_it_is(model):
     given = {"classes": 2, "epochs": 10, "batch_size": 8, "learning_rate": 3e-3, "seed": 0}
     assert fine_tuning.accuracy(model, squares(40, 1), squares(40, 9), **given) > 0.9
     assert export.fingerprint(model) == before
+
+
+@pytest.mark.parametrize("statistics", ["auto", "batch"])
+def test_fine_tuning_keeps_the_statistics_of_a_pretrained_start_as_its_training_did(tmp_path, monkeypatch, statistics):
+    architecture = {"width": 8, "pooling": "average", "batch_norm": True}
+    start = {"weights": "start.weights.h5", "batch_norm_statistics": statistics}
+    settings = TrainerSettings.model_validate({"encoder": architecture | start})
+    keras.utils.set_random_seed(1)
+    built = build_encoder(settings.encoder.architecture, (32, 32))
+    export.export_encoder(built, settings, (32, 32), str(tmp_path / "model"))
+    encoder = export.load_encoder(str(tmp_path / "model"))
+    monkeypatch.setattr(export, "load_encoder", lambda directory: encoder)
+    given = {"classes": 2, "epochs": 1, "batch_size": 8, "learning_rate": 3e-3, "seed": 0}
+    fine_tuning.accuracy(str(tmp_path / "model"), squares(40, 1), squares(40, 9), **given)
+    before, after = (network.get_layer("norm_1") for network in (built, encoder))
+    assert not np.array_equal(before.gamma, after.gamma)
+    assert np.array_equal(before.moving_mean, after.moving_mean) == (statistics == "auto")

@@ -9,11 +9,18 @@ from pydantic import ValidationError
 from trainer import layerwise, loop
 from trainer.config import EncoderSettings, OptimizerSettings, TrainerSettings
 from trainer.encoders import build_encoder
+from trainer.model import NNCLR
 from trainer.optimizers import build_optimizer
 from trainer.plan import Plan
 
 SIZE, BATCH = (32, 32), 8
 ENCODER = {"width": 8, "batch_norm": True, "pooling": "average"}
+SETTINGS = {
+    "projection": {"units": [16, 12], "batch_norm": True},
+    "support_set_size": 30,
+    "batch_size": BATCH,
+    "precision": "float32",
+}
 
 
 @pytest.fixture(scope="module")
@@ -26,15 +33,8 @@ def weights(tmp_path_factory) -> str:
 
 def test_frozen_layers_keep_weights_and_statistics_and_cost_no_gradients(weights):
     """Of four convolutions and four batch norms, the first four of these eight layers are frozen."""
-    given = TrainerSettings.model_validate(
-        {
-            "encoder": ENCODER | {"weights": weights, "frozen": 0.5},
-            "projection": {"units": [16, 12]},
-            "support_set_size": 30,
-            "batch_size": BATCH,
-            "precision": "float32",
-        }
-    )
+    encoder = ENCODER | {"weights": weights, "frozen": 0.5, "batch_norm_statistics": "batch"}
+    given = TrainerSettings.model_validate(SETTINGS | {"encoder": encoder, "projection": {"units": [16, 12]}})
     model, step = loop.build(given, Plan.of(given, BATCH), SIZE, 0, tf.distribute.get_strategy())
     start = build_encoder(given.encoder, SIZE)
 
@@ -55,6 +55,49 @@ def test_frozen_layers_keep_weights_and_statistics_and_cost_no_gradients(weights
             before, after = (net.get_layer(f"{kind}_{number}").get_weights() for net in (start, model.encoder))
             for a, b in zip(before, after, strict=True):
                 assert np.array_equal(a, b) == (number <= 2), (kind, number)
+
+
+def after_a_step(given: TrainerSettings) -> NNCLR:
+    model, step = loop.build(given, Plan.of(given, BATCH), SIZE, 0, tf.distribute.get_strategy())
+    images = np.random.default_rng(0).integers(0, 256, (BATCH, *SIZE, 3), np.uint8)
+    tf.function(step, autograph=False)({"image": tf.constant(images)}, None, tf.constant(0, tf.int64))
+    return model
+
+
+@pytest.mark.parametrize("frozen", [0.0, 0.5])
+@pytest.mark.parametrize("momentum", [None, 0.9])
+@pytest.mark.parametrize("given", ["auto", "pretrained", "batch"])
+def test_a_pretrained_start_keeps_its_statistics_unless_those_of_the_batches_are_demanded(
+    weights, given, momentum, frozen
+):
+    encoder = ENCODER | {"weights": weights, "batch_norm_statistics": given, "frozen": frozen}
+    changes = {"encoder": encoder, "momentum_encoder": {"momentum": momentum}}
+    model = after_a_step(TrainerSettings.model_validate(SETTINGS | changes))
+    start = build_encoder(EncoderSettings.model_validate(ENCODER | {"weights": weights}), SIZE)
+    trained = [model.encoder] if model.momentum is None else [model.encoder, model.momentum.encoder]
+    for place in (1, 2, 3, 4):
+        layer = f"norm_{place}"
+        stays = frozen > 0 and place <= 2
+        kernels = [net.get_layer(f"conv_{place}").kernel.numpy() for net in (start, model.encoder)]
+        assert np.array_equal(*kernels) == stays
+        gammas = [net.get_layer(layer).gamma.numpy() for net in (start, model.encoder)]
+        assert np.array_equal(*gammas) == stays
+        for network in trained:
+            means = [net.get_layer(layer).moving_mean.numpy() for net in (start, network)]
+            assert np.array_equal(*means) == (stays or given != "batch"), (layer, network.name)
+    # The statistics of the heads are those of the batches: the heads start from random weights.
+    assert np.any(model.projection.get_layer("norm_1").moving_mean.numpy())
+
+
+def test_only_a_start_has_statistics_to_keep(weights):
+    demanded = {"batch_norm_statistics": "pretrained"}
+    with pytest.raises(ValidationError, match=r"random weights, which have no statistics of images: set encoder\."):
+        TrainerSettings.model_validate({"encoder": ENCODER | demanded})
+    assert TrainerSettings.model_validate({"encoder": demanded, "warm_start": "champion"}).encoder.keeps_statistics
+    assert EncoderSettings(name="./a").keeps_statistics
+    assert not EncoderSettings(name="convnet").keeps_statistics
+    started = EncoderSettings.model_validate(ENCODER | {"weights": weights} | demanded)
+    assert not started.architecture.keeps_statistics
 
 
 def test_rates_rise_geometrically_to_those_of_the_heads():

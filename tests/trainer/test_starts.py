@@ -127,9 +127,10 @@ def test_an_exported_encoder_is_loaded_and_trained_anew_without_the_file_that_it
 
 
 @pytest.mark.long
-def test_a_network_trains_the_same_on_two_devices(start, tfrecords, logical_cpus):
+@pytest.mark.parametrize("statistics", ["pretrained", "batch"])
+def test_a_network_trains_the_same_on_two_devices(start, tfrecords, logical_cpus, statistics):
     """Its own batch norm would compute the statistics of each device."""
-    given = settings(start[0], duration="2 steps")
+    given = settings(start[0], duration="2 steps", encoder={"name": start[0], "batch_norm_statistics": statistics})
     job = loop.Job(tfrecords["unlabelled"], tfrecords["train"])
     _, _, one = train_with_variables(given, job, mirrored(logical_cpus[:1]))
     _, _, two = train_with_variables(given, job, mirrored(logical_cpus[:2]))

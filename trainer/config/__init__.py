@@ -279,6 +279,11 @@ class TrainerSettings(StrictModel):
                 f"encoder.frozen is {self.encoder.frozen}, and training starts from random weights, which would stay "
                 "random: set encoder.weights or warm_start, or encoder.frozen to 0"
             )
+        if self.encoder.keeps_statistics and not self._has_a_start:
+            raise ValueError(
+                "encoder.batch_norm_statistics is pretrained, and training starts from random weights, which have no "
+                "statistics of images: set encoder.weights or warm_start, or encoder.batch_norm_statistics to auto"
+            )
         if self.top_k > self.support_set_size:
             raise ValueError(f"top_k is {self.top_k}, and the support set has only {self.support_set_size} members")
         if self.encoder.name == "convnet" and self.encoder.pooling == "flatten":

@@ -46,6 +46,12 @@ class EncoderSettings(StrictModel):
         description="This share of the encoder's layers, counted from the image, keeps the weights that training "
         "starts from, which saves their part of the backward pass.",
     )
+    batch_norm_statistics: Literal["auto", "pretrained", "batch"] = Field(
+        "auto",
+        description="The statistics that batch norm normalises by during training: those of the weights that training "
+        "starts from (pretrained), which do not change, or those of each batch (batch); auto is pretrained with "
+        "`weights` and for a .keras file or a folder, and batch otherwise.",
+    )
     width: LayerSize | list[LayerSize] | None = Field(
         None,
         description="The number of channels: for a convnet, one number for all four convolutions or four numbers (128 "
@@ -71,7 +77,7 @@ class EncoderSettings(StrictModel):
     )
 
     # How a training starts; every encoder has these settings, and others belong to some encoders only.
-    _start: ClassVar[frozenset[str]] = frozenset({"weights", "frozen"})
+    _start: ClassVar[frozenset[str]] = frozenset({"weights", "frozen", "batch_norm_statistics"})
 
     @property
     def is_path(self) -> bool:
@@ -82,6 +88,13 @@ class EncoderSettings(StrictModel):
     def is_of_keras(self) -> bool:
         """Whether the encoder is a network of Keras, whose architecture is written beside an exported encoder."""
         return self.is_path or self.name.startswith(KERAS)
+
+    @property
+    def keeps_statistics(self) -> bool:
+        """Whether batch norm keeps the statistics that training starts from."""
+        if self.batch_norm_statistics == "auto":
+            return self.weights is not None or self.is_path
+        return self.batch_norm_statistics == "pretrained"
 
     @property
     def may_bring_weights(self) -> bool:

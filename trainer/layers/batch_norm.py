@@ -18,6 +18,9 @@ class BatchNormalization(keras.layers.Layer):
     all replicas, so that any number of devices computes the same. Statistics of single devices would reveal which rows
     share a device (arXiv 1911.05722, section 3.3).
 
+    With `keeps_statistics` set, the layer normalises by its moving averages in training as at inference, and does not
+    change them. Gamma and beta are trained nevertheless.
+
     Keras' own layer can synchronise as well, but takes four times as long on CPUs (0.31 s instead of 0.08 s forward and
     backward on 512 x 23 x 23 x 128).
 
@@ -42,6 +45,7 @@ class BatchNormalization(keras.layers.Layer):
         super().__init__(**kwargs)
         self._momentum, self._zero_init, self._epsilon = momentum, zero_init, epsilon
         self._scale, self._center = scale, center
+        self.keeps_statistics = False
 
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments that create the same layer."""
@@ -75,12 +79,12 @@ class BatchNormalization(keras.layers.Layer):
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Normalises inputs [..., channels], and updates the moving averages if `training` is set.
 
-        A layer that is frozen (`trainable` is False) always computes as at inference.
+        A layer that is frozen (`trainable` is False) or keeps its statistics always computes as at inference.
         """
         # The fused operation needs images, so that rows of features become images of one pixel.
         images = inputs if inputs.shape.rank == 4 else inputs[:, tf.newaxis, tf.newaxis, :]
         gamma, beta = tf.convert_to_tensor(self.gamma), tf.convert_to_tensor(self.beta)
-        if not (training and self.trainable):
+        if not (training and self.trainable) or self.keeps_statistics:
             mean, variance = tf.convert_to_tensor(self.moving_mean), tf.convert_to_tensor(self.moving_variance)
             normalised = _affine(images, mean, variance, gamma, beta, self._epsilon)
         else:
