@@ -15,6 +15,7 @@ from trainer import (
     encoders,
     export,
     inputs,
+    memory,
     pace,
     precision,
     progress,
@@ -77,8 +78,8 @@ def train(
     Raises:
         DataError: If there are too few images.
         SettingsError: If `trainer.devices` demands a GPU and there is none, if the devices cannot share a batch evenly,
-            if checkpoints cannot be written, if the warm start has another architecture, or if `trainer.time_limit` is
-            too short.
+            if checkpoints cannot be written, if the warm start has another architecture, if `trainer.time_limit` is
+            too short, or if the memory does not suffice.
         Stopped: If SIGTERM came; the state is saved.
         KeyboardInterrupt: If SIGINT came; the state is saved.
         TrainingError: If loss or gradients are not finite, or the encoder collapsed.
@@ -102,7 +103,7 @@ def train(
                 if model.momentum is not None:
                     model.momentum.start()
     training = _Training(settings, plan, images, strategy, model, step, saved, position, job.run_dir)
-    with StopRequest() as stop:
+    with StopRequest() as stop, memory.explained(settings):
         if settings.time_limit is not None:
             training.fit_into(in_seconds(settings.time_limit), start, stop)
         result = training.run(stop)
@@ -125,10 +126,10 @@ def build(
         strategy: The strategy that trains.
 
     Raises:
-        SettingsError: If the encoder cannot take views of the configured sizes.
+        SettingsError: If the encoder cannot take views of the configured sizes, or if the memory does not suffice.
     """
     keras.utils.set_random_seed(settings.seed)
-    with strategy.scope():
+    with strategy.scope(), memory.explained(settings):
         model = NNCLR(settings, size, classes, precision.compute_dtype(settings.precision))
         return model, TrainingStep(model, settings, plan, size)
 

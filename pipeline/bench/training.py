@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer import checks, devices, loop
+from trainer import checks, devices, loop, memory
 from trainer.config import TrainerSettings
 from trainer.plan import Plan
 
@@ -57,10 +57,15 @@ class Step:
         self._step, self._number = step, 0
 
     def __call__(self) -> float:
-        """Runs one update and returns its loss."""
-        loss = self._step(*self._batch, tf.constant(self._number, tf.int64))
+        """Runs one update and returns its loss.
+
+        Raises:
+            SettingsError: If the memory does not suffice.
+        """
+        with memory.explained(self.settings):
+            loss = float(self._step(*self._batch, tf.constant(self._number, tf.int64)))
         self._number += 1
-        return float(loss)
+        return loss
 
     def flops(self) -> float:
         """Returns the number of floating-point operations of one update in the encoder and its heads.

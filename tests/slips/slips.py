@@ -1110,6 +1110,13 @@ SLIPS = [
         _FROZEN,
     ),
     Slip(
+        "a step without room in memory ends with a stack trace",
+        "trainer/loop.py",
+        "with StopRequest() as stop, memory.explained(settings):",
+        "with StopRequest() as stop:",
+        "tests/trainer/test_memory.py::test_a_step_without_room_is_explained",
+    ),
+    Slip(
         "the batch norm of a pretrained start normalises by other statistics",
         "trainer/model.py",
         "if settings.keeps_statistics:",
