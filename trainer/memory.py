@@ -31,8 +31,8 @@ def explained(settings: TrainerSettings) -> Iterator[None]:
         raise SettingsError(
             f"The training needs more memory than there is{_array_and_device(error)}. Set trainer.batch_size below "
             f"{settings.batch_size}, or trainer.accumulate above {settings.accumulate}, which processes each batch in "
-            f"that many parts. A smaller trainer.support_set_size than {settings.support_set_size} and smaller images need "
-            "less memory, too."
+            f"that many parts. A smaller trainer.support_set_size than {settings.support_set_size} and smaller images "
+            "need less memory, too."
         ) from error
 
 
