@@ -74,10 +74,15 @@ def best_release_directory(directory: str) -> str:
 
 def write_statistics(directory: str, statistics: bytes) -> None:
     """Writes the serialised statistics of the champion's images, see `components.data_gate.statistics.kept`."""
-    artifact_files.write(f"{directory}/{_STATISTICS}", statistics)
+    artifact_files.write(statistics_path(directory), statistics)
+
+
+def statistics_path(directory: str) -> str:
+    """Returns the path of the serialised statistics of the champion's images."""
+    return f"{directory}/{_STATISTICS}"
 
 
 def read_statistics(directory: str) -> bytes | None:
     """Returns the serialised statistics of the champion's images; None if it was registered without."""
-    path = f"{directory}/{_STATISTICS}"
+    path = statistics_path(directory)
     return artifact_files.read(path) if artifact_files.exists(path) else None

@@ -2,16 +2,20 @@
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from google.protobuf.message import DecodeError
 from tensorflow_metadata.proto.v0 import anomalies_pb2
+from tensorflow_metadata.proto.v0.statistics_pb2 import DatasetFeatureStatistics
 from tfx import types
 from tfx.components.statistics_gen import stats_artifact_utils
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import io_utils
 
-from components import outputs
+from components import artifact_files, outputs
 from components.champion_resolver import artifact as champion_artifact
 from components.data_gate import artifact, statistics
 from components.data_gate.checks import Champion, judge
@@ -81,22 +85,25 @@ def _splits(examples: list[types.Artifact], stats: list[types.Artifact], separat
     dataset = examples_artifact.read(artifact_utils.get_single_uri(examples))
     computed = artifact_utils.get_single_instance(stats)
     return [
-        Split(
-            name,
-            stats_artifact_utils.load_statistics(computed, name).proto().datasets[0],
-            dataset.class_names,
-            separate,
-        )
+        Split(name, _statistics(computed, name), dataset.class_names, separate)
         for name, count in dataset.counts.items()
         if count
     ]
+
+
+def _statistics(computed: types.Artifact, split: str) -> DatasetFeatureStatistics:
+    directory = artifact_utils.get_split_uri([computed], split)
+    with _undamaged(os.path.join(directory, stats_artifact_utils.BINARY_PB_BASENAME)):
+        return stats_artifact_utils.load_statistics(computed, split).proto().datasets[0]
 
 
 def _anomalies(anomalies: list[types.Artifact], found: list[Split]) -> list[str]:
     sentences = []
     for split in found:
         path = os.path.join(artifact_utils.get_split_uri(anomalies, split.name), _ANOMALIES_FILE)
-        sentences += describe(split.title, anomalies_pb2.Anomalies.FromString(io_utils.read_bytes_file(path)))
+        with _undamaged(path):
+            found_here = anomalies_pb2.Anomalies.FromString(io_utils.read_bytes_file(path))
+        sentences += describe(split.title, found_here)
     return sentences
 
 
@@ -104,4 +111,14 @@ def _champion(directory: str) -> Champion | None:
     champion, content = champion_artifact.read(directory).champion, champion_artifact.read_statistics(directory)
     if champion is None:
         return None
-    return Champion(str(champion), statistics.read_kept(content) if content else {})
+    with _undamaged(champion_artifact.statistics_path(directory)):
+        return Champion(str(champion), statistics.read_kept(content) if content else {})
+
+
+@contextmanager
+def _undamaged(path: str) -> Iterator[None]:
+    """Names a file of statistics or anomalies whose content cannot be decoded, or is empty."""
+    try:
+        yield
+    except (DecodeError, IndexError) as error:
+        raise artifact_files.damaged(path) from error

@@ -21,6 +21,7 @@ from tensorflow_data_validation.statistics.stats_impl import generate_statistics
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
 
+from components.artifact_files import DamagedFile
 from components.champion_resolver import artifact as champion_artifact
 from components.champion_resolver.artifact import Champion, Resolved
 from components.data_gate import artifact, executor
@@ -115,16 +116,26 @@ class Gate:
         """Makes a version of nnclr 0.1.0 the champion."""
         champion_artifact.write(self._champion.uri, Resolved(champion=Champion(name="m", version=3)))
 
-    def judge(self, data: Data, separate: Data | None = None, edit=lambda example: None, **settings) -> str:
+    def judge(
+        self,
+        data: Data,
+        separate: Data | None = None,
+        edit=lambda example: None,
+        damage: dict[str, bytes] | None = None,
+        **settings,
+    ) -> str:
         """Runs DataGate, and returns the folder of its verdicts.
 
         Args:
             data: The images.
             separate: The images of a separate labelled set.
             edit: Changes the first example of each split.
+            damage: What files of the folder hold instead, by path.
             settings: The settings of the gate.
         """
         inputs = dict(zip(("examples", "statistics", "anomalies"), self._validated("data", data, edit), strict=True))
+        for name, content in (damage or {}).items():
+            (self._directory / name).write_bytes(content)
         if separate is not None:
             artifacts = self._validated("separate", separate, edit)
             inputs |= zip(("labelled_examples", "labelled_statistics", "labelled_anomalies"), artifacts, strict=True)
@@ -417,3 +428,17 @@ def values(name: str, *new):
 def test_each_anomaly_stops_the_run_with_a_sentence(gate, edit, expected):
     with pytest.raises(DataError, match=f"(?is)failed validation.*Split train, {expected}.*schema.pbtxt"):
         gate.judge({splits.TRAIN: good()[splits.TRAIN]}, edit=edit)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xff damaged"])
+def test_damaged_statistics_are_named(gate, content):
+    path = "data/statistics/Split-unlabelled/FeatureStats.pb"
+    with pytest.raises(DamagedFile, match=rf"{path} is damaged: restore it, or delete"):
+        gate.judge(good(), damage={path: content})
+
+
+@pytest.mark.parametrize("path", ["data/anomalies/Split-unlabelled/SchemaDiff.pb", "champion/data_statistics.pb"])
+def test_damaged_anomalies_and_champions_statistics_are_named(gate, path):
+    gate.release(gate.judge(good()))
+    with pytest.raises(DamagedFile, match=rf"{path} is damaged: restore it, or delete"):
+        gate.judge(good(), damage={path: b"\xff\xff damaged"})
