@@ -11,6 +11,9 @@ logger = logging.getLogger("nnclr")
 
 # With fewer, most images of a part are easy to tell apart, and the loss teaches little.
 _ENOUGH_NEGATIVES = 31
+# The rate of Adam at which a pretrained network was no better after the training than before, and the best one
+# (python -m tests.benchmarks.pretrained_start).
+_HIGH_RATE, _LOW_RATE = 1e-3, 1e-4
 
 
 def check(settings: TrainerSettings, images: int, replicas: int) -> None:
@@ -33,6 +36,7 @@ def check(settings: TrainerSettings, images: int, replicas: int) -> None:
     if settings.time_limit is None:
         require_training_after_warmup(settings, Plan.of(settings, images))
     _warn_of_few_negatives(settings)
+    _warn_of_a_high_rate(settings)
 
 
 def _require_even_shares(settings: TrainerSettings, replicas: int) -> None:
@@ -79,4 +83,16 @@ def _warn_of_few_negatives(settings: TrainerSettings) -> None:
             negatives,
             settings.batch_size,
             divided,
+        )
+
+
+def _warn_of_a_high_rate(settings: TrainerSettings) -> None:
+    optimizer, rate = settings.optimizer, settings.optimizer.peak(settings.batch_size)
+    starts_there = settings.encoder.is_pretrained and settings.warm_start is None
+    if starts_there and optimizer.name in ("adam", "adamw") and rate >= _HIGH_RATE:
+        logger.warning(
+            "A pretrained network loses much of what it knows at the learning rate %g: set "
+            "trainer.optimizer.learning_rate to about %g, as the preset `pretrained` does.",
+            rate,
+            _LOW_RATE,
         )

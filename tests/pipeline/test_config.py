@@ -12,7 +12,7 @@ from trainer.errors import SettingsError
 def test_every_preset_is_valid_and_says_what_it_is_for():
     presets = config.presets()
     stl10 = {"stl10-convnet", "stl10-resnet18", "stl10-resnet50"}
-    assert set(presets) == {"sample", "keras-example", "paper"} | stl10
+    assert set(presets) == {"sample", "keras-example", "paper", "pretrained"} | stl10
     for name, text in presets.items():
         assert text.startswith("# "), name
         assert config.load(name).name == f"nnclr-{name}"

@@ -48,3 +48,25 @@ def test_what_works_is_not_refused():
     probe = {"batch_size": 24}
     check(TrainerSettings.model_validate({"online_probe": probe, "accumulate": 5}), 500, 4)
     check(TrainerSettings.model_validate({"xla": True, "optimizer": {"warmup": "1 epochs"}, "epochs": 2}), 1_000, 1)
+
+
+PRETRAINED = {"encoder": {"name": "efficientnet-lite0", "weights": "lite0.weights.h5"}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "warned"),
+    [
+        (PRETRAINED | {"optimizer": {"learning_rate": 0.002}}, True),
+        (PRETRAINED | {"optimizer": {"name": "adamw", "learning_rate": 0.0004, "scale_to": 100}}, True),
+        ({"encoder": {"name": "./theirs.keras"}, "optimizer": {"learning_rate": 0.001}}, True),
+        (PRETRAINED | {"optimizer": {"learning_rate": 0.0001}}, False),
+        (PRETRAINED | {"optimizer": {"name": "sgd", "learning_rate": 0.03}}, False),
+        (PRETRAINED | {"optimizer": {"learning_rate": 0.002}, "warm_start": "champion"}, False),
+        ({"optimizer": {"learning_rate": 0.002}}, False),
+    ],
+)
+def test_a_high_rate_for_a_pretrained_network_is_warned_of(changes, warned, caplog):
+    check(TrainerSettings.model_validate({"batch_size": 500} | changes), 1_000, 1)
+    assert ["set trainer.optimizer.learning_rate to about 0.0001" in message for message in caplog.messages] == (
+        [True] if warned else []
+    )

@@ -90,10 +90,15 @@ class EncoderSettings(StrictModel):
         return self.is_path or self.name.startswith(KERAS)
 
     @property
+    def is_pretrained(self) -> bool:
+        """Whether the network comes with weights that somebody else trained."""
+        return self.weights is not None or self.is_path
+
+    @property
     def keeps_statistics(self) -> bool:
         """Whether batch norm keeps the statistics that training starts from."""
         if self.batch_norm_statistics == "auto":
-            return self.weights is not None or self.is_path
+            return self.is_pretrained
         return self.batch_norm_statistics == "pretrained"
 
     @property
