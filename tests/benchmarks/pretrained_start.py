@@ -9,10 +9,10 @@ draws for the first two), and the seconds of training, for these encoders:
 
     frozen     the pretrained network as it is, at the images' size
     enlarged   the same on images that are enlarged to `--enlarge` pixels
-    start      after NNCLR on `unlabelled` from this start: the settings of `--scratch` with this encoder and `--set`
+    start      after NNCLR on `unlabelled` from this start: the preset `pretrained` with this encoder and `--set`
     scratch    the preset `--scratch`, with `--scratch-set`, which starts from random weights
 
-For instance, `--set trainer.encoder.frozen=0.5 --set trainer.optimizer.first_layer_rate=0.1 --set trainer.epochs=3`.
+For instance, `--set trainer.encoder.frozen=0.25 --set trainer.epochs=5`.
 """
 
 import argparse
@@ -30,6 +30,7 @@ from trainer.config import EncoderSettings, TrainerSettings
 from trainer.encoders import build_encoder
 
 _SHARES = (0.01, 0.1)
+_PRESET = "pretrained"
 _ROWS = ("frozen", "enlarged", "start", "scratch")
 
 _Embed = Callable[[tf.Tensor], tf.Tensor]
@@ -81,10 +82,11 @@ def main() -> None:
     files = {split: sorted(glob.glob(f"{arguments.examples}/Split-{split}/*")) for split in splits.SPLITS}
     size = data.survey(files[splits.UNLABELLED]).largest
     judge = Judge(files, size)
-    encoder = EncoderSettings(name=arguments.encoder, weights=arguments.weights)
+    frozen = config.load(_PRESET).trainer.encoder.frozen
+    encoder = EncoderSettings(name=arguments.encoder, weights=arguments.weights, frozen=frozen)
     of_start = [f"trainer.encoder={json.dumps(encoder.model_dump(mode='json'))}", *arguments.overrides]
     settings = {
-        "start": config.load(arguments.scratch, None, of_start).trainer,
+        "start": config.load(_PRESET, None, of_start).trainer,
         "scratch": config.load(arguments.scratch, None, arguments.scratch_set).trainer,
     }
     print(f"{size[0]}x{size[1]} pixels, {arguments.encoder}, probe on test\n")
