@@ -11,8 +11,8 @@ logger = logging.getLogger("nnclr")
 
 # With fewer, most images of a part are easy to tell apart, and the loss teaches little.
 _ENOUGH_NEGATIVES = 31
-# The rate of Adam at which a pretrained network was no better after the training than before, and the best one
-# (python -m tests.benchmarks.pretrained_start).
+# The rate of Adam at which a pretrained network was hardly better after the training than before, and the best one that
+# was tried (python -m tests.benchmarks.pretrained_start).
 _HIGH_RATE, _LOW_RATE = 1e-3, 1e-4
 
 
@@ -88,11 +88,11 @@ def _warn_of_few_negatives(settings: TrainerSettings) -> None:
 
 def _warn_of_a_high_rate(settings: TrainerSettings) -> None:
     optimizer, rate = settings.optimizer, settings.optimizer.peak(settings.batch_size)
-    starts_there = settings.encoder.is_pretrained and settings.warm_start is None
+    starts_there = settings.encoder.is_pretrained and not (settings.warm_start or settings.from_checkpoint)
     if starts_there and optimizer.name in ("adam", "adamw") and rate >= _HIGH_RATE:
         logger.warning(
-            "A pretrained network loses much of what it knows at the learning rate %g: set "
-            "trainer.optimizer.learning_rate to about %g, as the preset `pretrained` does.",
+            "The learning rate is %g, at which training hardly improved a pretrained network: set "
+            "trainer.optimizer.learning_rate to about %g (docs/training.md, Starting from a pretrained network).",
             rate,
-            _LOW_RATE,
+            _LOW_RATE * optimizer.learning_rate / rate,
         )

@@ -1,4 +1,4 @@
-"""What a training changes of an encoder: first layers may stay or learn slowly, and statistics may stay."""
+"""Freezes an encoder's first layers, lets them learn more slowly, and keeps the statistics of its batch norm."""
 
 from collections.abc import Iterator
 
@@ -31,8 +31,8 @@ def freeze(encoder: keras.Model, share: float) -> None:
 def keep_statistics(encoder: keras.Model) -> None:
     """Lets an encoder's batch norm normalise by its moving averages during training, and keep them.
 
-    The statistics of other images may differ so much from those of the pretraining that a network which normalises by
-    them has lost most of what it had learned: see docs/training.md.
+    Other images have other statistics. A network that normalises by these loses much of what its pretraining taught it
+    (docs/training.md, What a pretrained start reaches).
     """
     for layer in in_order(encoder):
         if isinstance(layer, BatchNormalization):

@@ -9,13 +9,17 @@ import tensorflow as tf
 from trainer.config import TrainerSettings
 from trainer.errors import SettingsError
 
-# TensorFlow's message if there is no room for a constant.
-_NO_ROOM_FOR_A_CONSTANT = "Cannot parse tensor from proto"
+# What TensorFlow's errors say, which are of several classes: for a tensor, for a batch on its way to a GPU, and for a
+# constant. It uses the same classes for other problems, too.
+_NO_ROOM = re.compile(
+    "OOM when allocating|failed to allocate|out of memory|Dst tensor is not initialized|Cannot parse tensor from proto",
+    re.IGNORECASE,
+)
 
 
 @contextmanager
 def explained(settings: TrainerSettings) -> Iterator[None]:
-    """Turns a failed allocation into one sentence.
+    """Turns the error of a failed allocation into one that names the settings to change.
 
     Args:
         settings: Settings of the trainer.
@@ -25,14 +29,14 @@ def explained(settings: TrainerSettings) -> Iterator[None]:
     """
     try:
         yield
-    except (MemoryError, tf.errors.ResourceExhaustedError, tf.errors.InvalidArgumentError) as error:
-        if isinstance(error, tf.errors.InvalidArgumentError) and _NO_ROOM_FOR_A_CONSTANT not in str(error):
+    except (MemoryError, tf.errors.OpError) as error:
+        if isinstance(error, tf.errors.OpError) and not _NO_ROOM.search(str(error)):
             raise
         raise SettingsError(
             f"The training needs more memory than there is{_array_and_device(error)}. Set trainer.batch_size below "
-            f"{settings.batch_size}, or trainer.accumulate above {settings.accumulate}, which processes each batch in "
-            f"that many parts. A smaller trainer.support_set_size than {settings.support_set_size} and smaller images "
-            "need less memory, too."
+            f"{settings.batch_size}, or set trainer.accumulate above {settings.accumulate}: it divides each batch into "
+            "parts that are processed one after the other. Smaller images and a trainer.support_set_size below "
+            f"{settings.support_set_size} need less memory, too."
         ) from error
 
 

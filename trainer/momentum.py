@@ -11,7 +11,7 @@ class MomentumEncoder(tf.Module):
     """Copies of networks whose weights are moving averages of the networks' own (arXiv 1911.05722, section 3.2).
 
     Batch norm in the copies normalises by the batch's statistics while training, and collects moving averages of its
-    own (as in arXiv 2006.07733 and 2104.02057).
+    own (as in arXiv 2006.07733 and 2104.02057), unless the encoder keeps the statistics of a pretrained start.
 
     Every replica computes the same update of its own copy.
 

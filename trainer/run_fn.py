@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from trainer import data, loop, outcome
 from trainer.config import CHAMPION, TrainerSettings
+from trainer.errors import SettingsError
 
 SETTINGS = "settings"
 CHECKPOINTS = "checkpoints"
@@ -37,6 +38,14 @@ def _warm_start(settings: TrainerSettings, base_model: str | None) -> str | None
     if settings.warm_start != CHAMPION:
         return settings.warm_start
     if base_model is None or not tf.io.gfile.exists(base_model):
+        encoder = settings.encoder
+        other_start = encoder.is_pretrained or encoder.may_bring_weights or settings.from_checkpoint
+        if (encoder.frozen or encoder.keeps_statistics) and not other_start:
+            raise SettingsError(
+                "There is no champion to start from yet, and trainer.encoder.frozen and "
+                "trainer.encoder.batch_norm_statistics would keep random weights: set them once there is a champion, "
+                "or name weights to start from in trainer.encoder.weights."
+            )
         logger.info("There is no champion to start from yet: training starts as trainer.encoder says.")
         return None
     return base_model

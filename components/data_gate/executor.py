@@ -102,7 +102,7 @@ def _anomalies(anomalies: list[types.Artifact], found: list[Split]) -> list[str]
     for split in found:
         path = os.path.join(artifact_utils.get_split_uri(anomalies, split.name), _ANOMALIES_FILE)
         with _undamaged(path):
-            found_here = anomalies_pb2.Anomalies.FromString(io_utils.read_bytes_file(path))
+            found_here = anomalies_pb2.Anomalies.FromString(_not_empty(io_utils.read_bytes_file(path)))
         sentences += describe(split.title, found_here)
     return sentences
 
@@ -112,7 +112,7 @@ def _champion(directory: str) -> Champion | None:
     if champion is None:
         return None
     with _undamaged(champion_artifact.statistics_path(directory)):
-        return Champion(str(champion), statistics.read_kept(content) if content else {})
+        return Champion(str(champion), {} if content is None else statistics.read_kept(_not_empty(content)))
 
 
 @contextmanager
@@ -121,4 +121,13 @@ def _undamaged(path: str) -> Iterator[None]:
     try:
         yield
     except (DecodeError, IndexError) as error:
-        raise artifact_files.damaged(path) from error
+        raise artifact_files.DamagedFile(
+            f"{path} is damaged: restore it, or create it again with nnclr run --no-cache."
+        ) from error
+
+
+def _not_empty(content: bytes) -> bytes:
+    # Protobuf takes nothing for a message without values.
+    if not content:
+        raise DecodeError("The file is empty.")
+    return content

@@ -1,5 +1,7 @@
 """Trainings that cannot work are refused before anything is built, with what to change."""
 
+import re
+
 import pytest
 
 from trainer.checks import check
@@ -56,17 +58,18 @@ PRETRAINED = {"encoder": {"name": "efficientnet-lite0", "weights": "lite0.weight
 @pytest.mark.parametrize(
     ("changes", "warned"),
     [
-        (PRETRAINED | {"optimizer": {"learning_rate": 0.002}}, True),
-        (PRETRAINED | {"optimizer": {"name": "adamw", "learning_rate": 0.0004, "scale_to": 100}}, True),
-        ({"encoder": {"name": "./theirs.keras"}, "optimizer": {"learning_rate": 0.001}}, True),
-        (PRETRAINED | {"optimizer": {"learning_rate": 0.0001}}, False),
-        (PRETRAINED | {"optimizer": {"name": "sgd", "learning_rate": 0.03}}, False),
-        (PRETRAINED | {"optimizer": {"learning_rate": 0.002}, "warm_start": "champion"}, False),
-        ({"optimizer": {"learning_rate": 0.002}}, False),
+        (PRETRAINED | {"optimizer": {"learning_rate": 0.002}}, r"is 0\.002, .*rate to about 0\.0001 "),
+        (
+            PRETRAINED | {"optimizer": {"name": "adamw", "learning_rate": 0.0004, "scale_to": 100}},
+            r"is 0\.002, .*rate to about 2e-05 ",
+        ),
+        ({"encoder": {"name": "./theirs.keras"}, "optimizer": {"learning_rate": 0.001}}, r"is 0\.001, "),
+        (PRETRAINED | {"optimizer": {"learning_rate": 0.0001}}, ""),
+        (PRETRAINED | {"optimizer": {"name": "sgd", "learning_rate": 0.03}}, ""),
+        (PRETRAINED | {"optimizer": {"learning_rate": 0.002}, "warm_start": "champion"}, ""),
+        ({"optimizer": {"learning_rate": 0.002}}, ""),
     ],
 )
 def test_a_high_rate_for_a_pretrained_network_is_warned_of(changes, warned, caplog):
     check(TrainerSettings.model_validate({"batch_size": 500} | changes), 1_000, 1)
-    assert ["set trainer.optimizer.learning_rate to about 0.0001" in message for message in caplog.messages] == (
-        [True] if warned else []
-    )
+    assert [bool(re.search(warned, message)) for message in caplog.messages] == ([True] if warned else [])

@@ -3,8 +3,7 @@
 import pytest
 import tensorflow as tf
 
-from pipeline.bench import training
-from trainer import loop
+from trainer import loop, memory
 from trainer.config import TrainerSettings
 from trainer.errors import SettingsError
 from trainer.plan import Plan
@@ -24,7 +23,7 @@ def test_a_model_without_room_is_explained():
     settings = TrainerSettings.model_validate(SETTINGS | {"support_set_size": MEMBERS})
     with pytest.raises(SettingsError, match=r"more memory than there is, for a tensor with shape\[") as raised:
         loop.build(settings, Plan.of(settings, 16), SIZE, 0, tf.distribute.get_strategy())
-    for advice in ("batch_size below 16,", "accumulate above 1,", f"support_set_size than {MEMBERS} "):
+    for advice in ("batch_size below 16,", "accumulate above 1:", f"support_set_size below {MEMBERS} "):
         assert advice in str(raised.value)
 
 
@@ -36,9 +35,27 @@ def test_a_step_without_room_is_explained(tfrecords, monkeypatch):
     assert isinstance(raised.value.__cause__, tf.errors.ResourceExhaustedError)
 
 
-def test_other_errors_of_tensorflow_are_not_taken_for_it():
-    step = training.Step(TrainerSettings.model_validate(SETTINGS), SIZE)
-    step._batch = {"image": tf.zeros([16, *SIZE, 4], tf.uint8)}, step._batch[1]
-    with pytest.raises((ValueError, tf.errors.InvalidArgumentError)) as raised:
-        step()
-    assert not isinstance(raised.value, SettingsError)
+@pytest.mark.parametrize(
+    "error",
+    [
+        tf.errors.InternalError(None, None, "Dst tensor is not initialized."),
+        tf.errors.InvalidArgumentError(None, None, "Cannot parse tensor from proto: dtype: DT_FLOAT"),
+        MemoryError(),
+    ],
+)
+def test_other_errors_for_the_same_reason_are_explained(error):
+    with pytest.raises(SettingsError, match="more memory than there is"), memory.explained(TrainerSettings()):
+        raise error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        tf.errors.InvalidArgumentError(None, None, "Incompatible shapes"),
+        tf.errors.ResourceExhaustedError(None, None, "a.tfrecord; Too many open files"),
+        tf.errors.ResourceExhaustedError(None, None, "a.tfrecord; No space left on device"),
+    ],
+)
+def test_errors_for_other_reasons_stay(error):
+    with pytest.raises(type(error), match=error.message), memory.explained(TrainerSettings()):
+        raise error

@@ -75,6 +75,12 @@ def test_without_a_champion_it_starts_from_scratch(tfrecords, champion, tmp_path
     assert first_weights(tmp_path) == pytest.approx(first_weights(champion), abs=1e-6)
 
 
+@pytest.mark.parametrize("kept", [{"frozen": 0.5}, {"batch_norm_statistics": "pretrained"}])
+def test_without_a_champion_random_weights_are_not_kept(tfrecords, tmp_path, kept):
+    with pytest.raises(SettingsError, match=r"no champion to start from yet, and .* keep random weights"):
+        run(arguments(tfrecords, tmp_path, None, warm_start="champion", encoder={"width": 8} | kept))
+
+
 def test_a_champion_of_another_architecture_is_refused(tfrecords, champion, tmp_path):
     wider = {"warm_start": "champion", "encoder": {"width": 9}}
     with pytest.raises(SettingsError, match=r"width 8, .* this training needs .*width 9"):

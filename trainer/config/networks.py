@@ -48,9 +48,10 @@ class EncoderSettings(StrictModel):
     )
     batch_norm_statistics: Literal["auto", "pretrained", "batch"] = Field(
         "auto",
-        description="The statistics that batch norm normalises by during training: those of the weights that training "
-        "starts from (pretrained), which do not change, or those of each batch (batch); auto is pretrained with "
-        "`weights` and for a .keras file or a folder, and batch otherwise.",
+        description="The statistics by which the encoder's batch norm normalises during training: pretrained keeps "
+        "those that come with the weights that training starts from, batch computes those of each batch; auto is "
+        "pretrained with `weights` and for a .keras file or a folder, and batch otherwise. Frozen layers always keep "
+        "theirs.",
     )
     width: LayerSize | list[LayerSize] | None = Field(
         None,

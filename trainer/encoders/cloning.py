@@ -2,7 +2,7 @@
 
 The copy computes the same at inference, and differs in training:
 
-- Batch norm is nnclr's, whose statistics are those of the whole batch on any number of devices.
+- Batch norm is nnclr's, which computes the same on any number of devices.
 - Layers that act at random, such as Dropout, do nothing: the views of an image differ enough, and the number of devices
   must not change a training.
 - All layers are trained, also those that were frozen when the network was saved.
