@@ -32,7 +32,7 @@ def keep_statistics(encoder: keras.Model) -> None:
     """Lets an encoder's batch norm normalise by its moving averages during training, and keep them.
 
     Other images have other statistics. A network that normalises by these loses much of what its pretraining taught it
-    (docs/training.md, What a pretrained start reaches).
+    (docs/measurements.md, What a pretrained start reaches).
     """
     for layer in in_order(encoder):
         if isinstance(layer, BatchNormalization):
