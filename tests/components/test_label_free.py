@@ -26,6 +26,8 @@ from trainer.errors import DataError
 from trainer.results import EncoderDescription
 
 SIZE = (32, 32)
+# A product of such weights overflows. NaN would not do: the ReLU of some processors makes it 0.
+_TOO_LARGE = 1e30
 SETTINGS = TrainerSettings.model_validate(
     {
         "encoder": {"width": 16, "pooling": "average"},
@@ -59,7 +61,7 @@ def noisy_colours(count: int) -> list[np.ndarray]:
 
 
 def export_encoder(directory: Path, kind: str) -> str:
-    """Exports an encoder that is `untrained`, `constant`, returns the mean `colour` of an image, or `nan`."""
+    """Exports an encoder: `untrained`, `constant`, one that returns the mean `colour` of an image, or `infinite`."""
     keras.utils.set_random_seed(1)
     encoder = build_encoder(SETTINGS.encoder, SIZE)
     weights = encoder.get_weights()
@@ -70,7 +72,7 @@ def export_encoder(directory: Path, kind: str) -> str:
                 # Each convolution averages each colour over its window.
                 weights[i][:, :, range(3), range(3)] = 1 / kernel.shape[0] ** 2
     elif kind != "untrained":
-        weights = [np.full_like(weight, np.nan if kind == "nan" else 0.0) for weight in weights]
+        weights = [np.full_like(weight, _TOO_LARGE if kind == "infinite" else 0.0) for weight in weights]
     encoder.set_weights(weights)
     export.export_encoder(encoder, SETTINGS, SIZE, str(directory / kind))
     return str(directory / kind)
@@ -79,7 +81,7 @@ def export_encoder(directory: Path, kind: str) -> str:
 @pytest.fixture(scope="module")
 def models(tmp_path_factory) -> dict[str, str]:
     directory = tmp_path_factory.mktemp("models")
-    return {kind: export_encoder(directory, kind) for kind in ("untrained", "constant", "colour", "nan")}
+    return {kind: export_encoder(directory, kind) for kind in ("untrained", "constant", "colour", "infinite")}
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +94,7 @@ def images(tmp_path_factory) -> str:
 @pytest.fixture(scope="module")
 def measured(images, models) -> dict[str, Measured]:
     """All encoders, measured on the same views."""
-    roles = {"candidate": "colour", "untrained": "untrained", "champion": "constant", "best_release": "nan"}
+    roles = {"candidate": "colour", "untrained": "untrained", "champion": "constant", "best_release": "infinite"}
     files = sorted(str(path) for path in Path(images).glob("Split-unlabelled/*"))
     found = label_free.measure({role: models[kind] for role, kind in roles.items()}, files, 150, seed=0)
     return {kind: found[role] for role, kind in roles.items()}
@@ -141,8 +143,8 @@ def test_untrained_collapsed_and_worse_encoders_are_not_blessed(measured):
         "collapse",
     ]
     assert missed(judged({"candidate": untrained, "untrained": untrained})) == ["beat_untrained"]
-    broken = {"candidate": measured["nan"], "untrained": untrained}
-    assert measured["nan"].not_finite == 150
+    broken = {"candidate": measured["infinite"], "untrained": untrained}
+    assert measured["infinite"].not_finite == 150
     assert missed(judged(broken)) == ["embeddings", "collapse", "beat_untrained"]
 
 
@@ -151,7 +153,7 @@ def test_an_evaluation_without_labels_cannot_pass_a_champion_that_gives_no_embed
         pretraining=images,
         labelled=images,
         model=models["colour"],
-        champion=RegisteredModel(CHAMPION, models["nan"]),
+        champion=RegisteredModel(CHAMPION, models["infinite"]),
         scratch=str(tmp_path / "scratch"),
         local_scratch=tmp_path,
         data_checks=(

@@ -10,7 +10,7 @@ import pytest
 from tests.benchmarks.collectives import exchange, traced
 from tests.trainer.conftest import mirrored
 from tests.trainer.equality_cases import BATCH, CASES
-from tests.trainer.test_gpu_kernels import without_gpu_kernel
+from tests.trainer.test_gpu_kernels import as_with_a_gpu, without_gpu_kernel
 from trainer.config import TrainerSettings
 from trainer.layers.batch_norm import BatchNormalization
 
@@ -27,7 +27,8 @@ def test_replicas_exchange_only_what_they_cannot_compute_alone(logical_cpus, nam
     settings = TrainerSettings.model_validate(
         {"batch_size": BATCH, "support_set_size": 1000, "online_probe": {"batch_size": 8}} | CASES[name]
     )
-    model, graph = traced(settings, (32, 32), mirrored(logical_cpus[:replicas]))
+    with as_with_a_gpu():
+        model, graph = traced(settings, (32, 32), mirrored(logical_cpus[:replicas]))
     found = exchange(graph)
     floats = [
         # The moments of each batch norm, and their gradients.

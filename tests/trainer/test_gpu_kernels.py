@@ -5,6 +5,7 @@ An operation without one runs on the host: TensorFlow places it there without a 
 
 import functools
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import resources
 
 import pytest
@@ -37,6 +38,15 @@ def traced_step(settings: TrainerSettings, size: tuple[int, int]) -> tf.Graph:
 
     labelled = images(10) | {"label": tf.TensorSpec([10], tf.int64)}
     return graph_step.get_concrete_function(images(few.batch_size), labelled, tf.TensorSpec([], tf.int64)).graph
+
+
+@contextmanager
+def as_with_a_gpu() -> Iterator[None]:
+    """Lets the layers compute as on a machine with a GPU, without what is faster on a CPU only."""
+    listed = tf.config.list_logical_devices
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tf.config, "list_logical_devices", lambda kind=None: listed("CPU" if kind == "GPU" else kind))
+        yield
 
 
 def without_gpu_kernel(graph: tf.Graph) -> Iterator[str]:
@@ -73,13 +83,16 @@ def _computes(kernel, node) -> bool:
         ),
     ],
 )
-def test_a_gpu_computes_every_operation_of_a_presets_step(preset):
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_gpu_computes_every_operation_of_a_presets_step(preset, precision):
     tree = yaml.safe_load((_PRESETS / preset).read_text())
     settings = TrainerSettings(**tree["trainer"])
     # The weights that Keras would download do not change the graph.
     kept = {"batch_norm_statistics": "pretrained"} if settings.encoder.keeps_statistics else {}
     encoder = settings.encoder.model_copy(update={"weights": None} | kept)
-    graph = traced_step(settings.model_copy(update={"encoder": encoder}), (tree["data"]["image_size"],) * 2)
+    changes = {"encoder": encoder, "precision": precision}
+    with as_with_a_gpu():
+        graph = traced_step(settings.model_copy(update=changes), (tree["data"]["image_size"],) * 2)
     assert len(graph.get_operations()) > 500
     assert sorted(set(without_gpu_kernel(graph))) == []
 
@@ -89,7 +102,8 @@ def test_a_gpu_computes_every_operation_of_a_presets_step(preset):
     ("name", "options"), [("efficientnet-lite0", {}), ("vit-tiny", {"patch": 8}), ("keras:MobileNetV2", {})]
 )
 def test_a_gpu_computes_every_operation_of_an_encoders_step(name, options):
-    graph = traced_step(TrainerSettings(encoder={"name": name} | options, precision="bfloat16"), (32, 32))
+    with as_with_a_gpu():
+        graph = traced_step(TrainerSettings(encoder={"name": name} | options, precision="bfloat16"), (32, 32))
     assert sorted(set(without_gpu_kernel(graph))) == []
 
 
