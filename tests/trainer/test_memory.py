@@ -3,6 +3,7 @@
 import pytest
 import tensorflow as tf
 
+from tests.trainer.conftest import mirrored
 from trainer import loop, memory
 from trainer.config import TrainerSettings
 from trainer.errors import SettingsError
@@ -27,11 +28,11 @@ def test_a_model_without_room_is_explained():
         assert advice in str(raised.value)
 
 
-def test_a_step_without_room_is_explained(tfrecords, monkeypatch):
+def test_a_step_without_room_is_explained(tfrecords, logical_cpus, monkeypatch):
     monkeypatch.setattr(loop, "whole_view_size", lambda *_: (2**22, 2**22))
     job = loop.Job(tfrecords["unlabelled"], [])
     with pytest.raises(SettingsError, match="more memory than there is") as raised:
-        loop.train(TrainerSettings.model_validate(SETTINGS), job)
+        loop.train(TrainerSettings.model_validate(SETTINGS), job, mirrored(logical_cpus[:1]))
     assert isinstance(raised.value.__cause__, tf.errors.ResourceExhaustedError)
 
 
