@@ -41,6 +41,6 @@ def explained(settings: TrainerSettings) -> Iterator[None]:
 
 
 def _array_and_device(error: BaseException) -> str:
-    """Returns the array that has no room and its device, in parentheses, if the message tells them."""
+    """Returns a clause that names the array without room and its device; it is empty if the message names none."""
     found = re.search(r"allocating (tensor with shape\[[\d,]*\] and type \w+ on \S+)", str(error))
     return f", for a {found[1]}" if found else ""
